@@ -1,0 +1,35 @@
+"""Where Lookbook keeps its state: everything lives under one folder, LOOKBOOK_HOME."""
+
+import os
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def home() -> Path:
+    """The state folder: `LOOKBOOK_HOME`, or `.lookbook/` beside `feature_repo/`.
+
+    Read at every call, so that a test or a second shop can move it. Relative paths are meant
+    from where the command was started; `feast apply` changes the working directory, so the
+    default never depends on it.
+    """
+    chosen = os.environ.get("LOOKBOOK_HOME")
+    return Path(chosen).expanduser().resolve() if chosen else PROJECT / ".lookbook"
+
+
+def resolve(path: str | Path) -> Path:
+    """A path from `feature_store.yaml`, read as relative to the state folder."""
+    return home() / path
+
+
+def warehouse_file() -> Path:
+    return home() / "warehouse.duckdb"
+
+
+def models_folder() -> Path:
+    """BentoML's home: model versions, and the release history beside them."""
+    return home() / "models"
+
+
+def reports_folder() -> Path:
+    return home() / "reports"

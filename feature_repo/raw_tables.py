@@ -1,0 +1,119 @@
+"""The raw tables, exactly: columns, types, keys, ranges and references.
+
+The schema is that of Kaggle's H&M competition (2022). Loading checks every row against it, the
+made-up shop is written in it, and adapters for other shops map onto it. Columns marked
+`required=False` may be missing or empty in another shop's data and are then null, never invented.
+"""
+
+from dataclasses import dataclass, field
+
+UNKNOWN_SOURCE = "known from transactions only"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One raw column: its DuckDB type and what its values must satisfy."""
+
+    name: str
+    type: str
+    description: str
+    required: bool = False
+    pattern: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """One raw table: `key` is unique (empty for transactions: an exact duplicate is a quantity);
+    `references` maps a column to the table whose key it names."""
+
+    name: str
+    file: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    references: dict[str, str] = field(default_factory=dict)
+    ours: tuple[Column, ...] = ()
+    """Columns that Lookbook adds to the table and that no file needs to have."""
+
+    @property
+    def column_names(self) -> list[str]:
+        return [column.name for column in self.columns]
+
+
+def _attributes(*names: str) -> list[Column]:
+    return [Column(name, "VARCHAR", name.replace("_", " ")) for name in names]
+
+
+ARTICLES = RawTable(
+    name="articles",
+    file="articles.csv",
+    description="One row per article: a product in one colour and pattern.",
+    key=("article_id",),
+    columns=(
+        Column(
+            "article_id",
+            "VARCHAR",
+            "article, 10 digits with the leading zero, always text",
+            required=True,
+            pattern=r"\d{10}",
+        ),
+        Column("product_code", "VARCHAR", "product: the article without colour"),
+        Column("prod_name", "VARCHAR", "name of the product"),
+        Column("product_type_no", "INTEGER", "product type, -1 where unknown", minimum=-1),
+        *_attributes("product_type_name", "product_group_name"),
+        Column("graphical_appearance_no", "INTEGER", "pattern, -1 where unknown", minimum=-1),
+        *_attributes("graphical_appearance_name"),
+        Column("colour_group_code", "INTEGER", "colour group, -1 where unknown", minimum=-1),
+        *_attributes("colour_group_name"),
+        Column("perceived_colour_value_id", "INTEGER", "lightness of the colour", minimum=-1),
+        *_attributes("perceived_colour_value_name"),
+        Column("perceived_colour_master_id", "INTEGER", "main colour", minimum=-1),
+        *_attributes("perceived_colour_master_name"),
+        Column("department_no", "INTEGER", "department", minimum=0),
+        *_attributes("department_name", "index_code", "index_name"),
+        Column("index_group_no", "INTEGER", "group of indexes: ladies, men, children", minimum=0),
+        *_attributes("index_group_name"),
+        Column("section_no", "INTEGER", "section", minimum=0),
+        *_attributes("section_name"),
+        Column("garment_group_no", "INTEGER", "garment group", minimum=0),
+        *_attributes("garment_group_name", "detail_desc"),
+    ),
+)
+
+CUSTOMERS = RawTable(
+    name="customers",
+    file="customers.csv",
+    description="One row per customer.",
+    key=("customer_id",),
+    columns=(
+        Column("customer_id", "VARCHAR", "customer, 64 hexadecimal digits in H&M's files", True),
+        Column("FN", "DOUBLE", "1.0 if the customer gets the fashion news", minimum=0, maximum=1),
+        Column("Active", "DOUBLE", "1.0 if the customer may be written to", minimum=0, maximum=1),
+        *_attributes("club_member_status", "fashion_news_frequency"),
+        Column("age", "INTEGER", "age in years", minimum=0, maximum=130),
+        Column("postal_code", "VARCHAR", "postal code, hashed in H&M's files"),
+    ),
+)
+
+TRANSACTIONS = RawTable(
+    name="transactions",
+    file="transactions_train.csv",
+    description="One row per article bought; an exact duplicate row is a quantity.",
+    references={"customer_id": "customers", "article_id": "articles"},
+    columns=(
+        Column("t_dat", "DATE", "day of the purchase", required=True),
+        Column("customer_id", "VARCHAR", "who bought", required=True),
+        Column("article_id", "VARCHAR", "what was bought", required=True, pattern=r"\d{10}"),
+        Column(
+            "price", "DOUBLE", "price of one piece in the shop's own unit", True, minimum=0.0
+        ),
+        Column(
+            "sales_channel_id", "TINYINT", "1 store, 2 online", True, minimum=1, maximum=2
+        ),
+    ),
+    ours=(Column("quantity", "INTEGER", "pieces in this row; 1 in H&M's files", minimum=1),),
+)
+
+RAW_TABLES: dict[str, RawTable] = {t.name: t for t in (ARTICLES, CUSTOMERS, TRANSACTIONS)}

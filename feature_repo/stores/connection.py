@@ -1,0 +1,60 @@
+"""The one way to open DuckDB, so that every connection agrees on time zone, limits and extensions."""
+
+from pathlib import Path
+
+import duckdb
+
+DEFAULT_MEMORY_LIMIT = "8GB"
+
+
+class WarehouseError(RuntimeError):
+    """The warehouse cannot be opened or lacks what was asked for; the text says what to do."""
+
+
+def connect(
+    path: Path,
+    *,
+    read_only: bool = True,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+    threads: int | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Open the warehouse file with UTC time, a memory limit and no way to fetch extensions.
+
+    Args:
+        path: the DuckDB file; a reader needs it to exist, a writer creates it.
+        read_only: many readers may share the file; a writer must be alone.
+        memory_limit: DuckDB's notation, for example "8GB"; beyond it DuckDB spills to disk.
+        threads: worker threads; None leaves DuckDB's default, one for each core.
+
+    Raises:
+        WarehouseError: the file is missing (reading) or another process holds it.
+    """
+    if read_only and not path.exists():
+        raise WarehouseError(
+            f"No warehouse at {path}: load a shop first, for example `lookbook data load DIR`."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # DuckDB's own extension repository must never be asked at run time.
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "memory_limit": memory_limit,
+        "temp_directory": str(path.with_suffix(".tmp")),
+    }
+    if threads is not None:
+        config["threads"] = threads
+    try:
+        con = duckdb.connect(str(path), read_only=read_only, config=config)
+    except duckdb.Error as error:
+        text = str(error).lower()
+        if "different configuration" in text or "lock" in text:
+            raise WarehouseError(
+                f"The warehouse {path} is in use by another writer: wait for it to end, then try again."
+            ) from error
+        raise WarehouseError(f"The warehouse {path} cannot be opened: {error}") from error
+    con.execute("SET TimeZone = 'UTC'")
+    return con
+
+
+def identifier(*parts: str) -> str:
+    """Quote a (dotted) SQL identifier; values are bound, never quoted."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
