@@ -21,6 +21,8 @@ class Column:
     pattern: str | None = None
     minimum: float | None = None
     maximum: float | None = None
+    above: float | None = None
+    """A minimum that is itself not allowed."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,9 @@ class RawTable:
     @property
     def column_names(self) -> list[str]:
         return [column.name for column in self.columns]
+
+
+FROM_TRANSACTIONS = Column("from_transactions", "BOOLEAN", UNKNOWN_SOURCE)
 
 
 def _attributes(*names: str) -> list[Column]:
@@ -80,6 +85,7 @@ ARTICLES = RawTable(
         Column("garment_group_no", "INTEGER", "garment group", minimum=0),
         *_attributes("garment_group_name", "detail_desc"),
     ),
+    ours=(FROM_TRANSACTIONS,),
 )
 
 CUSTOMERS = RawTable(
@@ -95,6 +101,7 @@ CUSTOMERS = RawTable(
         Column("age", "INTEGER", "age in years", minimum=0, maximum=130),
         Column("postal_code", "VARCHAR", "postal code, hashed in H&M's files"),
     ),
+    ours=(FROM_TRANSACTIONS,),
 )
 
 TRANSACTIONS = RawTable(
@@ -106,14 +113,13 @@ TRANSACTIONS = RawTable(
         Column("t_dat", "DATE", "day of the purchase", required=True),
         Column("customer_id", "VARCHAR", "who bought", required=True),
         Column("article_id", "VARCHAR", "what was bought", required=True, pattern=r"\d{10}"),
-        Column(
-            "price", "DOUBLE", "price of one piece in the shop's own unit", True, minimum=0.0
-        ),
-        Column(
-            "sales_channel_id", "TINYINT", "1 store, 2 online", True, minimum=1, maximum=2
-        ),
+        Column("price", "DOUBLE", "price of one piece in the shop's own unit", True, above=0.0),
+        Column("sales_channel_id", "TINYINT", "1 store, 2 online", True, minimum=1, maximum=2),
     ),
-    ours=(Column("quantity", "INTEGER", "pieces in this row; 1 in H&M's files", minimum=1),),
+    ours=(
+        Column("quantity", "INTEGER", "pieces in this row; 1 in H&M's files", minimum=1),
+        Column("known_at", "TIMESTAMP", "when this row was loaded, UTC"),
+    ),
 )
 
 RAW_TABLES: dict[str, RawTable] = {t.name: t for t in (ARTICLES, CUSTOMERS, TRANSACTIONS)}

@@ -1,0 +1,1 @@
+"""Data: a shop's files into the warehouse, and made-up shops."""

@@ -1,0 +1,56 @@
+"""What models and pages ask for: a model names a feature service and never lists columns."""
+
+from feast import FeatureService
+
+from feature_repo.on_demand import calendar, customer_article_now, recency
+from feature_repo.views.articles import article_activity, article_profile
+from feature_repo.views.customer_articles import customer_article
+from feature_repo.views.customers import customer_activity, customer_profile, customer_recent
+from feature_repo.views.declare import OWNER
+from feature_repo.views.postal_codes import postal_code_activity
+
+customer_state = FeatureService(
+    name="customer_state",
+    features=[
+        customer_recent,
+        customer_profile[["age", "age_bucket", "postal_code", "club_member_status"]],
+    ],
+    description="What retrieval needs to know of a customer.",
+    owner=OWNER,
+)
+
+ranking = FeatureService(
+    name="ranking",
+    features=[
+        customer_activity,
+        customer_profile[["age", "FN", "Active", "club_member_status", "fashion_news_frequency"]],
+        article_activity,
+        article_profile[
+            [
+                "product_type_name",
+                "product_group_name",
+                "graphical_appearance_name",
+                "colour_group_name",
+                "index_name",
+                "garment_group_name",
+            ]
+        ],
+        postal_code_activity,
+        customer_article,
+        calendar,
+        recency,
+        customer_article_now,
+    ],
+    description="Everything the ranker sees of a customer, an article, a place and a moment.",
+    owner=OWNER,
+)
+
+article_display = FeatureService(
+    name="article_display",
+    features=[
+        article_profile,
+        article_activity[["latest_price", "discount", "t_purchases_7d"]],
+    ],
+    description="What a page shows of an article.",
+    owner=OWNER,
+)

@@ -1,0 +1,66 @@
+"""The functions behind the on-demand views: what depends on the moment of asking.
+
+Each is pure and vectorised, and is the only implementation of its features: training rows, online
+reads and updates within a session all call it. Inputs and outputs are data frames with one row per
+request; a missing input gives a missing output.
+"""
+
+import numpy as np
+import pandas as pd
+
+from feature_repo.windows import DECAY_DAYS
+
+SEASONS = np.array(["winter", "spring", "summer", "autumn"])
+
+
+def _days_between(later: pd.Series, earlier: pd.Series) -> pd.Series:
+    """Days from `earlier` to `later`, with fractions."""
+    later = pd.to_datetime(later, utc=True)
+    earlier = pd.to_datetime(earlier, utc=True)
+    return (later - earlier) / pd.Timedelta(days=1)
+
+
+def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
+    """weekday (Monday is 0), weekend, week_of_year (ISO 8601), month, days_to_month_end, season."""
+    moment = pd.to_datetime(inputs["request_time"], utc=True)
+    return pd.DataFrame(
+        {
+            "weekday": moment.dt.weekday.astype("int64"),
+            "weekend": (moment.dt.weekday >= 5).astype("int64"),
+            "week_of_year": moment.dt.isocalendar().week.astype("int64"),
+            "month": moment.dt.month.astype("int64"),
+            "days_to_month_end": (moment.dt.days_in_month - moment.dt.day).astype("int64"),
+            "season": SEASONS[moment.dt.month.to_numpy() % 12 // 3],
+        }
+    )
+
+
+def recency(inputs: pd.DataFrame) -> pd.DataFrame:
+    """Days since the customer's last purchase and since the article's first and last sale."""
+    now = inputs["request_time"]
+    return pd.DataFrame(
+        {
+            "days_since_last_purchase": _days_between(now, inputs["last_purchase"]),
+            "days_since_first_sold": _days_between(now, inputs["first_sold"]),
+            "days_since_last_sold": _days_between(now, inputs["last_sold"]),
+        }
+    )
+
+
+def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
+    """What the customer and the article have to do with each other, at this moment."""
+    days_since = _days_between(inputs["request_time"], inputs["last_bought"])
+    gaps = inputs["days_bought"].astype("float64") - 1
+    mean_gap = _days_between(inputs["last_bought"], inputs["first_bought"]) / gaps.where(gaps > 0)
+    weight = inputs["purchase_weight"].astype("float64")
+    paid = inputs["mean_price_paid"].astype("float64")
+    age = inputs["age"].astype("float64")
+    return pd.DataFrame(
+        {
+            "days_since_bought": days_since,
+            "purchase_weight_now": weight * np.exp(-days_since / DECAY_DAYS),
+            "gap_ratio": days_since / mean_gap,
+            "age_difference": age - inputs["median_age_buyers"].astype("float64"),
+            "price_ratio": inputs["latest_price"].astype("float64") / paid.where(paid > 0),
+        }
+    )

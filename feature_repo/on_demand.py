@@ -1,0 +1,86 @@
+"""Views computed when they are asked for: the calendar, and what depends on the moment.
+
+Feast keeps the source text of a view's function in its registry and runs that text alone, so each
+imports what it calls. It also refuses descriptions on the fields of such a view: they stand in the
+view's own.
+"""
+
+import pandas as pd
+from feast import Field, RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
+from feast.types import Float64, Int64, String, UnixTimestamp
+
+from feature_repo.views.articles import article_activity
+from feature_repo.views.customer_articles import customer_article
+from feature_repo.views.customers import customer_activity, customer_profile
+from feature_repo.views.declare import OWNER
+
+request_time = RequestSource(
+    name="request_time",
+    schema=[Field(name="request_time", dtype=UnixTimestamp)],
+    description="The moment for which features are asked, UTC.",
+    owner=OWNER,
+)
+
+
+@on_demand_feature_view(
+    sources=[request_time],
+    schema=[
+        Field(name="weekday", dtype=Int64),
+        Field(name="weekend", dtype=Int64),
+        Field(name="week_of_year", dtype=Int64),
+        Field(name="month", dtype=Int64),
+        Field(name="days_to_month_end", dtype=Int64),
+        Field(name="season", dtype=String),
+    ],
+    mode="pandas",
+    description="The calendar at the moment of the request: weekday from Monday = 0, weekend 1 or 0, "
+    "ISO 8601 week, month from January = 1, days_to_month_end 0 on the last day, and season, where "
+    "winter is December to February.",
+    owner=OWNER,
+)
+def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
+    from feature_repo import moment_features
+
+    return moment_features.calendar(inputs)
+
+
+@on_demand_feature_view(
+    sources=[request_time, customer_activity, article_activity],
+    schema=[
+        Field(name="days_since_last_purchase", dtype=Float64),
+        Field(name="days_since_first_sold", dtype=Float64),
+        Field(name="days_since_last_sold", dtype=Float64),
+    ],
+    mode="pandas",
+    description="Days (with fractions) from an event to the request: since the customer's last "
+    "purchase, and since the article's first and last sale.",
+    owner=OWNER,
+)
+def recency(inputs: pd.DataFrame) -> pd.DataFrame:
+    from feature_repo import moment_features
+
+    return moment_features.recency(inputs)
+
+
+@on_demand_feature_view(
+    sources=[request_time, customer_article, customer_activity, customer_profile, article_activity],
+    schema=[
+        Field(name="days_since_bought", dtype=Float64),
+        Field(name="purchase_weight_now", dtype=Float64),
+        Field(name="gap_ratio", dtype=Float64),
+        Field(name="age_difference", dtype=Float64),
+        Field(name="price_ratio", dtype=Float64),
+    ],
+    mode="pandas",
+    description="The customer and the article at the moment of the request: days_since_bought; "
+    "purchase_weight_now, the purchases decayed to now; gap_ratio, days since bought over the "
+    "customer's mean gap between purchases of it; age_difference, the customer's age less the median "
+    "age of the article's buyers (years); price_ratio, the article's price over the mean price the "
+    "customer pays.",
+    owner=OWNER,
+)
+def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
+    from feature_repo import moment_features
+
+    return moment_features.customer_article_now(inputs)

@@ -1,0 +1,50 @@
+-- postal_code_activity: one row per postal code and stretch of time in which nothing changes.
+-- A day's purchases are known from the next day 00:00 UTC; every column is exact at every moment.
+WITH purchases AS (
+    SELECT
+        postal_code,
+        customer_id,
+        day,
+        line_count,
+        spend
+    FROM staging.purchases
+    INNER JOIN staging.customers USING (customer_id)
+    WHERE postal_code IS NOT NULL
+),
+
+postal_code_customers AS (
+    {{ distinct_changes("u_customers", "purchases", "postal_code", "customer_id") }}
+),
+
+postal_code_days AS (
+    SELECT
+        postal_code,
+        day,
+        sum(line_count) AS t_purchases,
+        sum(spend) AS t_price
+    FROM purchases
+    GROUP BY postal_code, day
+),
+
+daily AS (
+    SELECT *
+    FROM postal_code_days
+    INNER JOIN postal_code_customers USING (postal_code, day)
+),
+
+{{ windowed("daily", "postal_code", sums=["t_purchases", "t_price"], distincts=["u_customers"]) }},
+
+final AS (
+    SELECT
+        postal_code,
+        CAST(known_on AS TIMESTAMP) AS valid_from
+        {%- for w in short_windows %},
+        CAST(t_purchases_{{ w.name }} AS BIGINT) AS t_purchases_{{ w.name }},
+        CAST(t_price_{{ w.name }} AS DOUBLE) AS t_price_{{ w.name }}
+        {%- endfor %},
+        CAST(u_customers_lifetime AS BIGINT) AS u_customers_lifetime,
+        CAST(t_price_lifetime AS DOUBLE) / u_customers_lifetime AS spend_per_customer
+    FROM windowed
+)
+
+SELECT * FROM final

@@ -1,0 +1,167 @@
+"""A table or query in the warehouse as a Feast data source, with validity intervals."""
+
+import json
+from collections.abc import Callable, Iterable
+
+from feast.data_source import DataSource
+from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
+from feast.repo_config import RepoConfig
+from feast.value_type import ValueType
+
+from feature_repo import places
+from feature_repo.stores.connection import connect, identifier
+
+_CLASS = "feature_repo.stores.duckdb_source.DuckDBSource"
+
+_SCALARS = {
+    "BOOLEAN": ValueType.BOOL,
+    "TINYINT": ValueType.INT32,
+    "SMALLINT": ValueType.INT32,
+    "INTEGER": ValueType.INT32,
+    "BIGINT": ValueType.INT64,
+    "FLOAT": ValueType.FLOAT,
+    "DOUBLE": ValueType.DOUBLE,
+    "VARCHAR": ValueType.STRING,
+    "BLOB": ValueType.BYTES,
+    "DATE": ValueType.UNIX_TIMESTAMP,
+    "TIMESTAMP": ValueType.UNIX_TIMESTAMP,
+    "TIMESTAMP_NS": ValueType.UNIX_TIMESTAMP,
+    "TIMESTAMP WITH TIME ZONE": ValueType.UNIX_TIMESTAMP,
+}
+
+
+def value_type(duckdb_type: str) -> ValueType:
+    """Feast's type of a DuckDB type.
+
+    Raises:
+        ValueError: Feast has no type for it; cast the column in the view's SQL.
+    """
+    name = duckdb_type.upper()
+    if name.endswith("[]"):
+        return ValueType[f"{value_type(name[:-2]).name}_LIST"]
+    if name.startswith("DECIMAL"):
+        return ValueType.DOUBLE
+    if name not in _SCALARS:
+        raise ValueError(f"Feast has no type for DuckDB's {duckdb_type}: cast the column.")
+    return _SCALARS[name]
+
+
+class DuckDBSource(DataSource):
+    """Rows of a warehouse table or query.
+
+    With `valid_to_field`, each row holds from its timestamp until `valid_to` (null: still), rows of
+    a key do not overlap, and a point-in-time join needs neither sorting nor de-duplication.
+
+    Args:
+        name: unique in the project.
+        table: "schema.table" in the warehouse; give this or `query`.
+        query: a SELECT in DuckDB's SQL.
+        timestamp_field: the moment from which a row is known (UTC).
+        created_timestamp_column: when the row was written; among rows of one key and moment the
+            newest counts.
+        valid_to_field: the moment at which the row stops being true, not included.
+
+    Raises:
+        ValueError: neither or both of `table` and `query`.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        table: str | None = None,
+        query: str | None = None,
+        timestamp_field: str = "",
+        created_timestamp_column: str = "",
+        valid_to_field: str = "",
+        field_mapping: dict[str, str] | None = None,
+        description: str = "",
+        tags: dict[str, str] | None = None,
+        owner: str = "",
+    ) -> None:
+        if (table is None) == (query is None):
+            raise ValueError(f"DuckDBSource {name or ''!r}: give either a table or a query.")
+        self.table = table
+        self.query = query
+        self.valid_to_field = valid_to_field
+        super().__init__(
+            name=name or table or "",
+            timestamp_field=timestamp_field,
+            created_timestamp_column=created_timestamp_column,
+            field_mapping=field_mapping,
+            description=description,
+            tags=tags,
+            owner=owner,
+        )
+
+    def __hash__(self) -> int:
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, DuckDBSource)
+            and super().__eq__(other)
+            and (self.table, self.query, self.valid_to_field)
+            == (other.table, other.query, other.valid_to_field)
+        )
+
+    def source_type(self) -> DataSourceProto.SourceType.ValueType:
+        return DataSourceProto.CUSTOM_SOURCE
+
+    @staticmethod
+    def from_proto(data_source: DataSourceProto) -> "DuckDBSource":
+        options = json.loads(data_source.custom_options.configuration)
+        return DuckDBSource(
+            name=data_source.name,
+            table=options["table"],
+            query=options["query"],
+            valid_to_field=options["valid_to_field"],
+            timestamp_field=data_source.timestamp_field,
+            created_timestamp_column=data_source.created_timestamp_column,
+            field_mapping=dict(data_source.field_mapping),
+            description=data_source.description,
+            tags=dict(data_source.tags),
+            owner=data_source.owner,
+        )
+
+    def _to_proto_impl(self) -> DataSourceProto:
+        options = {
+            "table": self.table,
+            "query": self.query,
+            "valid_to_field": self.valid_to_field,
+        }
+        return DataSourceProto(
+            name=self.name,
+            type=DataSourceProto.CUSTOM_SOURCE,
+            data_source_class_type=_CLASS,
+            field_mapping=self.field_mapping,
+            custom_options=DataSourceProto.CustomSourceOptions(
+                configuration=json.dumps(options).encode()
+            ),
+            description=self.description,
+            tags=self.tags,
+            owner=self.owner,
+            timestamp_field=self.timestamp_field,
+            created_timestamp_column=self.created_timestamp_column,
+        )
+
+    def validate(self, config: RepoConfig) -> None:
+        """Nothing to check: a view may be declared before its table is built."""
+
+    @staticmethod
+    def source_datatype_to_feast_value_type() -> Callable[[str], ValueType]:
+        return value_type
+
+    def get_table_query_string(self) -> str:
+        """What stands after FROM: the quoted table, or the query in brackets."""
+        if self.table is not None:
+            return identifier(*self.table.split("."))
+        return f"({self.query})"
+
+    def get_table_column_names_and_types(self, config: RepoConfig) -> Iterable[tuple[str, str]]:
+        with connect(places.resolve(config.offline_store.path)) as con:
+            described = con.sql(f"SELECT * FROM {self.get_table_query_string()} AS source LIMIT 0")
+            return [
+                (name, str(type_))
+                for name, type_ in zip(described.columns, described.types, strict=True)
+            ]

@@ -1,0 +1,67 @@
+"""Views by customer."""
+
+from feature_repo.entities import customer
+from feature_repo.views.declare import (
+    Array,
+    Float64,
+    Int64,
+    String,
+    UnixTimestamp,
+    feature,
+    view,
+    windowed,
+)
+from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES
+
+customer_profile = view(
+    "customer_profile",
+    [customer],
+    "Who the customer is, as last delivered by the shop.",
+    [
+        feature("age", Int64, "age", "years"),
+        feature("age_bucket", String, "age group"),
+        feature("club_member_status", String, "status in the shop's club"),
+        feature("fashion_news_frequency", String, "how often the customer wants fashion news"),
+        feature("FN", Float64, "1.0 if the customer gets the fashion news"),
+        feature("Active", Float64, "1.0 if the customer may be written to"),
+        feature("postal_code", String, "where the customer lives"),
+    ],
+    freshness="with a delivery of customers",
+)
+
+customer_activity = view(
+    "customer_activity",
+    [customer],
+    "How much, how often and how variedly the customer buys.",
+    [
+        *windowed("t_price", Float64, "spend", "currency"),
+        *windowed("t_transactions", Int64, "lines bought", "lines"),
+        *windowed("u_articles", Int64, "distinct articles bought", "articles"),
+        *windowed("u_active_days", Int64, "days with a purchase", "days"),
+        *windowed("n_sales_channel", Int64, "channels bought in", "channels"),
+        feature("last_purchase", UnixTimestamp, "day of the last purchase"),
+        feature("median_gap_days", Float64, "median time between purchase days", "days"),
+        feature("basket_size", Float64, "mean lines per purchase day", "lines"),
+        feature("mean_price_paid", Float64, "mean price per piece", "currency"),
+        feature("bulk_share", Float64, "share of purchases of more than one piece"),
+    ],
+    freshness="daily, exact at every moment",
+)
+
+customer_recent = view(
+    "customer_recent",
+    [customer],
+    f"The last {RECENT_ARTICLES} distinct articles the customer bought, newest first; the lists "
+    "go together by position.",
+    [
+        feature("recent_articles", Array(String), "article ids"),
+        feature("recent_days", Array(Int64), "day each was last bought, since 1970-01-01", "days"),
+        feature("recent_times", Array(Int64), "times each was bought", "lines"),
+        feature(
+            "recent_weights",
+            Array(Float64),
+            f"lines of each, decayed by exp(-age / {DECAY_DAYS:g} days) to the day it was last bought",
+        ),
+    ],
+    freshness="on the day after a purchase",
+)

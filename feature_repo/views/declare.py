@@ -1,0 +1,65 @@
+"""How a feature table becomes a Feast view: the conventions that every view shares."""
+
+from datetime import timedelta
+
+from feast import Entity, FeatureView, Field
+from feast.types import Array, Float64, Int64, String, UnixTimestamp
+
+from feature_repo.stores.duckdb_source import DuckDBSource
+from feature_repo.windows import WINDOWS, Window
+
+__all__ = ["Array", "Float64", "Int64", "String", "UnixTimestamp", "feature", "view", "windowed"]
+
+OWNER = "lookbook"
+FOREVER = timedelta(0)
+
+
+def feature(name: str, dtype: object, description: str, unit: str = "") -> Field:
+    """One field; the unit (days, currency, purchases ...) becomes a tag."""
+    return Field(
+        name=name, dtype=dtype, description=description, tags={"unit": unit} if unit else {}
+    )
+
+
+def windowed(
+    name: str,
+    dtype: object,
+    description: str,
+    unit: str = "",
+    windows: tuple[Window, ...] = WINDOWS,
+) -> list[Field]:
+    """One field per window, named NAME_WINDOW."""
+    return [
+        feature(f"{name}_{window.name}", dtype, f"{description} {window.words}", unit)
+        for window in windows
+    ]
+
+
+def view(
+    name: str, entities: list[Entity], description: str, fields: list[Field], freshness: str
+) -> FeatureView:
+    """The view over the warehouse table `features.NAME`, valid row by row until the next.
+
+    Args:
+        freshness: when the values can change, as words for the tag `changes`.
+    """
+    keys = [Field(name=entity.join_key, dtype=String) for entity in entities]
+    return FeatureView(
+        name=name,
+        entities=entities,
+        ttl=FOREVER,
+        schema=[*keys, *fields],
+        online=True,
+        source=DuckDBSource(
+            name=name,
+            table=f"features.{name}",
+            timestamp_field="valid_from",
+            created_timestamp_column="created_at",
+            valid_to_field="valid_to",
+            description=f"sql/features/{name}.sql",
+            owner=OWNER,
+        ),
+        description=description,
+        owner=OWNER,
+        tags={"grain": " x ".join(entity.name for entity in entities), "changes": freshness},
+    )

@@ -1,0 +1,52 @@
+"""The files of Kaggle's H&M competition: three CSVs, each also as .csv.gz or .parquet."""
+
+from pathlib import Path
+
+from feature_repo.raw_tables import RAW_TABLES, RawTable
+from pipelines.data.adapters import LoadError, Source
+from pipelines.warehouse import identifier
+
+
+def read(source: Source) -> dict[str, str]:
+    """One file for each raw table, with exactly its columns.
+
+    Raises:
+        LoadError: a file is missing, is there twice, or cannot be opened.
+    """
+    if not source.path.is_dir():
+        raise LoadError(
+            f"{source.path} is not a folder: name the one with articles.csv, customers.csv and "
+            "transactions_train.csv."
+        )
+    # All three are looked for before the first is read: a long read must not end in "missing".
+    found = {name: _file(source.path, table) for name, table in RAW_TABLES.items()}
+    return {
+        name: _select(table, source.rows(found[name], columns=table.column_names))
+        for name, table in RAW_TABLES.items()
+    }
+
+
+def _file(folder: Path, table: RawTable) -> str:
+    names = [table.file, f"{table.file}.gz", f"{Path(table.file).stem}.parquet"]
+    there = [name for name in names if (folder / name).is_file()]
+    if not there:
+        raise LoadError(f"{folder / table.file} is missing (nor is there {' or '.join(names[1:])}).")
+    if len(there) > 1:
+        raise LoadError(f"{folder} holds {' and '.join(there)}: keep one of them.")
+    return there[0]
+
+
+def _select(table: RawTable, rows: str) -> str:
+    values = (
+        f"{_ten_digits(name)} AS {name}" if name == "article_id" else identifier(name)
+        for name in table.column_names
+    )
+    return f"SELECT {', '.join(values)}, _file, _line FROM {rows}"
+
+
+def _ten_digits(column: str) -> str:
+    """An id that went through a spreadsheet or a data frame as a number gets its zero back."""
+    digits = rf"regexp_extract(CAST({column} AS VARCHAR), '^(\d{{1,10}})(\.0*)?$', 1)"
+    return (
+        f"CASE WHEN {digits} <> '' THEN lpad({digits}, 10, '0') ELSE CAST({column} AS VARCHAR) END"
+    )

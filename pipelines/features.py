@@ -1,0 +1,175 @@
+"""The only door to Feast: features as they were at a moment, and as they are online.
+
+Both doors take the same rows (keys) and a feature service, and give the same columns: the keys, then
+`view__feature` for every feature of the service. Training and evaluation use `OfflineFeatures`,
+serving uses `OnlineFeatures`; the recommender does not know which it has.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from feature_repo import places
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+REPO = Path(places.__file__).parent
+MOMENT = "event_timestamp"
+REQUEST_TIME = "request_time"
+
+
+class FeatureError(RuntimeError):
+    """Features cannot be given; the text says what to do."""
+
+
+def moment_of(day: date) -> datetime:
+    """The start of a day, at which everything up to the day before is known."""
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+class Features(Protocol):
+    """Features of rows at one moment."""
+
+    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
+        """One row per row of `rows`, in its order: its columns, then `view__feature`."""
+        ...
+
+
+@lru_cache(maxsize=8)
+def _open_store(home: Path) -> "FeatureStore":
+    # Importing feast takes seconds, so only those who need features pay.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="feast")
+    warnings.filterwarnings("ignore", message="On demand feature view is an experimental")
+    from feast import FeatureStore
+
+    logging.getLogger("feast").setLevel(logging.ERROR)
+    return FeatureStore(repo_path=str(REPO))
+
+
+def feature_store() -> "FeatureStore":
+    """Feast's store of this home."""
+    return _open_store(places.home())
+
+
+def _service(name: str) -> Any:
+    from feast.errors import FeatureServiceNotFoundException, FeastObjectNotFoundException
+
+    try:
+        return feature_store().get_feature_service(name)
+    except (FeatureServiceNotFoundException, FeastObjectNotFoundException, FileNotFoundError) as e:
+        raise FeatureError(
+            f"Feature service {name!r} is not registered: run `feast -c feature_repo apply`."
+        ) from e
+
+
+def service_fields(name: str) -> dict[str, str]:
+    """The columns `view__feature` of a service with Feast's type names, in order."""
+    return {
+        f"{projection.name_to_use()}__{field.name}": str(field.dtype)
+        for projection in _service(name).feature_view_projections
+        for field in projection.features
+    }
+
+
+def schema_hash(name: str) -> str:
+    """A fingerprint of a service's columns and types: models remember what they were trained on."""
+    return hashlib.sha256(json.dumps(service_fields(name)).encode()).hexdigest()[:16]
+
+
+class OfflineFeatures:
+    """Features from the warehouse as they were known at `moment`, or at each row's own moment.
+
+    Args:
+        moment: UTC; None if the rows carry their own in the column `event_timestamp`.
+    """
+
+    def __init__(self, moment: datetime | None = None) -> None:
+        self.moment = moment
+
+    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
+        if self.moment is not None:
+            rows = rows.assign(**{MOMENT: pd.Timestamp(self.moment)})
+        if rows.empty:
+            return rows.reindex(columns=[*rows.columns, *service_fields(service)])
+        rows = rows.assign(**{REQUEST_TIME: rows[MOMENT]})
+        job = feature_store().get_historical_features(
+            entity_df=rows, features=_service(service), full_feature_names=True
+        )
+        found = job.to_df()
+        given = [name for name in rows.columns if name != REQUEST_TIME]
+        return found[[*given, *service_fields(service)]]
+
+
+class OnlineFeatures:
+    """Features from the online store, as they are now.
+
+    Args:
+        moment: what the request's time is taken to be; the clock if None. Made-up and past shops
+            are asked at the end of their data, so that "days since" means what it did in training.
+    """
+
+    def __init__(self, moment: datetime | None = None) -> None:
+        self.moment = moment
+
+    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
+        fields = service_fields(service)
+        if rows.empty:
+            return rows.reindex(columns=[*rows.columns, *fields])
+        moment = self.moment or datetime.now(UTC)
+        keys = {
+            # Feast has no null keys; an empty one is not found, which is the same answer.
+            name: rows[name].fillna("").astype(str).tolist()
+            for name in ("customer_id", "article_id", "postal_code")
+            if name in rows.columns
+        }
+        wanted = _service(service)
+        asked = {**keys, REQUEST_TIME: [moment] * len(rows)}
+        found = feature_store().get_online_features(
+            features=wanted, entity_rows=asked, full_feature_names=True
+        )
+        values = found.to_df().reindex(columns=list(fields))
+        values.index = rows.index
+        return pd.concat([rows, _typed(values, fields)], axis=1)
+
+
+def _typed(values: pd.DataFrame, fields: dict[str, str]) -> pd.DataFrame:
+    """Online answers are objects; give them the types that the offline store gives."""
+    casts: dict[str, Callable[[pd.Series], pd.Series]] = {
+        "Float64": lambda column: pd.to_numeric(column).astype("float64"),
+        "Int64": lambda column: pd.to_numeric(column).astype("float64"),
+        "UnixTimestamp": lambda column: pd.to_datetime(column, utc=True).astype(
+            "datetime64[us, UTC]"
+        ),
+    }
+    return values.assign(
+        **{name: casts[kind](values[name]) for name, kind in fields.items() if kind in casts}
+    )
+
+
+def apply() -> None:
+    """`feast apply`: register what definitions.py declares."""
+    from feast.repo_operations import apply_total, load_repo_config
+
+    before = Path.cwd()
+    try:
+        apply_total(load_repo_config(REPO, REPO / "feature_store.yaml"), REPO, True)
+    finally:
+        os.chdir(before)
+    _open_store.cache_clear()
+
+
+def materialize(through: date) -> None:
+    """`feast materialize`: bring the rows that hold after `through` into the online store."""
+    feature_store().materialize(
+        start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=moment_of(through + timedelta(days=1))
+    )

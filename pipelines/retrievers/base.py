@@ -1,0 +1,103 @@
+"""What every retriever is: fitted on purchases before a day, it names candidates for customers.
+
+A retriever keeps only what it learnt of articles. What it needs to know of a customer comes in as a
+row of the feature service `customer_state`, read as of the moment in evaluation and from the online
+store in serving, so both run the same code on the same values.
+"""
+
+from abc import ABC, abstractmethod
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import ClassVar, Self
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+STATE_SERVICE = "customer_state"
+COLUMNS = ["customer_id", "article_id", "score", "rank", "because"]
+EPOCH = date(1970, 1, 1)
+
+
+class Retriever(ABC):
+    """From all articles to the likely ones.
+
+    Subclasses take their settings as keyword arguments of `__init__`, so that the model catalogue
+    can list them and a version can record them.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
+        """Learn from `staging.purchases` of days strictly before `cutoff`."""
+
+    @abstractmethod
+    def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
+        """At most k articles for each customer.
+
+        Args:
+            state: rows of the service `customer_state`, one per customer.
+            moment: when the question is asked (UTC).
+            k: at most so many for each customer.
+
+        Returns:
+            customer_id, article_id, score (higher is better), rank (from 1) and because (the article
+            of the customer's own that led here, or null); each customer's rows in order of rank.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs into the folder, without pickle."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Self:
+        """Read what `save` wrote."""
+
+
+def days_since_epoch(moment: datetime) -> float:
+    """Days from 1970-01-01 00:00 UTC to the moment, with fractions."""
+    return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / 86_400
+
+
+def recent_purchases(state: pd.DataFrame) -> pd.DataFrame:
+    """The lists of `customer_recent` as rows, in order.
+
+    Returns:
+        customer (position in `state`), article_id, day (since 1970-01-01), times, weight.
+    """
+    columns = {
+        "article_id": "recent_articles",
+        "day": "recent_days",
+        "times": "recent_times",
+        "weight": "recent_weights",
+    }
+    lists = {ours: state[f"customer_recent__{theirs}"].tolist() for ours, theirs in columns.items()}
+    sizes = [0 if _missing(found) else len(found) for found in lists["article_id"]]
+    flat: dict[str, np.ndarray] = {
+        "customer": np.repeat(np.arange(len(state)), sizes),
+    }
+    for name, found in lists.items():
+        kept = [np.asarray(values) for values in found if not _missing(values)]
+        empty = np.array([], dtype=object if name == "article_id" else "float64")
+        flat[name] = np.concatenate(kept) if kept else empty
+    return pd.DataFrame(flat)
+
+
+def _missing(values: object) -> bool:
+    return values is None or isinstance(values, float)
+
+
+def top(rows: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Each customer's k best rows by score, ranked; equal scores in order of article id.
+
+    Args:
+        rows: customer_id, article_id, score and optionally because.
+    """
+    if "because" not in rows:
+        rows = rows.assign(because=None)
+    rows = rows.sort_values(
+        ["customer_id", "score", "article_id"], ascending=[True, False, True], kind="stable"
+    )
+    rank = rows.groupby("customer_id", sort=False).cumcount() + 1
+    return rows.assign(rank=rank)[rank <= k][COLUMNS].reset_index(drop=True)

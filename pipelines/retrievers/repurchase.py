@@ -1,0 +1,45 @@
+"""Repurchase ("buy it again"): what the customer bought before, the more and the later the better."""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Self
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from feature_repo.windows import DECAY_DAYS
+from pipelines.retrievers.base import Retriever, days_since_epoch, recent_purchases, top
+
+
+class Repurchase(Retriever):
+    """Each past line of an article counts exp(-age / 30 days).
+
+    All of it stands in the customer's own features, so there is nothing to fit.
+    """
+
+    name = "repurchase"
+
+    def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
+        return self
+
+    def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
+        recent = recent_purchases(state)
+        age = days_since_epoch(moment) - recent["day"].astype("float64")
+        return top(
+            pd.DataFrame(
+                {
+                    "customer_id": state["customer_id"].to_numpy()[recent["customer"]],
+                    "article_id": recent["article_id"],
+                    "score": recent["weight"].astype("float64") * np.exp(-age / DECAY_DAYS),
+                    "because": recent["article_id"],
+                }
+            ),
+            k,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Nothing was learnt."""
+
+    def load(self, folder: Path) -> Self:
+        return self

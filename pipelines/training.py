@@ -1,0 +1,87 @@
+"""Training: retrievers on everything before a day, the ranker on the weeks that lead up to it."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.features import OfflineFeatures, moment_of
+from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_retriever
+from pipelines.rankers.base import Ranker
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender
+from pipelines.retrievers.base import Retriever
+
+Progress = Callable[[str], None]
+
+
+def fit_retrievers(
+    con: duckdb.DuckDBPyConnection, cutoff: date, names: Sequence[str]
+) -> dict[str, Retriever]:
+    """The named retrievers, fitted on days before `cutoff`."""
+    return {name: make_retriever(name).fit(con, cutoff) for name in names}
+
+
+def training_rows(
+    con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSettings = RELEASE
+) -> pd.DataFrame:
+    """The candidates of a past week's buyers with their features and whether they were bought.
+
+    Retrievers are fitted on days before the week and features are as of its start, so the rows are
+    what serving would have seen. Customers without a hit among their candidates teach an order
+    nothing and are left out.
+
+    Returns:
+        customer_id, article_id, week, label, and the columns of the ranker's service.
+    """
+    bought = buyers(con, week)
+    customers = _sample(bought["customer_id"].unique(), settings.training_customers)
+    recommender = Recommender(
+        fit_retrievers(con, week.start, settings.retrievers), settings.per_source
+    )
+    features = OfflineFeatures(week.moment)
+    service = make_ranker(settings.ranker).feature_service
+    parts = []
+    for start in range(0, len(customers), BATCH_CUSTOMERS):
+        found = recommender.candidates(customers[start : start + BATCH_CUSTOMERS], features, week.moment)
+        found = found.merge(bought.assign(label=1), on=["customer_id", "article_id"], how="left")
+        found["label"] = found["label"].fillna(0).astype("int8")
+        found = found[found.groupby("customer_id")["label"].transform("max") == 1]
+        parts.append(_lean(features.read(found.reset_index(drop=True), service)))
+    if not parts:
+        return pd.DataFrame(columns=["customer_id", "article_id", "week", "label"])
+    return pd.concat(parts, ignore_index=True).assign(week=week.start.isoformat())
+
+
+def fit_ranker(rows: Sequence[pd.DataFrame], settings: ReleaseSettings = RELEASE) -> Ranker:
+    """The ranker, fitted on several weeks of `training_rows`."""
+    return make_ranker(settings.ranker).fit(pd.concat(rows, ignore_index=True))
+
+
+def training_weeks(cutoff: date, settings: ReleaseSettings = RELEASE) -> list[Week]:
+    """The weeks before `cutoff` on which the ranker is trained, oldest first."""
+    return weeks_before(cutoff, settings.training_weeks)
+
+
+def _sample(customers: np.ndarray, most: int) -> list[str]:
+    """At most so many customers, the same ones each time, whoever else there is."""
+    ordered = sorted(customers, key=lambda customer: (zlib.crc32(customer.encode()), customer))
+    return sorted(ordered[:most])
+
+
+def _lean(rows: pd.DataFrame) -> pd.DataFrame:
+    """Numbers in single precision: several weeks of rows must fit in memory."""
+    numbers = rows.select_dtypes("number").columns.difference(["label"])
+    return rows.astype(dict.fromkeys(numbers, "float32"))
+
+
+__all__ = [
+    "fit_ranker",
+    "fit_retrievers",
+    "moment_of",
+    "training_rows",
+    "training_weeks",
+]
