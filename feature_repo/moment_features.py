@@ -36,11 +36,15 @@ def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
 
 
 def recency(inputs: pd.DataFrame) -> pd.DataFrame:
-    """Days since the customer's last purchase and since the article's first and last sale."""
+    """Days since the customer's last purchase, also against their usual gap, and since the
+    article's first and last sale."""
     now = inputs["request_time"]
+    days_since = _days_between(now, inputs["last_purchase"])
+    usual = inputs["median_gap_days"].astype("float64")
     return pd.DataFrame(
         {
-            "days_since_last_purchase": _days_between(now, inputs["last_purchase"]),
+            "days_since_last_purchase": days_since,
+            "overdue": days_since / usual,
             "days_since_first_sold": _days_between(now, inputs["first_sold"]),
             "days_since_last_sold": _days_between(now, inputs["last_sold"]),
         }
@@ -60,6 +64,8 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
             "days_since_bought": days_since,
             "purchase_weight_now": weight * np.exp(-days_since / DECAY_DAYS),
             "gap_ratio": days_since / mean_gap,
+            "share_of_days": inputs["days_bought"].astype("float64")
+            / inputs["u_active_days_lifetime"].astype("float64"),
             "age_difference": age - inputs["median_age_buyers"].astype("float64"),
             "price_ratio": inputs["latest_price"].astype("float64") / paid.where(paid > 0),
         }

@@ -49,12 +49,14 @@ def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
     sources=[request_time, customer_activity, article_activity],
     schema=[
         Field(name="days_since_last_purchase", dtype=Float64),
+        Field(name="overdue", dtype=Float64),
         Field(name="days_since_first_sold", dtype=Float64),
         Field(name="days_since_last_sold", dtype=Float64),
     ],
     mode="pandas",
     description="Days (with fractions) from an event to the request: since the customer's last "
-    "purchase, and since the article's first and last sale.",
+    "purchase, and since the article's first and last sale; overdue, the time since the customer's last "
+    "purchase over the median gap between their purchase days.",
     owner=OWNER,
 )
 def recency(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -69,13 +71,15 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
         Field(name="days_since_bought", dtype=Float64),
         Field(name="purchase_weight_now", dtype=Float64),
         Field(name="gap_ratio", dtype=Float64),
+        Field(name="share_of_days", dtype=Float64),
         Field(name="age_difference", dtype=Float64),
         Field(name="price_ratio", dtype=Float64),
     ],
     mode="pandas",
     description="The customer and the article at the moment of the request: days_since_bought; "
     "purchase_weight_now, the purchases decayed to now; gap_ratio, days since bought over the "
-    "customer's mean gap between purchases of it; age_difference, the customer's age less the median "
+    "customer's mean gap between purchases of it; share_of_days, the share of the customer's "
+    "purchase days on which it was bought; age_difference, the customer's age less the median "
     "age of the article's buyers (years); price_ratio, the article's price over the mean price the "
     "customer pays.",
     owner=OWNER,

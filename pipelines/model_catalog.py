@@ -56,9 +56,9 @@ class ReleaseSettings:
 
 
 RELEASE = ReleaseSettings(
-    per_source={"repurchase": 120, "co_purchase": 150, "popular": 60},
+    per_source={"repurchase": 100, "co_purchase": 100, "popular": 50},
     ranker="gradient_boosting",
-    training_weeks=5,
+    training_weeks=8,
     training_customers=20_000,
 )
 

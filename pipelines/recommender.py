@@ -1,7 +1,7 @@
 """The recommender: candidates, features, order. Evaluation and serving both run this.
 
 One table flows through it, a row for each customer and candidate, and gains columns on the way:
-customer_id, article_id, source, because, score, rank.
+customer_id, article_id, source, score, rank.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,8 +40,7 @@ class Recommender:
 
         Returns:
             one row for each recommendation: customer_id, article_id, source (the retriever that
-            ranked it best), because (the customer's own article that led to it, or null), score,
-            rank (from 1), and the columns the ranker saw.
+            ranked it best), score, rank (from 1), and the columns the ranker saw.
         """
         unique = list(dict.fromkeys(customers))
         batches = [
@@ -67,9 +66,9 @@ class Recommender:
         """The union of what the retrievers name.
 
         Returns:
-            one row for each customer and article: customer_id, article_id, postal_code, source,
-            because and rank of the retriever that ranked it best, and for each retriever
-            `NAME__score` and `NAME__rank` (missing where it did not name the article).
+            one row for each customer and article: customer_id, article_id, postal_code, source and
+            rank of the retriever that ranked it best, and for each retriever `NAME__score` and
+            `NAME__rank` (missing where it did not name the article), and `best__rank`.
         """
         state = features.read(
             pd.DataFrame({"customer_id": pd.Series(list(customers), dtype=object)}), STATE_SERVICE
@@ -97,7 +96,7 @@ class Recommender:
 def _merge(named: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
     """One row for each customer and article, with every source's score and rank beside each other."""
     best = named.sort_values("rank", kind="stable").drop_duplicates(["customer_id", "article_id"])
-    best = best[["customer_id", "article_id", "source", "because", "rank"]]
+    best = best[["customer_id", "article_id", "source", "rank"]]
     best = best.sort_values(["customer_id", "article_id"], kind="stable").reset_index(drop=True)
     pair = pd.MultiIndex.from_frame(best[["customer_id", "article_id"]])
     for source in sources:
@@ -107,4 +106,4 @@ def _merge(named: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
             values = np.full(len(best), np.nan)
             values[place] = found[column]
             best[f"{source}__{column}"] = values
-    return best
+    return best.assign(best__rank=best["rank"])

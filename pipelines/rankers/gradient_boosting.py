@@ -32,12 +32,12 @@ class GradientBoosting(Ranker):
 
     def __init__(
         self,
-        trees: int = 300,
-        leaves: int = 31,
-        learning_rate: float = 0.05,
-        min_leaf: int = 100,
-        column_share: float = 0.5,
-        l2: float = 5.0,
+        trees: int = 100,
+        leaves: int = 15,
+        learning_rate: float = 0.08,
+        min_leaf: int = 200,
+        column_share: float = 0.4,
+        l2: float = 1.0,
         seed: int = 7,
     ) -> None:
         self.parameters: dict[str, Any] = {
@@ -47,7 +47,8 @@ class GradientBoosting(Ranker):
             "min_data_in_leaf": min_leaf,
             "feature_fraction": column_share,
             "lambda_l2": l2,
-            "lambdarank_truncation_level": 24,
+            "lambdarank_truncation_level": 20,
+            "max_bin": 63,
             "seed": seed,
             # The same rows give the same trees, whatever the number of threads.
             "deterministic": True,

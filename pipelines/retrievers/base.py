@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 STATE_SERVICE = "customer_state"
-COLUMNS = ["customer_id", "article_id", "score", "rank", "because"]
-EPOCH = date(1970, 1, 1)
+COLUMNS = ["customer_id", "article_id", "score", "rank"]
 
 
 class Retriever(ABC):
@@ -42,9 +41,18 @@ class Retriever(ABC):
             k: at most so many for each customer.
 
         Returns:
-            customer_id, article_id, score (higher is better), rank (from 1) and because (the article
-            of the customer's own that led here, or null); each customer's rows in order of rank.
+            customer_id, article_id, score (higher is better) and rank (from 1); each customer's rows
+            in order of rank.
         """
+
+    def because(self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime) -> list[str | None]:
+        """The article of the customer's own that most led to each pair, None where none did.
+
+        Args:
+            state: as for `candidates`.
+            pairs: customer_id, article_id.
+        """
+        return [None] * len(pairs)
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -92,10 +100,8 @@ def top(rows: pd.DataFrame, k: int) -> pd.DataFrame:
     """Each customer's k best rows by score, ranked; equal scores in order of article id.
 
     Args:
-        rows: customer_id, article_id, score and optionally because.
+        rows: customer_id, article_id, score.
     """
-    if "because" not in rows:
-        rows = rows.assign(because=None)
     rows = rows.sort_values(
         ["customer_id", "score", "article_id"], ascending=[True, False, True], kind="stable"
     )

@@ -32,11 +32,13 @@ class Repurchase(Retriever):
                     "customer_id": state["customer_id"].to_numpy()[recent["customer"]],
                     "article_id": recent["article_id"],
                     "score": recent["weight"].astype("float64") * np.exp(-age / DECAY_DAYS),
-                    "because": recent["article_id"],
                 }
             ),
             k,
         )
+
+    def because(self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime) -> list[str | None]:
+        return list(pairs["article_id"])
 
     def save(self, folder: Path) -> None:
         """Nothing was learnt."""

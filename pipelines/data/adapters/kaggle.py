@@ -1,5 +1,7 @@
 """The files of Kaggle's H&M competition: three CSVs, each also as .csv.gz or .parquet."""
 
+# ruff: noqa: S608 (names and paths are quoted before they become SQL)
+
 from pathlib import Path
 
 from feature_repo.raw_tables import RAW_TABLES, RawTable
@@ -30,7 +32,9 @@ def _file(folder: Path, table: RawTable) -> str:
     names = [table.file, f"{table.file}.gz", f"{Path(table.file).stem}.parquet"]
     there = [name for name in names if (folder / name).is_file()]
     if not there:
-        raise LoadError(f"{folder / table.file} is missing (nor is there {' or '.join(names[1:])}).")
+        raise LoadError(
+            f"{folder / table.file} is missing (nor is there {' or '.join(names[1:])})."
+        )
     if len(there) > 1:
         raise LoadError(f"{folder} holds {' and '.join(there)}: keep one of them.")
     return there[0]

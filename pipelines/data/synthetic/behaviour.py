@@ -26,12 +26,12 @@ REMEMBERED = 32
 LARGEST_BASKET = 20
 SEEN_ON_SHELF = 10
 """Articles that a shopper looks at before picking one."""
-AGAIN_MEMORY_DAYS = 40.0
-AGAIN_RESISTANCE = 60.0
+AGAIN_MEMORY_DAYS = 25.0
+AGAIN_RESISTANCE = 30.0
 """Sum of the pull of remembered articles at which half of the picks are repeats."""
 OTHER_COLOUR_OF_REMEMBERED = 0.45
 OTHER_COLOUR_OF_FIRST = 0.04
-OWNED_ALREADY = 2.5
+OWNED_ALREADY = 3.5
 """How much less (log) an article draws whose product the shopper has already."""
 PIECE_MORE = 0.10
 """Probability of one more piece of the same article."""
@@ -68,9 +68,9 @@ def draw_visits(
 ) -> tuple[Ints, Ints]:
     """(day, customer) of every visit, sorted, one a day at most.
 
-    Each customer's visits are a chain with log-normal gaps that starts anywhere and goes round
-    the time of the shop as on a ring, so no day is favoured; time then runs faster where demand
-    is higher.
+    Each customer's visits are a chain with log-normal gaps that goes round the time of the shop
+    as on a ring. It starts anywhere, a little less often late, when most visits are of customers
+    who came before. Time then runs faster where demand is higher.
     """
     days = len(demand)
     who = np.repeat(np.arange(len(customers)), customers.visits)
@@ -78,7 +78,9 @@ def draw_visits(
     first = np.r_[0, np.cumsum(customers.visits)[:-1]]
     total = np.cumsum(gaps)
     since_first = total - total[first][who]
-    moment = (since_first / days + rng.random(len(customers))[who]) % 1.0
+    # Density 1.25 at the first day, falling to 0.75 at the last.
+    start = 2 * (1.25 - np.sqrt(1.25**2 - rng.random(len(customers))))
+    moment = (since_first / days + start[who]) % 1.0
     clock = np.cumsum(demand) / demand.sum()
     day = np.minimum(np.searchsorted(clock, moment, side="right"), days - 1)
     key = np.unique(day.astype(np.int64) * len(customers) + who)
@@ -265,6 +267,3 @@ def shop_days(
     for day in range(days):
         visitors = visitor[bounds[day] : bounds[day + 1]]
         yield shopping.open_day(day, visitors, np.random.default_rng([seed, 4, day]))
-
-
-__all__ = ["Purchases", "Shopping", "demand_by_day", "draw_visits", "shop_days"]

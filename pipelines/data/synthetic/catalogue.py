@@ -14,14 +14,18 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-PRICE_LADDER = np.array(
-    [299, 399, 499, 599, 799, 999, 1299, 1499, 1799, 1999, 2499, 2999, 3499, 3999, 4999]
-    + [5999, 6999, 7999, 9999, 12999]
-)
+# fmt: off
+PRICE_LADDER = np.array([
+    299, 399, 499, 599, 799, 999, 1299, 1499, 1799, 1999,
+    2499, 2999, 3499, 3999, 4999, 5999, 6999, 7999, 9999, 12999,
+])
+# fmt: on
 _FIRST_CODE, _LAST_CODE = 108_775, 959_461
 MAX_ARTICLES = 400_000
 STYLE_DIMENSIONS = len(shop.STYLES)
 
+_BASIC = 1.3
+"""Product types with at least this much `again` are basics: long on sale, seldom marked down."""
 _AGAIN = np.array([t.again for t in shop.PRODUCT_TYPES])
 _PEAK = np.array([t.peak for t in shop.PRODUCT_TYPES])
 _SWING = np.array([t.swing for t in shop.PRODUCT_TYPES])
@@ -111,15 +115,17 @@ def draw_catalogue(
     base_cents = PRICE_LADDER[steps.argmin(axis=1)]
 
     launch, life = _lifetimes(products, days, _AGAIN[kind], rng)
-    decay = life * np.where(_AGAIN[kind] >= 1.3, 1.5, 0.45)
-    marked = rng.random(products) < np.where(_AGAIN[kind] >= 1.3, 0.15, 0.6)
+    basic = _AGAIN[kind] >= _BASIC
+    decay = life * np.where(basic, 1.5, 0.45)
+    marked = rng.random(products) < np.where(basic, 0.15, 0.6)
     markdown_day = launch + np.rint(life * rng.uniform(0.5, 0.85, products)).astype(np.int64)
     markdown = np.where(marked, rng.choice([0.2, 0.3, 0.5], products, p=[0.4, 0.35, 0.25]), 0.0)
 
     # A long tail that is longer in a larger shop: with H&M's own spread, the best seller among a
     # few hundred articles would lie in every other basket.
     spread = np.clip(0.4 * np.log10(articles) - 0.75, 0.2, 1.3)
-    appeal = np.exp(rng.normal(0.0, spread, products))[product]
+    # Basics never fade, so each starts lower than an article that is the fashion of its month.
+    appeal = (np.exp(rng.normal(0.0, spread, products)) * np.where(basic, 0.45, 1.0))[product]
     appeal *= np.exp(rng.normal(0.0, 0.3, articles)) * 0.85**variant_of
     colour, pattern = _colours_and_patterns(product, kind, look, rng)
     appeal *= np.array([c.appeal for c in shop.COLOURS])[colour]
@@ -152,7 +158,7 @@ def draw_catalogue(
         appeal=appeal[order],
         launch=variant_launch[order],
         last=last[order],
-        decay_days=decay[product],
+        decay_days=decay[product].astype(np.float64),
         markdown_day=markdown_day[product],
         markdown=markdown[product],
         again=_AGAIN[kind][product],
@@ -177,7 +183,10 @@ def _index_and_type(products: int, rng: np.random.Generator) -> tuple[Ints, Ints
     supply = np.array([i.supply for i in shop.INDEXES])
     index = rng.choice(len(shop.INDEXES), products, p=supply / supply.sum())
     share = np.array(
-        [[t.supply if i.code in t.indexes else 0.0 for t in shop.PRODUCT_TYPES] for i in shop.INDEXES]
+        [
+            [t.supply if i.code in t.indexes else 0.0 for t in shop.PRODUCT_TYPES]
+            for i in shop.INDEXES
+        ]
     )
     cumulative = np.cumsum(share / share.sum(axis=1, keepdims=True), axis=1)
     point = rng.random(products) * (1 - 1e-12)
@@ -197,7 +206,7 @@ def _lifetimes(
     pool = np.clip(np.rint(pool), 14, 900)
     weight = pool + days
     life = rng.choice(pool, products, p=weight / weight.sum())
-    life = np.where(again >= 1.3, life * 2, life).astype(np.int64)
+    life = np.where(again >= _BASIC, life * 2, life).astype(np.int64)
     launch = rng.integers(-life, days)
     return launch, life
 
@@ -210,21 +219,30 @@ def _colours_and_patterns(
     colour = rng.choice(len(shop.COLOURS), len(product), p=supply / supply.sum())
     share = np.array([p[2] for p in shop.PATTERNS])
     suits = np.array(
-        [[2.0 if p[3] == s else (1.0 if p[3] is None else 0.6) for p in shop.PATTERNS] for s in range(4)]
+        [
+            [2.0 if p[3] == s else (1.0 if p[3] is None else 0.6) for p in shop.PATTERNS]
+            for s in range(4)
+        ]
     )
     weight = (share * suits)[look]
     names = np.array([t.name for t in shop.PRODUCT_TYPES])[kind]
     group = _GROUP[kind]
     denim = np.isin(names, ["Trousers", "Shorts", "Jacket", "Skirt"])
     weight[:, shop.DENIM] *= np.where(denim, 3.0, 0.0)
-    weight[:, shop.LACE] *= np.where(np.isin(group, [shop.UNDERWEAR, shop.UPPER, shop.FULL]), 1.5, 0.0)
-    weight[:, shop.FRONT_PRINT] *= np.where(np.isin(names, ["T-shirt", "Hoodie", "Sweater"]), 3.0, 0.0)
+    weight[:, shop.LACE] *= np.where(
+        np.isin(group, [shop.UNDERWEAR, shop.UPPER, shop.FULL]), 1.5, 0.0
+    )
+    weight[:, shop.FRONT_PRINT] *= np.where(
+        np.isin(names, ["T-shirt", "Hoodie", "Sweater"]), 3.0, 0.0
+    )
     cumulative = np.cumsum(weight / weight.sum(axis=1, keepdims=True), axis=1)
     point = rng.random(len(cumulative)) * (1 - 1e-12)
     of_product = np.minimum((cumulative <= point[:, None]).sum(axis=1), len(shop.PATTERNS) - 1)
     pattern = of_product[product]
     # Denim is blue, black or grey.
-    blue = np.array([i for i, c in enumerate(shop.COLOURS) if c.master[1] in ("Blue", "Black", "Grey")])
+    blue = np.array(
+        [i for i, c in enumerate(shop.COLOURS) if c.master[1] in ("Blue", "Black", "Grey")]
+    )
     colour = np.where(pattern == shop.DENIM, blue[rng.integers(0, len(blue), len(product))], colour)
     return colour, pattern
 

@@ -1,0 +1,766 @@
+"""Loading: raw files through an adapter into the schema `raw` of the warehouse.
+
+**Checks.** Every row is held against `feature_repo.raw_tables`. A row that fails in its key or in a
+required column goes to `raw.quarantine` with its reason, file and line. A value that fails in any
+other column (an age of 999) is unknown from then on: the row stays, and the quarantine tells so
+(`row_kept`). A whole file that cannot be right stops the load, and the warehouse is as it was.
+
+**Transactions** have no key, and an exact duplicate is a quantity. So loading is a multiset union
+by maximum: of each identical (t_dat, customer_id, article_id, price, sales_channel_id, quantity)
+the warehouse holds max(count before, count in this load) rows afterwards. The same file under
+another name adds nothing, and a longer export adds what is new. The price of this rule: where two
+files split the duplicates of one day between them (one piece in each), the second is taken for the
+first; export whole days. The quarantine follows the same rule on (table, reason, row).
+
+**Articles and customers** are one row for each key. Within a load the first row of a key stays, a
+later one with other values is quarantined. Across loads the newest values win, of the columns that
+the source has. Keys known only from transactions are rows with null attributes and
+`from_transactions`, until a file brings them.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from feature_repo import places, raw_tables
+from feature_repo.raw_tables import RAW_TABLES, Column, RawTable
+from feature_repo.stores.connection import connect
+from pipelines.data.adapters import LoadError, Source, SourceFile, literal
+from pipelines.warehouse import has_table, identifier, reading, transaction, writing
+
+__all__ = ["LoadError", "LoadReport", "TableReport", "load"]
+
+FIRST_DAY = date(1900, 1, 1)
+"""A date before this was written in another order: DuckDB reads 18-09-20 as the year 18."""
+
+ROWS_AT_A_TIME = 2_000_000
+"""Transactions merged in one statement: what bounds the memory of a load."""
+
+SUPPLIED_BY_SHOP = ("quantity",)
+"""The columns of ours that an adapter may bring."""
+
+Adapter = Callable[[Source], dict[str, str]]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TableReport:
+    """What became of the rows of one table: `read` is the sum of loaded, updated, already there,
+    set aside and quarantined. All counts are rows."""
+
+    read: int = 0
+    loaded: int = 0
+    updated: int = 0
+    already_there: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+    values_left_unknown: dict[str, int] = field(default_factory=dict)
+    """Rows that stayed, with a value that could not be right left null, by reason."""
+    from_transactions: int = 0
+    """Rows added because transactions name a key that no file describes."""
+    unchanged: bool = False
+    """These files were loaded before and not read again; the counts are then zero."""
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    source: str
+    loaded_at: datetime
+    tables: dict[str, TableReport]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "loaded_at": self.loaded_at.isoformat(),
+            "tables": {name: asdict(table) for name, table in self.tables.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        for name, table in self.tables.items():
+            if table.unchanged:
+                lines.append(f"{name}: these files were loaded before, nothing to do")
+            else:
+                counts = {
+                    "loaded": table.loaded,
+                    "updated": table.updated,
+                    "already there": table.already_there,
+                    "set aside": sum(table.set_aside.values()),
+                    "quarantined": sum(table.quarantined.values()),
+                }
+                said = [f"{n:,} {what}" for what, n in counts.items() if n or what == "loaded"]
+                lines.append(f"{name}: {table.read:,} rows read, {', '.join(said)}")
+            if table.from_transactions:
+                lines.append(f"  {table.from_transactions:,} known from transactions only")
+            for what, reasons in (
+                ("set aside", table.set_aside),
+                ("quarantined", table.quarantined),
+                ("value left unknown", table.values_left_unknown),
+            ):
+                lines += [f"  {what}: {n:,} rows, {reason}" for reason, n in reasons.items()]
+        return "\n".join(lines)
+
+
+def load(
+    source: str, *, progress: Progress = lambda _: None, memory_limit: str = "8GB"
+) -> LoadReport:
+    """Load raw files into the warehouse: all of them, or nothing at all.
+
+    Args:
+        source: a folder in the Kaggle layout, `ADAPTER:PATH` with a module of
+            `pipelines.data.adapters` (`online-retail:FILE`), or `path/to/my_shop.py:PATH` with an
+            adapter file of your own, which is run as your own code.
+        progress: called with one line of text at each step.
+        memory_limit: in DuckDB's notation; more than this goes to disk.
+
+    Raises:
+        LoadError: a file as a whole, or the adapter, cannot be right.
+        WarehouseError: another process holds the warehouse.
+    """
+    loaded_at = datetime.now(UTC).replace(tzinfo=None)
+    read, path, rules = _adapter(source)
+    scratch = places.home() / "loading.duckdb"
+    try:
+        with closing(connect(scratch, read_only=False, memory_limit=memory_limit)) as con:
+            staged = _stage(con, read, path, rules, loaded_at.date(), progress)
+        if all(table.unchanged for table in staged.values()):
+            reports = {name: TableReport(unchanged=True) for name in staged}
+            return LoadReport(source, loaded_at, reports)
+        with writing(memory_limit=memory_limit) as con:
+            con.execute(f"ATTACH {literal(str(scratch))} AS scratch (READ_ONLY)")
+            with transaction(con):
+                reports = _merge(con, staged, loaded_at, progress)
+                _record(con, source, staged, reports, rules, loaded_at)
+            progress("done")
+    finally:
+        for leftover in (scratch, scratch.with_suffix(".duckdb.wal")):
+            leftover.unlink(missing_ok=True)
+    return LoadReport(source, loaded_at, reports)
+
+
+# Adapters
+
+
+def _adapter(source: str) -> tuple[Adapter, Path, str]:
+    """The adapter's function, the path to read, and a hash of all that decides what is read."""
+    name, path = _split(source)
+    if name.endswith(".py"):
+        file = Path(name).expanduser()
+        spec = importlib.util.spec_from_file_location(file.stem, file)
+        if not file.is_file() or spec is None or spec.loader is None:
+            raise LoadError(f"The adapter {file} is missing: check its path.")
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise LoadError(f"The adapter {file} cannot be imported: {error!r}.") from error
+    else:
+        file = Path(__file__).parent / "adapters" / f"{name.replace('-', '_')}.py"
+        known = sorted(f.stem.replace("_", "-") for f in file.parent.glob("[a-z]*.py"))
+        if name not in known:
+            raise LoadError(
+                f"There is no adapter {name!r}: use one of {', '.join(known)}, or my_shop.py:PATH."
+            )
+        module = importlib.import_module(f"pipelines.data.adapters.{file.stem}")
+    read = getattr(module, "read", None)
+    if not callable(read):
+        raise LoadError(f"The adapter {file} has no function read(source).")
+    code = [file, Path(__file__), Path(raw_tables.__file__)]
+    rules = hashlib.sha256(b"".join(part.read_bytes() for part in code)).hexdigest()
+    return read, Path(path).expanduser(), rules
+
+
+def _split(source: str) -> tuple[str, str]:
+    if Path(source).expanduser().exists():
+        return "kaggle", source
+    if ".py:" in source:
+        name, path = source.split(".py:", 1)
+        return f"{name}.py", path
+    name, colon, path = source.partition(":")
+    if not colon or not name or "/" in name:
+        raise LoadError(f"{source} is missing: name a folder, or ADAPTER:PATH.")
+    return name, path
+
+
+# Staging: files into checked, typed tables of a scratch database
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """One checked table in the scratch database, and what is already known about its rows."""
+
+    table: RawTable
+    given: tuple[str, ...] = ()
+    """The raw columns that the source has."""
+    files: tuple[SourceFile, ...] = ()
+    read: int = 0
+    repeats: int = 0
+    set_aside: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+    values_left_unknown: dict[str, int] = field(default_factory=dict)
+    unchanged: bool = False
+
+
+def _stage(
+    con: duckdb.DuckDBPyConnection,
+    read: Adapter,
+    path: Path,
+    rules: str,
+    today: date,
+    progress: Progress,
+) -> dict[str, _Staged]:
+    # Chunks are sorted when they are merged, so no earlier step needs to keep an order.
+    con.execute("SET preserve_insertion_order = false")
+    con.execute(
+        "CREATE OR REPLACE TABLE rejected (file VARCHAR, line BIGINT, table_name VARCHAR, "
+        "reason VARCHAR, row VARCHAR, accepted_before BIGINT)"
+    )
+    progress(f"opening {path}")
+    source = Source(con, path)
+    with _explained(path):
+        selects = read(source)
+    if unknown := sorted(set(selects) - set(RAW_TABLES)):
+        raise LoadError(
+            f"The adapter gives {', '.join(unknown)}: the raw tables are {', '.join(RAW_TABLES)}."
+        )
+    for file in source.files.values():
+        progress(f"{file.path.name}: {file.bytes / 1e6:,.1f} MB, complete")
+    staged: dict[str, _Staged] = {}
+    for name, table in RAW_TABLES.items():
+        if name not in selects:
+            continue
+        files = tuple(f for view, f in source.files.items() if view in selects[name])
+        if _loaded_before(table, files, rules):
+            progress(f"{name}: the same content was loaded before")
+            staged[name] = _Staged(table, files=files, unchanged=True)
+            continue
+        progress(f"{name}: reading and checking")
+        with _explained(path):
+            given = _check(con, table, selects[name], today)
+            _collect_rejected(con, name)
+        where = ", ".join(file.path.name for file in files) or str(path)
+        _stop_if_hopeless(con, table, where)
+        repeats = _settle_repeats(con, table)
+        staged[name] = _counted(con, table, given, files, repeats)
+        progress(f"{name}: {staged[name].read:,} rows read")
+    purchases = staged.get("transactions")
+    if purchases and not purchases.unchanged and purchases.read == 0:
+        raise LoadError(
+            f"{', '.join(str(f.path) for f in purchases.files) or path} holds no transactions, "
+            "only a header: export it again."
+        )
+    return staged
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """DuckDB's errors about a file or an adapter's SQL, as one sentence."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise LoadError(
+            f"{path} cannot be read with this adapter: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -> bool:
+    """Whether reading these files again could change nothing. Transactions only ever grow; for
+    the others a newer file may have replaced values, so only the latest load counts."""
+    if not files or not places.warehouse_file().exists():
+        return False
+    with reading() as con:
+        if not has_table(con, "raw", "loads"):
+            return False
+        latest = (
+            "AND loaded_at = (SELECT max(loaded_at) FROM raw.loads WHERE table_name = ?)"
+            if table.key
+            else "AND ? IS NOT NULL"
+        )
+        known = con.execute(
+            f"SELECT sha256 FROM raw.loads WHERE table_name = ? AND rules = ? {latest}",  # noqa: S608
+            [table.name, rules, table.name],
+        ).fetchall()
+    return {file.sha256 for file in files} <= {str(row[0]) for row in known}
+
+
+def _check(
+    con: duckdb.DuckDBPyConnection, table: RawTable, select: str, today: date
+) -> tuple[str, ...]:
+    """Fill scratch table `table.name` with typed values, and for rows that fail the reasons and
+    their values as text. Returns the raw columns that the source has."""
+    columns = _columns(table)
+    present = [str(row[0]) for row in con.execute(f"DESCRIBE {select}").fetchall()]
+    given = tuple(c.name for c in columns if c.name in present)
+    extra = set(present) - {c.name for c in columns} - {"_file", "_line", "_set_aside"}
+    missing = [c.name for c in columns if c.required and c.name not in present]
+    if extra or missing:
+        raise LoadError(
+            f"The adapter's {table.name} "
+            + " and ".join(
+                [f"lack the required {', '.join(missing)}"] * bool(missing)
+                + [f"have the unknown {', '.join(sorted(extra))}"] * bool(extra)
+            )
+            + ": see feature_repo/raw_tables.py."
+        )
+    texts = [
+        f"nullif(CAST({identifier(c.name)} AS VARCHAR), '') AS {identifier(c.name)}"
+        if c.name in given
+        else f"CAST(NULL AS VARCHAR) AS {identifier(c.name)}"
+        for c in columns
+    ]
+    texts += [
+        f"CAST({name} AS {kind}) AS {name}"
+        if name in present
+        else f"CAST(NULL AS {kind}) AS {name}"
+        for name, kind in (("_file", "VARCHAR"), ("_line", "BIGINT"), ("_set_aside", "VARCHAR"))
+    ]
+    wrong = [_fault(c, today) for c in columns if _essential(c)]
+    unknown = [_fault(c, today) for c in columns if not _essential(c)]
+    values = ", ".join(
+        f"{_typed(c)} AS {identifier(c.name)}"
+        if _essential(c)
+        else f"CASE WHEN _unknown IS NULL OR ({_fault(c, today)}) IS NULL THEN {_typed(c)} END "
+        f"AS {identifier(c.name)}"
+        for c in columns
+    )
+    row = ", ".join(f"{identifier(name)} := {identifier(name)}" for name in given)
+    con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
+    con.execute(
+        f"""
+        CREATE OR REPLACE TABLE {identifier(table.name)} AS
+        WITH given AS (SELECT {", ".join(texts)} FROM ({select})),
+        judged AS (
+            SELECT *,
+                CASE WHEN _set_aside IS NULL THEN {_joined(wrong)} END AS _wrong,
+                CASE WHEN _set_aside IS NULL THEN {_joined(unknown)} END AS _unknown
+            FROM given)
+        SELECT {values}, _file, _line, _set_aside, _wrong, _unknown,
+            CASE WHEN _wrong IS NOT NULL OR _unknown IS NOT NULL
+                THEN CAST(to_json(struct_pack({row})) AS VARCHAR) END AS _row
+        FROM judged"""  # noqa: S608
+    )
+    return given
+
+
+def _columns(table: RawTable) -> list[Column]:
+    return [*table.columns, *(c for c in table.ours if c.name in SUPPLIED_BY_SHOP)]
+
+
+def _essential(column: Column) -> bool:
+    """Without this value the row means nothing; a quantity, if given, decides what was bought."""
+    return column.required or column.name in SUPPLIED_BY_SHOP
+
+
+def _joined(faults: list[str]) -> str:
+    return f"nullif(concat_ws('; ', {', '.join(faults)}), '')" if faults else "NULL"
+
+
+def _typed(column: Column) -> str:
+    name = identifier(column.name)
+    if column.type in ("INTEGER", "TINYINT"):
+        value = f"TRY_CAST(TRY_CAST({name} AS DOUBLE) AS {column.type})"
+        return f"coalesce({value}, 1)" if column.name == "quantity" else value
+    return name if column.type == "VARCHAR" else f"TRY_CAST({name} AS {column.type})"
+
+
+def _unreadable(column: Column) -> str:
+    """The fault of a text that is no value of the column's type: enough of these, and the whole
+    column is wrong."""
+    if column.type == "DATE":
+        return f"{column.name} is not a date YYYY-MM-DD"
+    if column.pattern:
+        return f"{column.name} does not match {column.pattern}"
+    kind = "whole number" if column.type in ("INTEGER", "TINYINT") else "number"
+    return f"{column.name} is not a {kind}"
+
+
+def _fault(column: Column, today: date) -> str:
+    """SQL for what is wrong with a column's text: null if nothing is."""
+    name, typed = identifier(column.name), _typed(column)
+    cases = []
+    if column.required:
+        cases.append((f"{name} IS NULL", f"{column.name} is missing"))
+    if column.pattern:
+        cases.append(
+            (f"NOT regexp_full_match({name}, {literal(column.pattern)})", _unreadable(column))
+        )
+    elif column.required and column.type == "VARCHAR":
+        # A quote left open and closed lines later is good CSV, and swallows the lines between.
+        cases.append((f"contains({name}, chr(10))", f"{column.name} holds a line break"))
+    if column.type == "DATE":
+        cases.append(
+            (
+                f"{name} IS NOT NULL AND coalesce({typed} < DATE '{FIRST_DAY}', true)",
+                _unreadable(column),
+            )
+        )
+        cases.append((f"{typed} > DATE '{today}'", f"{column.name} is in the future"))
+    elif column.type != "VARCHAR":
+        number = f"TRY_CAST({name} AS DOUBLE)"
+        readable = (
+            f"isfinite({number})"
+            if column.type == "DOUBLE"
+            else f"{number} = TRY_CAST({number} AS {column.type})"
+        )
+        cases.append(
+            (f"{name} IS NOT NULL AND NOT coalesce({readable}, false)", _unreadable(column))
+        )
+        if column.above is not None:
+            cases.append(
+                (f"{number} <= {column.above}", f"{column.name} is not above {column.above:g}")
+            )
+        if column.minimum is not None:
+            cases.append(
+                (f"{number} < {column.minimum}", f"{column.name} is below {column.minimum:g}")
+            )
+        if column.maximum is not None:
+            cases.append(
+                (f"{number} > {column.maximum}", f"{column.name} is above {column.maximum:g}")
+            )
+    whens = " ".join(f"WHEN {condition} THEN {literal(reason)}" for condition, reason in cases)
+    return f"CASE {whens} END" if whens else "CAST(NULL AS VARCHAR)"
+
+
+def _collect_rejected(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Move the lines that are no CSV into `rejected`, and correct the line of the rows after them:
+    rows were numbered without them. A line belongs to the last table that reads its file."""
+    if not con.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE table_name = 'reject_errors'"
+    ).fetchone():
+        return
+    con.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE fresh AS
+        SELECT DISTINCT ON (file, line) parse_filename(s.file_path) AS file, e.line, ? AS table_name,
+            CASE e.error_type
+                WHEN 'MISSING COLUMNS' THEN 'the line has too few values'
+                WHEN 'TOO MANY COLUMNS' THEN 'the line has too many values'
+                WHEN 'INVALID ENCODING' THEN 'the line is not UTF-8'
+                WHEN 'UNQUOTED VALUE' THEN 'a quote in the line is not closed'
+                ELSE 'the line is no CSV: ' || lower(CAST(e.error_type AS VARCHAR)) END AS reason,
+            e.csv_line AS row, e.error_type
+        FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)
+        ORDER BY file, line, e.column_idx""",
+        [name],
+    )
+    # The parser swallows all lines up to the next quote, so they would be lost without a word.
+    open_quote = con.execute(
+        "SELECT file, line FROM fresh WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM') "
+        "AND contains(rtrim(row, chr(10) || chr(13)), chr(10)) ORDER BY line LIMIT 1"
+    ).fetchone()
+    if open_quote:
+        raise LoadError(
+            f"{open_quote[0]}, line {open_quote[1]}: a quote is opened and never closed, so the "
+            "lines after it cannot be told apart: close it, or double it if it is part of the text."
+        )
+    con.execute(
+        "DELETE FROM rejected USING fresh WHERE rejected.file = fresh.file AND rejected.line = fresh.line"
+    )
+    con.execute(
+        """INSERT INTO rejected SELECT file, line, table_name, reason, row,
+            line - 1 - row_number() OVER (PARTITION BY file ORDER BY line) FROM fresh"""
+    )
+    con.execute(
+        f"""
+        UPDATE {identifier(name)} AS t SET _line = t._line + before.n
+        FROM (
+            SELECT bad.id, r.n FROM
+                (SELECT rowid AS id, _file AS file, _line - 1 AS nth FROM {identifier(name)}
+                 WHERE _row IS NOT NULL) AS bad
+            ASOF JOIN (
+                SELECT file, accepted_before, max(n) AS n FROM (
+                    SELECT file, accepted_before,
+                        row_number() OVER (PARTITION BY file ORDER BY line) AS n
+                    FROM rejected)
+                GROUP BY ALL) AS r
+            ON bad.file = r.file AND bad.nth > r.accepted_before) AS before
+        WHERE t.rowid = before.id"""  # noqa: S608
+    )
+
+
+def _stop_if_hopeless(con: duckdb.DuckDBPyConnection, table: RawTable, where: str) -> None:
+    """Tell a wrong column from a few wrong values: a date column stops the load if more than half
+    is no date, any other required column if more than nine in ten (of ten or more) are unreadable."""
+    name = identifier(table.name)
+    for column in (c for c in table.columns if c.required and (c.type != "VARCHAR" or c.pattern)):
+        fault = _unreadable(column)
+        lost = f"contains(_wrong, {literal(fault)}) OR contains(_wrong, {literal(column.name + ' is missing')})"
+        rows, bad, line, example = con.execute(
+            f"""SELECT count(*) FILTER (_set_aside IS NULL), count(*) FILTER ({lost}),
+                min(_line) FILTER ({lost}), arg_min(json_extract_string(_row, ?), _line) FILTER ({lost})
+            FROM {name}""",  # noqa: S608
+            [f"$.{column.name}"],
+        ).fetchall()[0]
+        enough = bad > rows / 2 if column.type == "DATE" else rows >= 10 and bad > 0.9 * rows
+        if enough:
+            raise LoadError(
+                f"{where}: in {bad:,} of {rows:,} rows {fault}, for example {example!r} in line "
+                f"{line}: write the column {column.name} in that form and load again."
+            )
+
+
+def _settle_repeats(con: duckdb.DuckDBPyConnection, table: RawTable) -> int:
+    """Of the rows with one key keep the first; returns the number of equal ones, which are
+    deleted. Those with other values are marked for the quarantine."""
+    if not table.key:
+        return 0
+    name, key = identifier(table.name), ", ".join(identifier(k) for k in table.key)
+    values = ", ".join(f"{identifier(c)} := {identifier(c)}" for c in table.column_names)
+    con.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE repeats AS
+        SELECT id, row = first_row AS same, row FROM (
+            SELECT rowid AS id, CAST(to_json(struct_pack({values})) AS VARCHAR) AS row,
+                first_value(row) OVER first AS first_row, row_number() OVER first AS nth
+            FROM {name}
+            WHERE _wrong IS NULL AND _set_aside IS NULL AND ({key}) IN (
+                SELECT {"(" + key + ")" if len(table.key) > 1 else key} FROM {name}
+                WHERE _wrong IS NULL AND _set_aside IS NULL GROUP BY {key} HAVING count(*) > 1)
+            WINDOW first AS (PARTITION BY {key} ORDER BY _file, _line, rowid))
+        WHERE nth > 1"""  # noqa: S608
+    )
+    con.execute(
+        f"""UPDATE {name} SET _row = coalesce(_row, row), _unknown = NULL, _wrong = ?
+        FROM repeats WHERE {name}.rowid = id AND NOT same""",  # noqa: S608
+        [f"another row has the same {' and '.join(table.key)} and other values; the first stays"],
+    )
+    con.execute(f"DELETE FROM {name} USING repeats WHERE {name}.rowid = id AND same")  # noqa: S608
+    found = con.execute("SELECT count(*) FROM repeats WHERE same").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _counted(
+    con: duckdb.DuckDBPyConnection,
+    table: RawTable,
+    given: tuple[str, ...],
+    files: tuple[SourceFile, ...],
+    repeats: int,
+) -> _Staged:
+    def by(reason: str, relation: str) -> dict[str, int]:
+        return dict(
+            con.execute(
+                f"SELECT {reason}, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
+            ).fetchall()
+        )
+
+    name = identifier(table.name)
+    lines = by("reason", f"rejected WHERE table_name = {literal(table.name)}")
+    rows = con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]  # noqa: S608
+    return _Staged(
+        table,
+        given,
+        files,
+        read=rows + repeats + sum(lines.values()),
+        repeats=repeats,
+        set_aside=by("_set_aside", f"{name} WHERE _set_aside IS NOT NULL"),
+        quarantined=by("_wrong", f"{name} WHERE _wrong IS NOT NULL") | lines,
+        values_left_unknown=by("_unknown", f"{name} WHERE _wrong IS NULL AND _unknown IS NOT NULL"),
+    )
+
+
+# Merging: checked tables into the warehouse, in one transaction
+
+
+def _merge(
+    con: duckdb.DuckDBPyConnection,
+    staged: dict[str, _Staged],
+    loaded_at: datetime,
+    progress: Progress,
+) -> dict[str, TableReport]:
+    _create_tables(con)
+    reports: dict[str, TableReport] = {}
+    for name, part in staged.items():
+        if part.unchanged:
+            reports[name] = TableReport(unchanged=True)
+            continue
+        progress(f"{name}: merging into the warehouse")
+        if part.table.key:
+            loaded, updated = _merge_keyed(con, part)
+        else:
+            loaded, updated = _merge_transactions(con, loaded_at, progress), 0
+        lost = sum(part.set_aside.values()) + sum(part.quarantined.values())
+        reports[name] = TableReport(
+            read=part.read,
+            loaded=loaded,
+            updated=updated,
+            already_there=part.read - lost - loaded - updated,
+            set_aside=part.set_aside,
+            quarantined=part.quarantined,
+            values_left_unknown=part.values_left_unknown,
+        )
+        _merge_quarantine(con, part, loaded_at)
+        progress(f"{name}: {loaded:,} new rows")
+    if "transactions" in staged and not staged["transactions"].unchanged:
+        for column, name in RAW_TABLES["transactions"].references.items():
+            added = _count(
+                con.execute(
+                    f"""INSERT INTO {identifier("raw", name)} BY NAME
+                    SELECT DISTINCT {identifier(column)}, true AS from_transactions
+                    FROM scratch.transactions ANTI JOIN {identifier("raw", name)}
+                        USING ({identifier(column)})
+                    WHERE _wrong IS NULL AND _set_aside IS NULL ORDER BY 1"""  # noqa: S608
+                )
+            )
+            known = asdict(reports.get(name, TableReport()))
+            reports[name] = TableReport(**(known | {"from_transactions": added}))
+    return {name: reports[name] for name in RAW_TABLES if name in reports}
+
+
+def _create_tables(con: duckdb.DuckDBPyConnection) -> None:
+    for name, table in RAW_TABLES.items():
+        columns = ", ".join(f"{identifier(c.name)} {c.type}" for c in table.columns + table.ours)
+        con.execute(f"CREATE TABLE IF NOT EXISTS {identifier('raw', name)} ({columns})")
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS raw.quarantine (loaded_at TIMESTAMP, file VARCHAR, line BIGINT, "
+        "table_name VARCHAR, reason VARCHAR, row VARCHAR, row_kept BOOLEAN)"
+    )
+    # One row for each file and table of a load; the counts are those of the table in that load.
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS raw.loads (loaded_at TIMESTAMP, source VARCHAR, file VARCHAR, "
+        "bytes BIGINT, sha256 VARCHAR, rules VARCHAR, table_name VARCHAR, rows_read BIGINT, "
+        "loaded BIGINT, updated BIGINT, already_there BIGINT, set_aside BIGINT, quarantined BIGINT, "
+        "report VARCHAR)"
+    )
+
+
+def _count(result: duckdb.DuckDBPyConnection) -> int:
+    """The rows that an INSERT or UPDATE changed."""
+    return int(result.fetchall()[0][0])
+
+
+def _merge_keyed(con: duckdb.DuckDBPyConnection, part: _Staged) -> tuple[int, int]:
+    """New keys in, changed values over; returns the rows of each."""
+    table, keys = part.table, [identifier(k) for k in part.table.key]
+    target, arriving = identifier("raw", table.name), identifier("scratch", table.name)
+    good = "_wrong IS NULL AND _set_aside IS NULL"
+    given = [identifier(c) for c in part.given]
+    values = [c for c in given if c not in keys]
+    differs = " OR ".join(
+        ["t.from_transactions", *(f"t.{c} IS DISTINCT FROM s.{c}" for c in values)]
+    )
+    updated = _count(
+        con.execute(
+            f"""UPDATE {target} AS t
+            SET {", ".join([*(f"{c} = s.{c}" for c in values), "from_transactions = false"])}
+            FROM (SELECT * FROM {arriving} WHERE {good}) AS s
+            WHERE {" AND ".join(f"t.{k} = s.{k}" for k in keys)} AND ({differs})"""  # noqa: S608
+        )
+    )
+    loaded = _count(
+        con.execute(
+            f"""INSERT INTO {target} BY NAME
+            SELECT {", ".join(given)}, false AS from_transactions
+            FROM {arriving} ANTI JOIN {target} USING ({", ".join(keys)})
+            WHERE {good} ORDER BY {", ".join(keys)}"""  # noqa: S608
+        )
+    )
+    return loaded, updated
+
+
+def _merge_transactions(
+    con: duckdb.DuckDBPyConnection, loaded_at: datetime, progress: Progress
+) -> int:
+    """The multiset union by maximum, a run of whole days at a time; returns the rows added."""
+    identity = ", ".join(identifier(c.name) for c in _columns(RAW_TABLES["transactions"]))
+    days = con.execute(
+        "SELECT t_dat, count(*) FROM scratch.transactions "
+        "WHERE _wrong IS NULL AND _set_aside IS NULL GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    added = 0
+    while days:
+        rows, last = 0, 0
+        while last < len(days) and (last == 0 or rows + days[last][1] <= ROWS_AT_A_TIME):
+            rows, last = rows + days[last][1], last + 1
+        span = [days[0][0], days[last - 1][0]]
+        arriving = (
+            f"SELECT {identity} FROM scratch.transactions "  # noqa: S608
+            "WHERE _wrong IS NULL AND _set_aside IS NULL AND t_dat BETWEEN $1 AND $2"
+        )
+        if con.execute(
+            "SELECT 1 FROM raw.transactions WHERE t_dat BETWEEN $1 AND $2 LIMIT 1", span
+        ).fetchone():
+            arriving = f"""
+                WITH arriving AS (
+                    SELECT *, count(*) AS pieces FROM ({arriving}) GROUP BY ALL),
+                known AS (
+                    SELECT {identity}, count(*) AS pieces FROM raw.transactions
+                    WHERE t_dat BETWEEN $1 AND $2 GROUP BY ALL)
+                SELECT {identity}, unnest(range(arriving.pieces - coalesce(known.pieces, 0)))
+                FROM arriving LEFT JOIN known USING ({identity})"""  # noqa: S608
+        added += _count(
+            con.execute(
+                f"""INSERT INTO raw.transactions BY NAME
+                SELECT {identity}, CAST($3 AS TIMESTAMP) AS known_at FROM ({arriving})
+                ORDER BY t_dat, customer_id, article_id""",  # noqa: S608
+                [*span, loaded_at],
+            )
+        )
+        days = days[last:]
+        progress(f"transactions: {added:,} new rows, through {span[1]}")
+    return added
+
+
+def _merge_quarantine(con: duckdb.DuckDBPyConnection, part: _Staged, loaded_at: datetime) -> None:
+    con.execute(
+        f"""
+        INSERT INTO raw.quarantine BY NAME
+        WITH arriving AS (
+            SELECT _file AS file, _line AS line, coalesce(_wrong, _unknown) AS reason, _row AS row,
+                _wrong IS NULL AS row_kept
+            FROM {identifier("scratch", part.table.name)} WHERE _row IS NOT NULL
+            UNION ALL
+            SELECT file, line, reason, row, false FROM scratch.rejected WHERE table_name = $1),
+        numbered AS (
+            SELECT *, row_number() OVER (PARTITION BY reason, row ORDER BY file, line) AS nth
+            FROM arriving),
+        known AS (
+            SELECT reason, row, count(*) AS pieces FROM raw.quarantine WHERE table_name = $1
+            GROUP BY ALL)
+        SELECT CAST($2 AS TIMESTAMP) AS loaded_at, file, line, $1 AS table_name, reason, row, row_kept
+        FROM numbered LEFT JOIN known USING (reason, row)
+        WHERE nth > coalesce(pieces, 0) ORDER BY file, line""",  # noqa: S608
+        [part.table.name, loaded_at],
+    )
+
+
+def _record(
+    con: duckdb.DuckDBPyConnection,
+    source: str,
+    staged: dict[str, _Staged],
+    reports: dict[str, TableReport],
+    rules: str,
+    loaded_at: datetime,
+) -> None:
+    for name, part in staged.items():
+        if part.unchanged:
+            continue
+        report = reports[name]
+        for file in part.files:
+            con.execute(
+                f"INSERT INTO raw.loads VALUES ({', '.join('?' * 14)})",  # noqa: S608
+                [
+                    loaded_at,
+                    source,
+                    str(file.path),
+                    file.bytes,
+                    file.sha256,
+                    rules,
+                    name,
+                    report.read,
+                    report.loaded,
+                    report.updated,
+                    report.already_there,
+                    sum(report.set_aside.values()),
+                    sum(report.quarantined.values()),
+                    json.dumps(asdict(report)),
+                ],
+            )

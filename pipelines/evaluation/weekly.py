@@ -1,0 +1,162 @@
+"""Evaluation by weekly folds: every model trained strictly on what came before the week it is judged on."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.evaluation.metrics import METRICS, bootstrap, measure
+from pipelines.features import Features, OfflineFeatures
+from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
+from pipelines.recommender import Recommender
+from pipelines.retrievers.base import STATE_SERVICE, Retriever, top
+from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
+
+DEPTH = max(metric.k for metric in METRICS.values())
+RELEASE_NAME = "release"
+MERGED = "merged candidates"
+BASELINE = "repurchase, then popular"
+BASELINE_PARTS = ("repurchase", "popular")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics by model, over weeks.
+
+    Attributes:
+        weeks: first days of the test weeks, oldest first.
+        models: {name: {metric: {"mean", "low", "high"}}}, the whole recommender under "release".
+        per_customer: one row per model, week and customer with every metric.
+    """
+
+    weeks: tuple[date, ...]
+    customers: int
+    models: dict[str, dict[str, dict[str, float]]]
+    per_customer: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "weeks": [week.isoformat() for week in self.weeks],
+            "customers": self.customers,
+            "models": self.models,
+        }
+
+
+def model_names(settings: ReleaseSettings = RELEASE) -> list[str]:
+    """Everything `evaluate` can judge."""
+    return [RELEASE_NAME, MERGED, BASELINE, *RETRIEVERS]
+
+
+def evaluate(
+    con: duckdb.DuckDBPyConnection,
+    last_day: date,
+    *,
+    weeks: int = 4,
+    models: Sequence[str] | None = None,
+    settings: ReleaseSettings = RELEASE,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Evaluation:
+    """Judge the recommender, its retrievers and baselines on the last weeks.
+
+    Every customer who buys in a week counts, those without history included; articles bought
+    before may be recommended again.
+
+    Args:
+        last_day: the last day of the last test week.
+        weeks: how many test weeks.
+        models: names from `model_names`; all if None.
+
+    Raises:
+        ValueError: a model is unknown, or there are too few weeks of purchases.
+    """
+    names = list(models or model_names())
+    for name in names:
+        if name not in model_names():
+            raise ValueError(f"No model is called {name!r}; there are: {', '.join(model_names())}.")
+    tests = weeks_before(last_day + timedelta(days=1), weeks)
+    _require_history(con, tests[0], settings, RELEASE_NAME in names)
+    trained: dict[Week, pd.DataFrame] = {}
+    measured = []
+    for number, week in enumerate(tests, start=1):
+        truth = buyers(con, week)
+        if RELEASE_NAME in names:
+            before = training_weeks(week.start, settings)
+            for past in before:
+                if past not in trained:
+                    trained[past] = training_rows(con, past, settings)
+            # Weeks that no later fold needs are let go.
+            trained = {past: rows for past, rows in trained.items() if past >= before[0]}
+        for name, found in _recommendations(con, week, truth, names, settings, trained):
+            measured.append(
+                measure(found, truth).reset_index().assign(model=name, week=week.start.isoformat())
+            )
+        progress(f"week {number}/{len(tests)} from {week.start}: {truth['customer_id'].nunique():,} customers")
+    per_customer = pd.concat(measured, ignore_index=True)
+    return Evaluation(
+        tuple(week.start for week in tests),
+        int(per_customer["customer_id"].nunique()),
+        {
+            name: bootstrap(rows[["customer_id", "week", *METRICS]])
+            for name, rows in per_customer.groupby("model", sort=False)
+        },
+        per_customer,
+    )
+
+
+def _recommendations(
+    con: duckdb.DuckDBPyConnection,
+    week: Week,
+    truth: pd.DataFrame,
+    names: Sequence[str],
+    settings: ReleaseSettings,
+    trained: dict[Week, pd.DataFrame],
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(model, its recommendations) for the week's buyers, `DEPTH` for each."""
+    customers = list(truth["customer_id"].unique())
+    features = OfflineFeatures(week.moment)
+    needed = {*settings.retrievers, *BASELINE_PARTS} | {name for name in names if name in RETRIEVERS}
+    retrievers = fit_retrievers(con, week.start, [name for name in RETRIEVERS if name in needed])
+    chosen = {name: retrievers[name] for name in settings.retrievers}
+
+    def ask(recommender: Recommender) -> pd.DataFrame:
+        return recommender.recommend(customers, features, week.moment, DEPTH)
+
+    for name in names:
+        if name == RELEASE_NAME:
+            ranker = fit_ranker([trained[past] for past in training_weeks(week.start, settings)], settings)
+            yield name, ask(Recommender(chosen, settings.per_source, ranker))
+        elif name == MERGED:
+            yield name, ask(Recommender(chosen, settings.per_source))
+        elif name == BASELINE:
+            yield name, _then_popular(retrievers, customers, features, week.moment)
+        else:
+            yield name, ask(Recommender({name: retrievers[name]}, {name: DEPTH}))
+
+
+def _then_popular(
+    retrievers: Mapping[str, Retriever], customers: list[str], features: Features, moment: datetime
+) -> pd.DataFrame:
+    """What the customer bought before, then what is popular: the best simple model."""
+    state = features.read(pd.DataFrame({"customer_id": customers}, dtype=object), STATE_SERVICE)
+    own = retrievers["repurchase"].candidates(state, moment, DEPTH)
+    rest = retrievers["popular"].candidates(state, moment, DEPTH)
+    both = pd.concat([own, rest.assign(rank=rest["rank"] + DEPTH)])
+    both = both.sort_values("rank").drop_duplicates(["customer_id", "article_id"])
+    return top(both.assign(score=-both["rank"]), DEPTH)
+
+
+def _require_history(
+    con: duckdb.DuckDBPyConnection, first: Week, settings: ReleaseSettings, with_ranker: bool
+) -> None:
+    """There must be purchases before everything that is trained."""
+    earliest = training_weeks(first.start, settings)[0] if with_ranker else first
+    row = con.execute("SELECT min(day) FROM staging.purchases").fetchone()
+    if row is None or row[0] is None or row[0] >= earliest.start:
+        raise ValueError(
+            f"Purchases start on {row[0] if row else None}, and this evaluation trains on weeks from "
+            f"{earliest.start}: ask for fewer weeks, or load a longer history."
+        )

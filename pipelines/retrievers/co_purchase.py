@@ -1,0 +1,162 @@
+"""Items bought together: what other customers had in the same basket as this customer's articles.
+
+Item-based collaborative filtering (Sarwar et al., WWW 2001) over baskets instead of customers, with
+time decay. Cost of fitting: the sum of squared basket sizes.
+"""
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Self
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
+
+from feature_repo.windows import DECAY_DAYS
+from pipelines.retrievers.base import Retriever, days_since_epoch, recent_purchases, top
+
+_SQL = """
+WITH recent AS (
+    SELECT DISTINCT customer_id, article_id, day
+    FROM staging.purchases
+    WHERE day < $cutoff AND day >= $cutoff - CAST($days AS INTEGER)
+),
+
+baskets AS (
+    SELECT
+        customer_id,
+        day,
+        row_number() OVER (ORDER BY day, customer_id) - 1 AS basket,
+        exp(-($cutoff - day) / $decay) / ln(2 + count(*)) AS weight
+    FROM recent
+    GROUP BY customer_id, day
+)
+
+SELECT basket, article_id, weight
+FROM recent
+INNER JOIN baskets USING (customer_id, day)
+ORDER BY basket, article_id
+"""
+
+
+class CoPurchase(Retriever):
+    """Articles by how often, and how lately, they shared a basket with the customer's own.
+
+    A basket (a customer's day) of n articles at age a weighs exp(-a / decay) / ln(2 + n). With C the
+    weighted counts of shared baskets, two articles are alike by C_ij / sqrt((C_ii + s)(C_jj + s)).
+    A customer's score of j is the sum over their recent articles i of
+    ln(1 + times bought) exp(-days since / 30) times that likeness.
+
+    Args:
+        days: look-back in days.
+        decay: time in which a basket's weight falls to 1/e, in days.
+        shrink: s, which keeps rare articles from looking alike by chance.
+        neighbours: how many like articles to remember of each.
+    """
+
+    name = "co_purchase"
+
+    def __init__(
+        self, days: int = 365, decay: float = 90.0, shrink: float = 0.5, neighbours: int = 300
+    ) -> None:
+        self.days = days
+        self.decay = decay
+        self.shrink = shrink
+        self.neighbours = neighbours
+        self.articles = pd.Index([], dtype=object)
+        self.likeness = sparse.csr_matrix((0, 0), dtype="float32")
+
+    def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
+        rows = con.execute(
+            _SQL, {"cutoff": cutoff, "days": self.days, "decay": self.decay}
+        ).df()
+        code, articles = pd.factorize(rows["article_id"], sort=True)
+        self.articles = pd.Index(articles, dtype=object)
+        baskets = int(rows["basket"].max()) + 1 if len(rows) else 0
+        shape = (baskets, len(articles))
+        # Both sides carry the root, so that the product carries the weight.
+        weighted = sparse.csr_matrix(
+            (np.sqrt(rows["weight"].to_numpy()), (rows["basket"].to_numpy(), code)), shape
+        )
+        together = (weighted.T @ weighted).tocoo()
+        own = together.diagonal() + self.shrink
+        apart = together.row != together.col
+        row, col = together.row[apart], together.col[apart]
+        alike = together.data[apart] / np.sqrt(own[row] * own[col])
+        self.likeness = _keep_largest(row, col, alike, len(articles), self.neighbours)
+        return self
+
+    def _seeds(self, state: pd.DataFrame, moment: datetime) -> sparse.csr_matrix:
+        """How much each of a customer's recent articles counts (customers x articles)."""
+        recent = recent_purchases(state)
+        place = self.articles.get_indexer(pd.Index(recent["article_id"], dtype=object))
+        age = days_since_epoch(moment) - recent["day"].to_numpy("float64")
+        weight = np.log1p(recent["times"].to_numpy("float64")) * np.exp(-age / DECAY_DAYS)
+        known = place >= 0
+        return sparse.csr_matrix(
+            (weight[known], (recent["customer"].to_numpy()[known], place[known])),
+            (len(state), len(self.articles)),
+        )
+
+    def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
+        scores = (self._seeds(state, moment) @ self.likeness).tocoo()
+        return top(
+            pd.DataFrame(
+                {
+                    "customer_id": state["customer_id"].to_numpy()[scores.row],
+                    "article_id": self.articles.to_numpy()[scores.col],
+                    "score": scores.data.astype("float64"),
+                }
+            ),
+            k,
+        )
+
+    def because(self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime) -> list[str | None]:
+        seeds = self._seeds(state, moment)
+        customers = pd.Index(state["customer_id"]).get_indexer(pairs["customer_id"])
+        places = self.articles.get_indexer(pairs["article_id"])
+        to_article = self.likeness.tocsc()
+        found: list[str | None] = []
+        for customer, place in zip(customers, places, strict=True):
+            best = None
+            if customer >= 0 and place >= 0:
+                shares = seeds[customer].multiply(to_article[:, place].T).tocsr()
+                if shares.nnz:
+                    best = str(self.articles[shares.indices[np.argmax(shares.data)]])
+            found.append(best)
+        return found
+
+    def save(self, folder: Path) -> None:
+        matrix = self.likeness
+        pq.write_table(
+            pa.table({"article_id": pa.array(self.articles.tolist(), pa.string())}),
+            folder / "articles.parquet",
+        )
+        np.savez(
+            folder / "likeness.npz", data=matrix.data, indices=matrix.indices, indptr=matrix.indptr
+        )
+
+    def load(self, folder: Path) -> Self:
+        ids = pq.read_table(folder / "articles.parquet")["article_id"].to_pylist()
+        self.articles = pd.Index(ids, dtype=object)
+        with np.load(folder / "likeness.npz", allow_pickle=False) as saved:
+            self.likeness = sparse.csr_matrix(
+                (saved["data"], saved["indices"], saved["indptr"]), (len(ids), len(ids))
+            )
+        return self
+
+
+def _keep_largest(
+    row: np.ndarray, col: np.ndarray, value: np.ndarray, size: int, most: int
+) -> sparse.csr_matrix:
+    """Of each row the `most` largest values; equal values in order of column."""
+    order = np.lexsort((col, -value, row))
+    row, col, value = row[order], col[order], value[order]
+    starts = np.searchsorted(row, np.arange(size))
+    kept = np.arange(len(row)) - starts[row] < most
+    return sparse.csr_matrix(
+        (value[kept].astype("float32"), (row[kept], col[kept])), (size, size)
+    )

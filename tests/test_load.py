@@ -1,0 +1,469 @@
+"""Loading: small files with visible rows in, the warehouse's rows out."""
+
+import gzip
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_repo.places import PROJECT
+from feature_repo.raw_tables import RAW_TABLES
+from pipelines.data.load import LoadError, load
+from pipelines.warehouse import reading
+
+ANNA, BERT, CARA = "a" * 64, "b" * 64, "c" * 64
+SHIRT, SCARF = "0108775015", "0108775044"
+
+
+def article(article_id: str = SHIRT, **values: str) -> str:
+    known = {"article_id": article_id, "prod_name": "Strap top", "product_type_no": "253"} | values
+    return ",".join(known.get(name, "") for name in RAW_TABLES["articles"].column_names)
+
+
+def purchase(
+    day: str = "2020-09-01",
+    who: str = ANNA,
+    what: str = SHIRT,
+    price: str = "0.05",
+    channel: str = "2",
+) -> str:
+    return f"{day},{who},{what},{price},{channel}"
+
+
+class Shop:
+    """A folder in the Kaggle layout, good unless told otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.write("articles", article(SHIRT), article(SCARF, prod_name="Scarf"))
+        self.write("customers", f"{ANNA},1.0,1.0,ACTIVE,Regularly,24,p1", f"{BERT},,,,,,p2")
+        self.write("transactions", purchase(), purchase(who=BERT, what=SCARF, channel="1"))
+
+    def file(self, table: str) -> Path:
+        return self.folder / RAW_TABLES[table].file
+
+    def write(self, table: str, *rows: str) -> None:
+        header = ",".join(RAW_TABLES[table].column_names)
+        self.file(table).write_text("".join(f"{row}\n" for row in (header, *rows)))
+
+    def load(self) -> Any:
+        return load(str(self.folder))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "home"))
+    return Shop(tmp_path / "shop")
+
+
+def ask(sql: str) -> list[tuple[Any, ...]]:
+    with reading() as con:
+        return con.execute(sql).fetchall()
+
+
+def quarantine() -> list[tuple[Any, ...]]:
+    return ask("SELECT file, line, reason FROM raw.quarantine ORDER BY ALL")
+
+
+def everything() -> list[list[tuple[Any, ...]]]:
+    tables = ("articles", "customers", "transactions", "quarantine")
+    return [ask(f"SELECT * FROM raw.{table} ORDER BY ALL") for table in tables]
+
+
+def test_three_csv_files(shop: Shop) -> None:
+    seen: list[str] = []
+    report = load(str(shop.folder), progress=seen.append)
+    assert ask("SELECT article_id, prod_name, product_type_no FROM raw.articles") == [
+        (SHIRT, "Strap top", 253),
+        (SCARF, "Scarf", 253),
+    ]
+    assert ask("SELECT * FROM raw.customers") == [
+        (ANNA, 1.0, 1.0, "ACTIVE", "Regularly", 24, "p1", False),
+        (BERT, None, None, None, None, None, "p2", False),
+    ]
+    assert [[str(v) for v in row[:6]] for row in ask("SELECT * FROM raw.transactions")] == [
+        ["2020-09-01", ANNA, SHIRT, "0.05", "2", "1"],
+        ["2020-09-01", BERT, SCARF, "0.05", "1", "1"],
+    ]
+    assert ask("SELECT count(*) FROM raw.transactions WHERE known_at IS NULL") == [(0,)]
+    assert quarantine() == []
+    assert report.to_dict()["tables"]["transactions"]["loaded"] == 2
+    assert "transactions: 2 rows read, 2 loaded" in str(report)
+    assert any("MB" in line for line in seen)
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "parquet", "kaggle:"])
+def test_gzip_parquet_and_the_named_adapter_give_the_same(shop: Shop, kind: str) -> None:
+    shop.load()
+    expected = ask("SELECT * EXCLUDE known_at FROM raw.transactions ORDER BY ALL")
+    source = shop.folder
+    if kind == "kaggle:":
+        source = Path(f"kaggle:{shop.folder}")
+    else:
+        for table in RAW_TABLES:
+            file = shop.file(table)
+            if kind == "csv.gz":
+                Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+            else:  # ids as numbers, as a data frame would write them
+                duckdb.sql(
+                    f"COPY (FROM read_csv('{file}', header = true)) TO '{file.with_suffix('.parquet')}'"
+                )
+            file.unlink()
+    os.environ["LOOKBOOK_HOME"] += "2"
+    load(str(source))
+    assert ask("SELECT * EXCLUDE known_at FROM raw.transactions ORDER BY ALL") == expected
+    assert ask("SELECT article_id FROM raw.articles ORDER BY 1") == [(SHIRT,), (SCARF,)]
+    load(str(shop.folder))
+    assert ask("SELECT * EXCLUDE known_at FROM raw.transactions ORDER BY ALL") == expected
+
+
+def test_descriptions_with_commas_quotes_and_line_breaks(shop: Shop) -> None:
+    shop.write("articles", article(detail_desc='"Top, ""soft""\nand long."'), article(SCARF))
+    shop.load()
+    assert ask("SELECT detail_desc FROM raw.articles ORDER BY article_id") == [
+        ('Top, "soft"\nand long.',),
+        (None,),
+    ]
+
+
+def test_article_id_read_as_a_number_gets_its_zero_back(shop: Shop) -> None:
+    shop.write("articles", article("108775015"), article("108775044.0"))
+    shop.write("transactions", purchase(what="108775015.0"), purchase(what="12345678901"))
+    shop.load()
+    assert ask("SELECT article_id FROM raw.articles ORDER BY 1") == [(SHIRT,), (SCARF,)]
+    assert ask("SELECT article_id FROM raw.transactions") == [(SHIRT,)]
+    assert [r for _, _, r in quarantine()] == [r"article_id does not match \d{10}"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (purchase(day="2020-02-30"), "t_dat is not a date YYYY-MM-DD"),
+        (purchase(day="20-09-01"), "t_dat is not a date YYYY-MM-DD"),
+        (purchase(day=""), "t_dat is missing"),
+        (purchase(day="2999-01-01"), "t_dat is in the future"),
+        (purchase(who=""), "customer_id is missing"),
+        (purchase(what="12"), None),
+        (purchase(what="SHIRT"), r"article_id does not match \d{10}"),
+        (purchase(price="-0.01"), "price is not above 0"),
+        (purchase(price="0"), "price is not above 0"),
+        (purchase(price="nan"), "price is not a number"),
+        (purchase(price="inf"), "price is not a number"),
+        (purchase(price="cheap"), "price is not a number"),
+        (purchase(price=""), "price is missing"),
+        (purchase(channel="3"), "sales_channel_id is above 2"),
+        (purchase(channel="1.5"), "sales_channel_id is not a whole number"),
+        (purchase(price="x", channel=""), "price is not a number; sales_channel_id is missing"),
+        ("2020-09-01,too few", "the line has too few values"),
+        (purchase() + ",extra", "the line has too many values"),
+        (purchase(who='"a"b'), "a quote in the line is not closed"),
+    ],
+)
+def test_a_bad_row_goes_to_quarantine_with_reason_and_line(
+    shop: Shop, row: str, reason: str | None
+) -> None:
+    shop.write("transactions", purchase(), purchase(day="2020-09-02"), row, purchase(who=BERT))
+    table = shop.load().tables["transactions"]
+    assert table.loaded == (4 if reason is None else 3)
+    assert table.quarantined == ({} if reason is None else {reason: 1})
+    assert quarantine() == ([] if reason is None else [("transactions_train.csv", 4, reason)])
+
+
+def test_lines_stay_right_after_lines_that_are_no_csv(shop: Shop) -> None:
+    bad = purchase(price="-1")
+    shop.write(
+        "transactions", "short", purchase(), bad, "short too", "a,b,c,d,e,f", bad, purchase()
+    )
+    with shop.file("transactions").open("ab") as file:
+        file.write(b"2020-09-01,\xff\xfe,0108775015,0.1,1\n")
+    report = shop.load().tables["transactions"]
+    assert [(line, reason.split()[-1]) for _, line, reason in quarantine()] == [
+        (2, "values"),
+        (4, "0"),
+        (5, "values"),
+        (6, "values"),
+        (7, "0"),
+        (9, "UTF-8"),
+    ]
+    assert (report.read, report.loaded, sum(report.quarantined.values())) == (8, 2, 6)
+
+
+def test_lines_swallowed_by_a_quote_are_kept_in_the_quarantine(shop: Shop) -> None:
+    one = f'2020-09-01,"open\n{purchase(price="0.07")}\nclosed",{SHIRT},0.05,2'
+    shop.write("transactions", purchase(), one, purchase())
+    assert shop.load().tables["transactions"].loaded == 2
+    [(line, reason, row)] = ask("SELECT line, reason, row FROM raw.quarantine")
+    assert (line, reason) == (3, "customer_id holds a line break")
+    assert "0.07" in row
+
+
+def test_an_odd_value_of_an_attribute_does_not_lose_the_customer(shop: Shop) -> None:
+    shop.write("customers", f"{ANNA},1.0,,ACTIVE,,999,p1", f"{BERT},x,,,,31.0,p2")
+    report = shop.load().tables["customers"]
+    assert ask("SELECT customer_id, FN, age FROM raw.customers") == [
+        (ANNA, 1, None),
+        (BERT, None, 31),
+    ]
+    assert ask("SELECT line, reason, row_kept FROM raw.quarantine ORDER BY 1") == [
+        (2, "age is above 130", True),
+        (3, "FN is not a number", True),
+    ]
+    assert report.loaded == 2
+    assert report.values_left_unknown == {"age is above 130": 1, "FN is not a number": 1}
+
+
+def test_a_repeated_key_keeps_the_first_row(shop: Shop) -> None:
+    shop.write("articles", article(), article(), article(prod_name="Another"), article(SCARF))
+    report = shop.load().tables["articles"]
+    assert ask("SELECT prod_name FROM raw.articles WHERE article_id = '0108775015'") == [
+        ("Strap top",)
+    ]
+    [(file, line, reason)] = quarantine()
+    assert (file, line) == ("articles.csv", 4)
+    assert "the first stays" in reason
+    assert (report.read, report.loaded, report.already_there) == (4, 2, 1)
+
+
+def test_keys_known_from_transactions_only_are_filled_in_later(shop: Shop) -> None:
+    shop.write("transactions", purchase(who=CARA, what="0999999999"))
+    report = shop.load()
+    assert ask("SELECT customer_id, age FROM raw.customers WHERE from_transactions") == [
+        (CARA, None)
+    ]
+    assert ask("SELECT article_id FROM raw.articles WHERE from_transactions") == [("0999999999",)]
+    assert report.tables["customers"].from_transactions == 1
+    shop.write("customers", f"{CARA},,,,,50,p3")
+    assert shop.load().tables["customers"].updated == 1
+    assert ask(
+        f"SELECT age, from_transactions FROM raw.customers WHERE customer_id = '{CARA}'"
+    ) == [(50, False)]
+
+
+def test_the_newest_attributes_win_also_when_an_old_file_comes_back(shop: Shop) -> None:
+    shop.load()
+    for age in ("25", "24"):
+        shop.write("customers", f"{ANNA},1.0,1.0,ACTIVE,Regularly,{age},p1")
+        report = shop.load()
+        assert (report.tables["customers"].updated, report.tables["customers"].loaded) == (1, 0)
+        assert report.tables["transactions"].unchanged
+        assert ask("SELECT age FROM raw.customers ORDER BY customer_id") == [(int(age),), (None,)]
+
+
+def test_loading_twice_adds_nothing(shop: Shop) -> None:
+    shop.write(
+        "transactions", purchase(), purchase(), purchase(price="-1"), purchase(price="-1"), "x"
+    )
+    shop.load()
+    before, loads = everything(), ask("FROM raw.loads")
+    assert all(table.unchanged for table in shop.load().tables.values())
+    assert ask("FROM raw.loads") == loads
+    for table in RAW_TABLES:  # the same rows as another file: read again, nothing new
+        shop.file(table).write_bytes(shop.file(table).read_bytes() + b"\n")
+        Path(f"{shop.file(table)}.gz").write_bytes(gzip.compress(shop.file(table).read_bytes()))
+        shop.file(table).unlink()
+    report = shop.load()
+    assert report.tables["transactions"].read == 5
+    assert report.tables["transactions"].already_there == 2
+    assert everything() == before
+
+
+def test_a_longer_export_adds_what_is_new_and_tells_when_it_was_known(shop: Shop) -> None:
+    shop.load()
+    late = purchase(day="2020-08-01")
+    shop.write(
+        "transactions", purchase(), purchase(), purchase(who=BERT, what=SCARF, channel="1"), late
+    )
+    assert shop.load().tables["transactions"].loaded == 2
+    counts = ask("SELECT count(*) FROM raw.transactions GROUP BY known_at ORDER BY known_at")
+    assert counts == [(2,), (2,)]
+
+
+ROWS = st.lists(
+    st.tuples(st.integers(1, 3), st.sampled_from([ANNA, BERT]), st.integers(1, 2)), max_size=6
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ROWS.filter(bool), min_size=1, max_size=3))
+def test_transactions_are_a_multiset_union_by_maximum(
+    exports: list[list[tuple[int, str, int]]],
+) -> None:
+    """Held against a Counter, whose | is the same rule."""
+    twin: Counter[tuple[int, str, int]] = Counter()
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKBOOK_HOME", f"{folder}/home")
+        shop = Shop(Path(folder) / "shop")
+        for export in exports:
+            rows = [
+                purchase(day=f"2020-09-0{day}", who=who, price=f"0.{p}") for day, who, p in export
+            ]
+            shop.write("transactions", *rows)
+            report = shop.load().tables["transactions"]
+            added = (twin | Counter(export)).total() - twin.total()
+            assert report.loaded == added
+            twin |= Counter(export)
+        found = ask(
+            "SELECT day(t_dat), customer_id, CAST(round(price * 10) AS INT) FROM raw.transactions"
+        )
+        assert Counter(found) == twin
+
+
+@pytest.mark.parametrize("prior", [False, True])
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda s: s.file("customers").unlink(), r"customers\.csv is missing"),
+        (lambda s: s.file("articles").write_text(""), r"articles\.csv is empty"),
+        (lambda s: s.write("transactions"), r"transactions_train\.csv holds no transactions"),
+        (
+            lambda s: s.file("customers").write_text("customer_id,FN,age,shoe\n"),
+            r"customers\.csv has the wrong columns: it lacks Active.* and has the unknown shoe",
+        ),
+        (
+            lambda s: s.write("transactions", *[purchase(day="05/09/2020")] * 3),
+            r"transactions_train\.csv: in 3 of 3 rows t_dat is not a date YYYY-MM-DD, "
+            r"for example '05/09/2020' in line 2",
+        ),
+        (
+            lambda s: s.write("transactions", *[purchase(price='"0,05"')] * 10),
+            r"price is not a number, for example '0,05'",
+        ),
+        (
+            lambda s: s.write(
+                "transactions", purchase(), purchase(who='"open'), *[purchase()] * 50_000
+            ),
+            r"transactions_train\.csv, line 3: a quote is opened and never closed",
+        ),
+        (lambda s: truncated_gzip(s.file("transactions")), "not a complete gzip file"),
+        (lambda s: broken_parquet(s.file("articles")), "not a complete Parquet file"),
+        (
+            lambda s: Path(f"{s.file('articles')}.gz").write_bytes(b"x"),
+            r"articles\.csv and articles\.csv\.gz: keep one",
+        ),
+        (lambda s: s.file("articles").write_bytes(b"\xff\xfea\x00"), "no readable header"),
+    ],
+)
+def test_a_wrong_file_stops_the_load_and_changes_nothing(
+    shop: Shop, tmp_path: Path, break_it: Any, message: str, prior: bool
+) -> None:
+    if prior:
+        Shop(tmp_path / "earlier").load()
+        before = everything(), ask("FROM raw.loads")
+    shop.write("customers", f"{CARA},,,,,50,p3")
+    break_it(shop)
+    with pytest.raises(LoadError, match=message) as raised:
+        shop.load()
+    assert "\n" not in str(raised.value)
+    if prior:
+        assert (everything(), ask("FROM raw.loads")) == before
+    else:
+        assert not (tmp_path / "home" / "warehouse.duckdb").exists()
+    assert not (tmp_path / "home" / "loading.duckdb").exists()
+
+
+def truncated_gzip(file: Path) -> None:
+    noise = "".join(purchase(price=str(random.random())) + "\n" for _ in range(1000))
+    data = gzip.compress((file.read_text() + noise).encode())
+    Path(f"{file}.gz").write_bytes(data[: len(data) // 2])
+    file.unlink()
+
+
+def broken_parquet(file: Path) -> None:
+    whole = file.with_suffix(".parquet")
+    duckdb.sql(f"COPY (FROM read_csv('{file}', all_varchar = true)) TO '{whole}'")
+    whole.write_bytes(whole.read_bytes()[:-20])
+    file.unlink()
+
+
+def test_killed_in_the_middle_the_warehouse_is_as_it_was(shop: Shop, tmp_path: Path) -> None:
+    shop.load()
+    before = everything()
+    shop.write("customers", f"{CARA},,,,,50,p3")
+    shop.write("transactions", purchase(day="2020-09-05"))
+    code = (
+        "import os, signal, sys\n"
+        "from pipelines.data.load import load\n"
+        "def die(line):\n"
+        "    if line.startswith('transactions: 1 new rows'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "load(sys.argv[1], progress=die)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(shop.folder)], cwd=PROJECT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert everything() == before
+    assert shop.load().tables["transactions"].loaded == 1
+
+
+def test_names_of_files_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "ho'me"))
+    shop = Shop(tmp_path / "it's [a] *shop?; DROP TABLE x --")
+    assert shop.load().tables["transactions"].loaded == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere", "nowhere is missing"),
+        ("teleshop:x", "no adapter 'teleshop': use one of kaggle, online-retail"),
+        ("mine.py:x", r"mine\.py is missing"),
+        ("kaggle:nowhere", "not a folder"),
+        ("online-retail:nowhere.parquet", "is missing"),
+    ],
+)
+def test_a_wrong_source_says_what_to_do(shop: Shop, source: str, message: str) -> None:
+    with pytest.raises(LoadError, match=message):
+        load(source)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("x = 1", "has no function read"),
+        ("def read(source): return {'sales': ''}", "gives sales: the raw tables are articles"),
+        (
+            "def read(source): return {'customers': 'SELECT 1 AS shoe'}",
+            "lack the required customer_id and have the unknown shoe",
+        ),
+        (
+            "def read(source): return {'customers': 'SELECT oops'}",
+            "cannot be read with this adapter",
+        ),
+        ("1/0", "cannot be imported: ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_adapter_says_what_is_wrong(shop: Shop, body: str, message: str) -> None:
+    adapter = shop.folder / "mine.py"
+    adapter.write_text(body)
+    with pytest.raises(LoadError, match=message):
+        load(f"{adapter}:{shop.folder}")
+
+
+def test_online_retail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path))
+    file = PROJECT / "data" / "online_retail.parquet"
+    assert hashlib.sha256(file.read_bytes()).hexdigest() in (file.parent / "README.md").read_text()
+    report = load(f"online-retail:{file}")
+    table = report.tables["transactions"]
+    assert (table.read, table.loaded, sum(table.set_aside.values())) == (541_909, 397_884, 144_025)
+    assert ask("SELECT count(*), count(age) FROM raw.customers") == [(4_338, 0)]
+    assert ask("SELECT count(*), count(colour_group_name) FROM raw.articles") == [(3_877, 0)]
+    assert ask(
+        "SELECT a.prod_name, t.quantity, t.price, t.sales_channel_id, c.postal_code "
+        "FROM raw.transactions t JOIN raw.articles a USING (article_id) "
+        "JOIN raw.customers c USING (customer_id) "
+        "WHERE customer_id = '17850' AND t_dat = '2010-12-01' AND a.prod_name LIKE 'WHITE HANGING%' "
+        "ORDER BY ALL LIMIT 1"
+    ) == [("WHITE HANGING HEART T-LIGHT HOLDER", 6, 2.55, 2, "United Kingdom")]
+    # 12370 bought mostly in Cyprus, then in Austria.
+    assert ask("SELECT postal_code FROM raw.customers WHERE customer_id = '12370'") == [("Cyprus",)]
