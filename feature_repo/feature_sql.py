@@ -30,7 +30,7 @@ VIEW_KEYS: dict[str, tuple[str, ...]] = {
 _environment = Environment(
     loader=FileSystemLoader(SQL_FOLDER),
     undefined=StrictUndefined,
-    autoescape=False,  # noqa: S701 - this renders SQL from our own files, not HTML
+    autoescape=False,
 )
 _MACROS = '{% from "macros.sql" import windowed, distinct_changes with context %}'
 

@@ -126,9 +126,9 @@ def _replace(
         else:
             keys = ", ".join(identifier(key) for key in VIEW_KEYS[name])
             con.execute(_KEEP_INTERVALS.format(view=identifier(name), keys=keys, sql=sql))
-        (count,) = con.execute(
-            f"SELECT count(*) FROM {identifier(schema, name)}"
-        ).fetchone() or (0,)
+        (count,) = con.execute(f"SELECT count(*) FROM {identifier(schema, name)}").fetchone() or (
+            0,
+        )
         con.execute(
             "INSERT OR REPLACE INTO features.builds VALUES (?, ?, ?, ?, ?, now() AT TIME ZONE 'UTC')",
             [f"{schema}.{name}", *step, count],
@@ -146,7 +146,9 @@ def latest_build() -> Build:
 
     with reading() as con:
         found = (
-            con.execute("SELECT table_name, through, data_hash, row_count FROM features.builds").fetchall()
+            con.execute(
+                "SELECT table_name, through, data_hash, row_count FROM features.builds"
+            ).fetchall()
             if has_table(con, "features", "builds")
             else []
         )

@@ -5,10 +5,13 @@ Both doors take the same rows (keys) and a feature service, and give the same co
 serving uses `OnlineFeatures`; the recommender does not know which it has.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from feature_repo import places
+from feature_repo.errors import LookbookError
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -26,9 +30,10 @@ if TYPE_CHECKING:
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
+KEYS = ("customer_id", "article_id", "postal_code")
 
 
-class FeatureError(RuntimeError):
+class FeatureError(LookbookError):
     """Features cannot be given; the text says what to do."""
 
 
@@ -48,10 +53,10 @@ class Features(Protocol):
 @lru_cache(maxsize=8)
 def _open_store(home: Path) -> "FeatureStore":
     # Importing feast takes seconds, so only those who need features pay.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="feast")
-    warnings.filterwarnings("ignore", message="On demand feature view is an experimental")
     from feast import FeatureStore
 
+    # Feast turns its warnings on when it is imported, so ours comes after.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="feast")
     logging.getLogger("feast").setLevel(logging.ERROR)
     return FeatureStore(repo_path=str(REPO))
 
@@ -62,7 +67,7 @@ def feature_store() -> "FeatureStore":
 
 
 def _service(name: str) -> Any:
-    from feast.errors import FeatureServiceNotFoundException, FeastObjectNotFoundException
+    from feast.errors import FeastObjectNotFoundException, FeatureServiceNotFoundException
 
     try:
         return feature_store().get_feature_service(name)
@@ -129,7 +134,7 @@ class OnlineFeatures:
         keys = {
             # Feast has no null keys; an empty one is not found, which is the same answer.
             name: rows[name].fillna("").astype(str).tolist()
-            for name in ("customer_id", "article_id", "postal_code")
+            for name in KEYS
             if name in rows.columns
         }
         wanted = _service(service)
@@ -156,20 +161,81 @@ def _typed(values: pd.DataFrame, fields: dict[str, str]) -> pd.DataFrame:
     )
 
 
+def read_entities(file: Path) -> pd.DataFrame:
+    """Rows to join to, from CSV or Parquet: keys as text and `event_timestamp` in UTC.
+
+    Raises:
+        FeatureError: the file cannot be read, has no `event_timestamp`, or one is not a moment.
+    """
+    import duckdb
+
+    reader = "read_parquet(?)" if file.suffix == ".parquet" else "read_csv(?, all_varchar = true)"
+    try:
+        with duckdb.connect() as con:
+            rows = con.execute(f"SELECT * FROM {reader}", [str(file)]).df()
+    except duckdb.Error as error:
+        raise FeatureError(
+            f"{file} cannot be read as {'Parquet' if file.suffix == '.parquet' else 'CSV'}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    if MOMENT not in rows:
+        raise FeatureError(
+            f"{file} has no column {MOMENT}: add the moment (UTC) at which each row asks. "
+            f"It has: {', '.join(rows.columns)}."
+        )
+    moments = pd.to_datetime(rows[MOMENT], utc=True, errors="coerce", format="ISO8601")
+    if moments.isna().any():
+        row = int(moments.isna().to_numpy().argmax())
+        raise FeatureError(
+            f"{file}, row {row + 1}: {MOMENT} is {rows[MOMENT].iloc[row]!r}; write it as 2020-09-16 "
+            "or 2020-09-16T12:00:00."
+        )
+    keys = {name: rows[name].astype(object) for name in KEYS if name in rows}
+    return rows.assign(**keys, **{MOMENT: moments})
+
+
 def apply() -> None:
     """`feast apply`: register what definitions.py declares."""
-    from feast.repo_operations import apply_total, load_repo_config
+    _open_store(places.home())
+    from feast.repo_config import load_repo_config
+    from feast.repo_operations import apply_total
 
+    # Feast imports definitions.py by its bare name from the folder it changes into.
     before = Path.cwd()
+    sys.path.insert(0, str(REPO))
     try:
-        apply_total(load_repo_config(REPO, REPO / "feature_store.yaml"), REPO, True)
+        with contextlib.redirect_stdout(io.StringIO()):
+            apply_total(load_repo_config(REPO, REPO / "feature_store.yaml"), REPO, True)
     finally:
+        sys.path.remove(str(REPO))
+        sys.modules.pop("definitions", None)
         os.chdir(before)
     _open_store.cache_clear()
 
 
 def materialize(through: date) -> None:
     """`feast materialize`: bring the rows that hold after `through` into the online store."""
-    feature_store().materialize(
-        start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=moment_of(through + timedelta(days=1))
-    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        feature_store().materialize(
+            start_date=datetime(1970, 1, 1, tzinfo=UTC),
+            end_date=moment_of(through + timedelta(days=1)),
+        )
+
+
+def online_moment(refresh: bool = False) -> datetime:
+    """The moment up to which the online store has been brought: the end of the last `materialize`.
+
+    Raises:
+        FeatureError: nothing has been materialised.
+    """
+    store = feature_store()
+    if refresh:
+        store.refresh_registry()
+    ends = [
+        end for view in store.list_feature_views() for _, end in view.materialization_intervals[-1:]
+    ]
+    if not ends:
+        raise FeatureError(
+            "The online store is empty: run `feast -c feature_repo materialize START END`."
+        )
+    return min(ends).astimezone(UTC)

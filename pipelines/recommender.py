@@ -4,9 +4,11 @@ One table flows through it, a row for each customer and candidate, and gains col
 customer_id, article_id, source, score, rank.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,12 @@ class Recommender:
     ranker: Ranker | None = None
 
     def recommend(
-        self, customers: Sequence[str], features: Features, moment: datetime, k: int
+        self,
+        customers: Sequence[str],
+        features: Features,
+        moment: datetime,
+        k: int,
+        stages: dict[str, float] | None = None,
     ) -> pd.DataFrame:
         """The k best articles for each customer.
 
@@ -37,28 +44,28 @@ class Recommender:
             features: as of `moment`, from the warehouse or online.
             moment: when the question is asked (UTC).
             k: at most so many for each.
+            stages: if given, gains the seconds spent on candidates, features and rank.
 
         Returns:
             one row for each recommendation: customer_id, article_id, source (the retriever that
             ranked it best), score, rank (from 1), and the columns the ranker saw.
         """
+        stages = {} if stages is None else stages
         unique = list(dict.fromkeys(customers))
-        batches = [
-            self._best(self.scored(unique[start : start + BATCH_CUSTOMERS], features, moment), k)
-            for start in range(0, len(unique), BATCH_CUSTOMERS)
-        ]
+        batches = []
+        for start in range(0, len(unique), BATCH_CUSTOMERS):
+            with _timed(stages, "candidates"):
+                rows = self.candidates(unique[start : start + BATCH_CUSTOMERS], features, moment)
+            if self.ranker is None:
+                # Without a ranker the sources take turns: every one's first, then every second.
+                rows = rows.assign(score=-rows["rank"].astype("float64"))
+            elif len(rows):
+                with _timed(stages, "features"):
+                    rows = features.read(rows, self.ranker.feature_service)
+                with _timed(stages, "rank"):
+                    rows = rows.assign(score=self.ranker.score(rows))
+            batches.append(_best(rows, k) if len(rows) else rows)
         return pd.concat(batches, ignore_index=True) if batches else pd.DataFrame()
-
-    def scored(
-        self, customers: Sequence[str], features: Features, moment: datetime
-    ) -> pd.DataFrame:
-        """Every candidate of the customers with its score, in no order."""
-        candidates = self.candidates(customers, features, moment)
-        if self.ranker is None:
-            # Without a ranker the sources take turns: first everyone's first, then the second.
-            return candidates.assign(score=-candidates["rank"].astype("float64"))
-        rows = features.read(candidates, self.ranker.feature_service)
-        return rows.assign(score=self.ranker.score(rows) if len(rows) else [])
 
     def candidates(
         self, customers: Sequence[str], features: Features, moment: datetime
@@ -70,9 +77,7 @@ class Recommender:
             rank of the retriever that ranked it best, and for each retriever `NAME__score` and
             `NAME__rank` (missing where it did not name the article), and `best__rank`.
         """
-        state = features.read(
-            pd.DataFrame({"customer_id": pd.Series(list(customers), dtype=object)}), STATE_SERVICE
-        )
+        state = customer_state(customers, features)
         named = pd.concat(
             [
                 retriever.candidates(state, moment, self.per_source[name]).assign(source=name)
@@ -84,13 +89,28 @@ class Recommender:
         postal_codes = state.set_index("customer_id")[POSTAL_CODE]
         return merged.assign(postal_code=merged["customer_id"].map(postal_codes).astype(object))
 
-    @staticmethod
-    def _best(rows: pd.DataFrame, k: int) -> pd.DataFrame:
-        rows = rows.sort_values(
-            ["customer_id", "score", "article_id"], ascending=[True, False, True], kind="stable"
-        )
-        rank = rows.groupby("customer_id", sort=False).cumcount() + 1
-        return rows.assign(rank=rank)[rank <= k]
+
+def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame:
+    """What retrieval needs to know of each customer: a row of the service `customer_state`."""
+    return features.read(
+        pd.DataFrame({"customer_id": list(customers)}, dtype=object), STATE_SERVICE
+    )
+
+
+@contextmanager
+def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
+    started = perf_counter()
+    yield
+    stages[stage] = stages.get(stage, 0.0) + perf_counter() - started
+
+
+def _best(rows: pd.DataFrame, k: int) -> pd.DataFrame:
+    """Each customer's k best rows, ranked; equal scores in order of article id."""
+    rows = rows.sort_values(
+        ["customer_id", "score", "article_id"], ascending=[True, False, True], kind="stable"
+    )
+    rank = rows.groupby("customer_id", sort=False).cumcount() + 1
+    return rows.assign(rank=rank)[rank <= k]
 
 
 def _merge(named: pd.DataFrame, sources: list[str]) -> pd.DataFrame:

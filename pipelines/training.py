@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.data.split import Week, buyers, weeks_before
-from pipelines.features import OfflineFeatures, moment_of
+from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_retriever
 from pipelines.rankers.base import Ranker
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender
@@ -46,7 +46,9 @@ def training_rows(
     service = make_ranker(settings.ranker).feature_service
     parts = []
     for start in range(0, len(customers), BATCH_CUSTOMERS):
-        found = recommender.candidates(customers[start : start + BATCH_CUSTOMERS], features, week.moment)
+        found = recommender.candidates(
+            customers[start : start + BATCH_CUSTOMERS], features, week.moment
+        )
         found = found.merge(bought.assign(label=1), on=["customer_id", "article_id"], how="left")
         found["label"] = found["label"].fillna(0).astype("int8")
         found = found[found.groupby("customer_id")["label"].transform("max") == 1]
@@ -76,12 +78,3 @@ def _lean(rows: pd.DataFrame) -> pd.DataFrame:
     """Numbers in single precision: several weeks of rows must fit in memory."""
     numbers = rows.select_dtypes("number").columns.difference(["label"])
     return rows.astype(dict.fromkeys(numbers, "float32"))
-
-
-__all__ = [
-    "fit_ranker",
-    "fit_retrievers",
-    "moment_of",
-    "training_rows",
-    "training_weeks",
-]

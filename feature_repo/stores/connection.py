@@ -4,10 +4,12 @@ from pathlib import Path
 
 import duckdb
 
+from feature_repo.errors import LookbookError
+
 DEFAULT_MEMORY_LIMIT = "8GB"
 
 
-class WarehouseError(RuntimeError):
+class WarehouseError(LookbookError):
     """The warehouse cannot be opened or lacks what was asked for; the text says what to do."""
 
 
@@ -34,14 +36,12 @@ def connect(
             f"No warehouse at {path}: load a shop first, for example `lookbook data load DIR`."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    # DuckDB's own extension repository must never be asked at run time.
+    # DuckDB's own extension repository must never be asked at run time. Limits are set afterwards:
+    # connections of one process to one file must agree on what they are opened with.
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
-        "memory_limit": memory_limit,
         "temp_directory": str(path.with_suffix(".tmp")),
     }
-    if threads is not None:
-        config["threads"] = threads
     try:
         con = duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.Error as error:
@@ -52,6 +52,9 @@ def connect(
             ) from error
         raise WarehouseError(f"The warehouse {path} cannot be opened: {error}") from error
     con.execute("SET TimeZone = 'UTC'")
+    con.execute("SET memory_limit = ?", [memory_limit])
+    if threads is not None:
+        con.execute("SET threads = ?", [threads])
     return con
 
 

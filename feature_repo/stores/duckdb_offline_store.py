@@ -40,7 +40,6 @@ from feature_repo import places
 from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect, identifier
 from feature_repo.stores.duckdb_source import DuckDBSource
 
-_STORE = "feature_repo.stores.duckdb_offline_store.DuckDBOfflineStore"
 _ENTITIES = "entity_rows"
 _ROW = "__row"
 _MOMENT = "__moment"
@@ -49,7 +48,9 @@ _MOMENT = "__moment"
 class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
     """Settings of the store in `feature_store.yaml`."""
 
-    type: Literal["feature_repo.stores.duckdb_offline_store.DuckDBOfflineStore"] = _STORE
+    type: Literal["feature_repo.stores.duckdb_offline_store.DuckDBOfflineStore"] = (
+        "feature_repo.stores.duckdb_offline_store.DuckDBOfflineStore"
+    )
     path: str = "warehouse.duckdb"
     """The warehouse file; a relative path is below LOOKBOOK_HOME."""
     memory_limit: str = DEFAULT_MEMORY_LIMIT
@@ -229,9 +230,7 @@ class DuckDBOfflineStore(OfflineStore):
             wanted = [
                 ref.split(":", 1)[1] for ref in feature_refs if ref.split(":", 1)[0] == prefix
             ]
-            joins.append(
-                _point_in_time_join(view, wanted, columns, alias, filter_by_created)
-            )
+            joins.append(_point_in_time_join(view, wanted, columns, alias, filter_by_created))
             shown = view.projection.name_alias or view.name
             selected += [
                 f"{alias}.{identifier(name)} AS "
@@ -241,7 +240,9 @@ class DuckDBOfflineStore(OfflineStore):
         sql = (
             f"WITH rows_in AS (SELECT row_number() OVER () AS {_ROW}, * FROM {entities.sql}),\n"
             f"{_ROW} AS (SELECT *, {_as_utc(moment, columns[moment])} AS {_MOMENT} FROM rows_in)\n"
-            f"SELECT {', '.join(selected)}\nFROM {_ROW}\n" + "\n".join(joins) + f"\nORDER BY {_ROW}.{_ROW}"
+            f"SELECT {', '.join(selected)}\nFROM {_ROW}\n"
+            + "\n".join(joins)
+            + f"\nORDER BY {_ROW}.{_ROW}"
         )
         return DuckDBRetrievalJob(
             config,
@@ -269,17 +270,14 @@ class DuckDBOfflineStore(OfflineStore):
     ) -> RetrievalJob:
         """The newest row of each key with a moment in [start_date, end_date]."""
         assert isinstance(data_source, DuckDBSource)
-        newest = ""
-        if join_key_columns:
-            keys = ", ".join(identifier(key) for key in join_key_columns)
-            order = f"{identifier(timestamp_field)} DESC"
-            if created_timestamp_column:
-                order += f", {identifier(created_timestamp_column)} DESC"
-            newest = f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
         if data_source.valid_to_field:
             # The row that holds at end_date is the newest: nothing to sort.
             until = identifier(data_source.valid_to_field)
-            newest = f"AND ({until} IS NULL OR {until} > {_literal(end_date)})"
+            newest = f" AND ({until} IS NULL OR {until} > {_literal(end_date)})"
+        else:
+            newer = [timestamp_field, *filter(None, [created_timestamp_column])]
+            keys = ", ".join(identifier(key) for key in join_key_columns if key != DUMMY_ENTITY_ID)
+            newest = _newest(keys or "1", *map(identifier, newer))
         return DuckDBRetrievalJob(
             config,
             _range_query(
@@ -447,46 +445,42 @@ def _point_in_time_join(
         return f"history.{identifier(renamed.get(name, name))}"
 
     known = raw(source.timestamp_field)
-    keys = [raw(key) for key in key_map]
-    matches = [f"{raw(key)} = {_ROW}.{identifier(given)}" for key, given in key_map.items()]
-    values = [f"{raw(name)} AS {identifier(name)}" for name in features]
-    created = source.created_timestamp_column
-    table = source.get_table_query_string()
-    conditions = [*matches, f"{known} <= {_ROW}.{_MOMENT}"]
-    if filter_by_created and created:
-        conditions.append(f"{raw(created)} <= {_ROW}.{_MOMENT}")
+    created = raw(source.created_timestamp_column) if source.created_timestamp_column else None
+    history = f"{source.get_table_query_string()} AS history"
+    conditions = [f"{raw(key)} = {_ROW}.{identifier(given)}" for key, given in key_map.items()]
+    conditions.append(f"{known} <= {_ROW}.{_MOMENT}")
+    newest = ""
+    if created and filter_by_created:
+        conditions.append(f"{created} <= {_ROW}.{_MOMENT}")
     if source.valid_to_field:
         until = raw(source.valid_to_field)
         conditions.append(f"({until} IS NULL OR {_ROW}.{_MOMENT} < {until})")
-        inner = (
-            f"SELECT {_ROW}.{_ROW}, {_ROW}.{_MOMENT}, {', '.join([*values, f'{known} AS __known'])} "
-            f"FROM {_ROW} INNER JOIN {table} AS history ON {' AND '.join(conditions)}"
-        )
+        join = f"INNER JOIN {history}"
+    elif created and filter_by_created:
+        # What was created too late differs from row to row, so ties cannot be cleared beforehand.
+        join = f"INNER JOIN {history}"
+        newest = _newest(f"{_ROW}.{_ROW}", known, created)
     else:
-        partition = ", ".join([*keys, known])
-        newest = (
-            f" QUALIFY row_number() OVER (PARTITION BY {partition} ORDER BY {raw(created)} DESC) = 1"
-            if created and not filter_by_created
-            else ""
-        )
-        if filter_by_created and created:
-            inner = (
-                f"SELECT {_ROW}.{_ROW}, {_ROW}.{_MOMENT}, {', '.join([*values, f'{known} AS __known'])} "
-                f"FROM {_ROW} INNER JOIN {table} AS history ON {' AND '.join(conditions)} "
-                f"QUALIFY row_number() OVER (PARTITION BY {_ROW}.{_ROW} ORDER BY {known} DESC, {raw(created)} DESC) = 1"
-            )
-        else:
-            inner = (
-                f"SELECT {_ROW}.{_ROW}, {_ROW}.{_MOMENT}, {', '.join([*values, f'{known} AS __known'])} "
-                f"FROM {_ROW} ASOF JOIN (SELECT * FROM {table} AS history{newest}) AS history "
-                f"ON {' AND '.join(conditions)}"
-            )
+        keys = ", ".join([*(raw(key) for key in key_map), known])
+        once = _newest(keys, created) if created else ""
+        join = f"ASOF JOIN (SELECT * FROM {history}{once}) AS history"
+    columns_out = [f"{_ROW}.{_ROW}", f"{_ROW}.{_MOMENT}", f"{known} AS __known"]
+    columns_out += [f"{raw(name)} AS {identifier(name)}" for name in features]
+    inner = (
+        f"SELECT {', '.join(columns_out)} FROM {_ROW} {join} ON {' AND '.join(conditions)}{newest}"
+    )
     alive = (
         f" AND {alias}.__known >= {alias}.{_MOMENT} - {_interval(view.ttl)}"
         if view.ttl and view.ttl > timedelta(0)
         else ""
     )
     return f"LEFT JOIN ({inner}) AS {alias} ON {alias}.{_ROW} = {_ROW}.{_ROW}{alive}"
+
+
+def _newest(keys: str, *newer: str) -> str:
+    """Keep one row for each of the keys: the newest by these columns."""
+    order = ", ".join(f"{column} DESC" for column in newer)
+    return f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
 
 
 def _range_query(
@@ -501,7 +495,9 @@ def _range_query(
     wanted = [*columns, timestamp_field]
     if created_timestamp_column:
         wanted.append(created_timestamp_column)
-    selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted) if name != DUMMY_ENTITY_ID)
+    selected = ", ".join(
+        identifier(name) for name in dict.fromkeys(wanted) if name != DUMMY_ENTITY_ID
+    )
     if DUMMY_ENTITY_ID in columns:
         selected += f", '{DUMMY_ENTITY_VAL}' AS {identifier(DUMMY_ENTITY_ID)}"
     moment = identifier(timestamp_field)
@@ -512,5 +508,5 @@ def _range_query(
         bounds.append(f"{moment} <= {_literal(end_date)}")
     return (
         f"SELECT {selected} FROM {source.get_table_query_string()} AS history "
-        f"WHERE {' AND '.join(bounds)} "
+        f"WHERE {' AND '.join(bounds)}"
     )

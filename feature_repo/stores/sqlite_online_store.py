@@ -10,7 +10,7 @@ from feature_repo import places
 
 
 class SqliteOnlineStoreConfig(FeastConfig):
-    type: Literal["feature_repo.stores.sqlite_online_store.SqliteOnlineStore"] = (  # type: ignore[assignment]
+    type: Literal["feature_repo.stores.sqlite_online_store.SqliteOnlineStore"] = (
         "feature_repo.stores.sqlite_online_store.SqliteOnlineStore"
     )
     path: str = "online/online.db"

@@ -12,7 +12,9 @@ postal_code_activity = view(
         *windowed("t_purchases", Int64, "lines bought", "lines", SHORT_WINDOWS),
         *windowed("t_price", Float64, "spend", "currency", SHORT_WINDOWS),
         feature("u_customers_lifetime", Int64, "customers who ever bought", "customers"),
-        feature("spend_per_customer", Float64, "spend per customer ever, a proxy of wealth", "currency"),
+        feature(
+            "spend_per_customer", Float64, "spend per customer ever, a proxy of wealth", "currency"
+        ),
     ],
     freshness="daily, exact at every moment",
 )

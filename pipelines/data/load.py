@@ -286,7 +286,7 @@ def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -
             else "AND ? IS NOT NULL"
         )
         known = con.execute(
-            f"SELECT sha256 FROM raw.loads WHERE table_name = ? AND rules = ? {latest}",  # noqa: S608
+            f"SELECT sha256 FROM raw.loads WHERE table_name = ? AND rules = ? {latest}",
             [table.name, rules, table.name],
         ).fetchall()
     return {file.sha256 for file in files} <= {str(row[0]) for row in known}
@@ -346,7 +346,7 @@ def _check(
         SELECT {values}, _file, _line, _set_aside, _wrong, _unknown,
             CASE WHEN _wrong IS NOT NULL OR _unknown IS NOT NULL
                 THEN CAST(to_json(struct_pack({row})) AS VARCHAR) END AS _row
-        FROM judged"""  # noqa: S608
+        FROM judged"""
     )
     return given
 
@@ -483,7 +483,7 @@ def _collect_rejected(con: duckdb.DuckDBPyConnection, name: str) -> None:
                     FROM rejected)
                 GROUP BY ALL) AS r
             ON bad.file = r.file AND bad.nth > r.accepted_before) AS before
-        WHERE t.rowid = before.id"""  # noqa: S608
+        WHERE t.rowid = before.id"""
     )
 
 
@@ -497,7 +497,7 @@ def _stop_if_hopeless(con: duckdb.DuckDBPyConnection, table: RawTable, where: st
         rows, bad, line, example = con.execute(
             f"""SELECT count(*) FILTER (_set_aside IS NULL), count(*) FILTER ({lost}),
                 min(_line) FILTER ({lost}), arg_min(json_extract_string(_row, ?), _line) FILTER ({lost})
-            FROM {name}""",  # noqa: S608
+            FROM {name}""",
             [f"$.{column.name}"],
         ).fetchall()[0]
         enough = bad > rows / 2 if column.type == "DATE" else rows >= 10 and bad > 0.9 * rows
@@ -526,14 +526,14 @@ def _settle_repeats(con: duckdb.DuckDBPyConnection, table: RawTable) -> int:
                 SELECT {"(" + key + ")" if len(table.key) > 1 else key} FROM {name}
                 WHERE _wrong IS NULL AND _set_aside IS NULL GROUP BY {key} HAVING count(*) > 1)
             WINDOW first AS (PARTITION BY {key} ORDER BY _file, _line, rowid))
-        WHERE nth > 1"""  # noqa: S608
+        WHERE nth > 1"""
     )
     con.execute(
         f"""UPDATE {name} SET _row = coalesce(_row, row), _unknown = NULL, _wrong = ?
-        FROM repeats WHERE {name}.rowid = id AND NOT same""",  # noqa: S608
+        FROM repeats WHERE {name}.rowid = id AND NOT same""",
         [f"another row has the same {' and '.join(table.key)} and other values; the first stays"],
     )
-    con.execute(f"DELETE FROM {name} USING repeats WHERE {name}.rowid = id AND same")  # noqa: S608
+    con.execute(f"DELETE FROM {name} USING repeats WHERE {name}.rowid = id AND same")
     found = con.execute("SELECT count(*) FROM repeats WHERE same").fetchone()
     return int(found[0]) if found else 0
 
@@ -548,13 +548,13 @@ def _counted(
     def by(reason: str, relation: str) -> dict[str, int]:
         return dict(
             con.execute(
-                f"SELECT {reason}, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608
+                f"SELECT {reason}, count(*) FROM {relation} GROUP BY 1 ORDER BY 2 DESC, 1"
             ).fetchall()
         )
 
     name = identifier(table.name)
     lines = by("reason", f"rejected WHERE table_name = {literal(table.name)}")
-    rows = con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]  # noqa: S608
+    rows = con.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
     return _Staged(
         table,
         given,
@@ -607,7 +607,7 @@ def _merge(
                     SELECT DISTINCT {identifier(column)}, true AS from_transactions
                     FROM scratch.transactions ANTI JOIN {identifier("raw", name)}
                         USING ({identifier(column)})
-                    WHERE _wrong IS NULL AND _set_aside IS NULL ORDER BY 1"""  # noqa: S608
+                    WHERE _wrong IS NULL AND _set_aside IS NULL ORDER BY 1"""
                 )
             )
             known = asdict(reports.get(name, TableReport()))
@@ -652,7 +652,7 @@ def _merge_keyed(con: duckdb.DuckDBPyConnection, part: _Staged) -> tuple[int, in
             f"""UPDATE {target} AS t
             SET {", ".join([*(f"{c} = s.{c}" for c in values), "from_transactions = false"])}
             FROM (SELECT * FROM {arriving} WHERE {good}) AS s
-            WHERE {" AND ".join(f"t.{k} = s.{k}" for k in keys)} AND ({differs})"""  # noqa: S608
+            WHERE {" AND ".join(f"t.{k} = s.{k}" for k in keys)} AND ({differs})"""
         )
     )
     loaded = _count(
@@ -660,7 +660,7 @@ def _merge_keyed(con: duckdb.DuckDBPyConnection, part: _Staged) -> tuple[int, in
             f"""INSERT INTO {target} BY NAME
             SELECT {", ".join(given)}, false AS from_transactions
             FROM {arriving} ANTI JOIN {target} USING ({", ".join(keys)})
-            WHERE {good} ORDER BY {", ".join(keys)}"""  # noqa: S608
+            WHERE {good} ORDER BY {", ".join(keys)}"""
         )
     )
     return loaded, updated
@@ -682,7 +682,7 @@ def _merge_transactions(
             rows, last = rows + days[last][1], last + 1
         span = [days[0][0], days[last - 1][0]]
         arriving = (
-            f"SELECT {identity} FROM scratch.transactions "  # noqa: S608
+            f"SELECT {identity} FROM scratch.transactions "
             "WHERE _wrong IS NULL AND _set_aside IS NULL AND t_dat BETWEEN $1 AND $2"
         )
         if con.execute(
@@ -695,12 +695,12 @@ def _merge_transactions(
                     SELECT {identity}, count(*) AS pieces FROM raw.transactions
                     WHERE t_dat BETWEEN $1 AND $2 GROUP BY ALL)
                 SELECT {identity}, unnest(range(arriving.pieces - coalesce(known.pieces, 0)))
-                FROM arriving LEFT JOIN known USING ({identity})"""  # noqa: S608
+                FROM arriving LEFT JOIN known USING ({identity})"""
         added += _count(
             con.execute(
                 f"""INSERT INTO raw.transactions BY NAME
                 SELECT {identity}, CAST($3 AS TIMESTAMP) AS known_at FROM ({arriving})
-                ORDER BY t_dat, customer_id, article_id""",  # noqa: S608
+                ORDER BY t_dat, customer_id, article_id""",
                 [*span, loaded_at],
             )
         )
@@ -727,7 +727,7 @@ def _merge_quarantine(con: duckdb.DuckDBPyConnection, part: _Staged, loaded_at: 
             GROUP BY ALL)
         SELECT CAST($2 AS TIMESTAMP) AS loaded_at, file, line, $1 AS table_name, reason, row, row_kept
         FROM numbered LEFT JOIN known USING (reason, row)
-        WHERE nth > coalesce(pieces, 0) ORDER BY file, line""",  # noqa: S608
+        WHERE nth > coalesce(pieces, 0) ORDER BY file, line""",
         [part.table.name, loaded_at],
     )
 
@@ -746,7 +746,7 @@ def _record(
         report = reports[name]
         for file in part.files:
             con.execute(
-                f"INSERT INTO raw.loads VALUES ({', '.join('?' * 14)})",  # noqa: S608
+                f"INSERT INTO raw.loads VALUES ({', '.join('?' * 14)})",
                 [
                     loaded_at,
                     source,

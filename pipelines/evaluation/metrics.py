@@ -24,7 +24,9 @@ def hits(recommended: pd.DataFrame, truth: pd.DataFrame, k: int) -> pd.DataFrame
     """
     wanted = truth[["customer_id", "article_id"]].drop_duplicates()
     shown = recommended.loc[recommended["rank"] <= k, ["customer_id", "article_id", "rank"]]
-    shown = shown.sort_values(["customer_id", "rank"]).drop_duplicates(["customer_id", "article_id"])
+    shown = shown.sort_values(["customer_id", "rank"]).drop_duplicates(
+        ["customer_id", "article_id"]
+    )
     found = shown.merge(wanted, on=["customer_id", "article_id"])
     found = found.sort_values(["customer_id", "rank"])
     return found.assign(nth=found.groupby("customer_id").cumcount() + 1)
@@ -48,7 +50,9 @@ def average_precision(recommended: pd.DataFrame, truth: pd.DataFrame, k: int) ->
 
 def recall(recommended: pd.DataFrame, truth: pd.DataFrame, k: int) -> pd.Series:
     """The share of the articles bought that are among the first k, by customer."""
-    return _per_customer(hits(recommended, truth, k).groupby("customer_id").size(), truth) / _bought(truth)
+    return _per_customer(
+        hits(recommended, truth, k).groupby("customer_id").size(), truth
+    ) / _bought(truth)
 
 
 def ndcg(recommended: pd.DataFrame, truth: pd.DataFrame, k: int) -> pd.Series:

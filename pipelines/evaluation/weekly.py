@@ -8,13 +8,15 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from feature_repo.errors import LookbookError
 from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.evaluation.metrics import METRICS, bootstrap, measure
 from pipelines.features import Features, OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
-from pipelines.recommender import Recommender
-from pipelines.retrievers.base import STATE_SERVICE, Retriever, top
+from pipelines.recommender import Recommender, customer_state
+from pipelines.retrievers.base import Retriever, top
 from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
+from pipelines.warehouse import reading
 
 DEPTH = max(metric.k for metric in METRICS.values())
 RELEASE_NAME = "release"
@@ -52,7 +54,6 @@ def model_names(settings: ReleaseSettings = RELEASE) -> list[str]:
 
 
 def evaluate(
-    con: duckdb.DuckDBPyConnection,
     last_day: date,
     *,
     weeks: int = 4,
@@ -71,36 +72,42 @@ def evaluate(
         models: names from `model_names`; all if None.
 
     Raises:
-        ValueError: a model is unknown, or there are too few weeks of purchases.
+        LookbookError: a model is unknown, or there are too few weeks of purchases.
     """
     names = list(models or model_names())
     for name in names:
         if name not in model_names():
-            raise ValueError(f"No model is called {name!r}; there are: {', '.join(model_names())}.")
+            raise LookbookError(
+                f"No model is called {name!r}; there are: {', '.join(model_names())}."
+            )
     tests = weeks_before(last_day + timedelta(days=1), weeks)
-    _require_history(con, tests[0], settings, RELEASE_NAME in names)
     trained: dict[Week, pd.DataFrame] = {}
     measured = []
-    for number, week in enumerate(tests, start=1):
-        truth = buyers(con, week)
-        if RELEASE_NAME in names:
-            before = training_weeks(week.start, settings)
-            for past in before:
-                if past not in trained:
-                    trained[past] = training_rows(con, past, settings)
-            # Weeks that no later fold needs are let go.
-            trained = {past: rows for past, rows in trained.items() if past >= before[0]}
-        for name, found in _recommendations(con, week, truth, names, settings, trained):
-            measured.append(
-                measure(found, truth).reset_index().assign(model=name, week=week.start.isoformat())
-            )
-        progress(f"week {number}/{len(tests)} from {week.start}: {truth['customer_id'].nunique():,} customers")
+    with reading() as con:
+        _require_history(con, tests[0], settings, RELEASE_NAME in names)
+        for number, week in enumerate(tests, start=1):
+            truth = buyers(con, week)
+            if RELEASE_NAME in names:
+                before = training_weeks(week.start, settings)
+                for past in before:
+                    if past not in trained:
+                        trained[past] = training_rows(con, past, settings)
+                # Weeks that no later fold needs are let go.
+                trained = {past: rows for past, rows in trained.items() if past >= before[0]}
+            for name, found in _recommendations(con, week, truth, names, settings, trained):
+                measured.append(
+                    measure(found, truth)
+                    .reset_index()
+                    .assign(model=name, week=week.start.isoformat())
+                )
+            shoppers = truth["customer_id"].nunique()
+            progress(f"week {number}/{len(tests)} from {week.start}: {shoppers:,} customers")
     per_customer = pd.concat(measured, ignore_index=True)
     return Evaluation(
         tuple(week.start for week in tests),
         int(per_customer["customer_id"].nunique()),
         {
-            name: bootstrap(rows[["customer_id", "week", *METRICS]])
+            str(name): bootstrap(rows[["customer_id", "week", *METRICS]])
             for name, rows in per_customer.groupby("model", sort=False)
         },
         per_customer,
@@ -118,7 +125,9 @@ def _recommendations(
     """(model, its recommendations) for the week's buyers, `DEPTH` for each."""
     customers = list(truth["customer_id"].unique())
     features = OfflineFeatures(week.moment)
-    needed = {*settings.retrievers, *BASELINE_PARTS} | {name for name in names if name in RETRIEVERS}
+    needed = {*settings.retrievers, *BASELINE_PARTS} | {
+        name for name in names if name in RETRIEVERS
+    }
     retrievers = fit_retrievers(con, week.start, [name for name in RETRIEVERS if name in needed])
     chosen = {name: retrievers[name] for name in settings.retrievers}
 
@@ -127,7 +136,9 @@ def _recommendations(
 
     for name in names:
         if name == RELEASE_NAME:
-            ranker = fit_ranker([trained[past] for past in training_weeks(week.start, settings)], settings)
+            ranker = fit_ranker(
+                [trained[past] for past in training_weeks(week.start, settings)], settings
+            )
             yield name, ask(Recommender(chosen, settings.per_source, ranker))
         elif name == MERGED:
             yield name, ask(Recommender(chosen, settings.per_source))
@@ -141,7 +152,7 @@ def _then_popular(
     retrievers: Mapping[str, Retriever], customers: list[str], features: Features, moment: datetime
 ) -> pd.DataFrame:
     """What the customer bought before, then what is popular: the best simple model."""
-    state = features.read(pd.DataFrame({"customer_id": customers}, dtype=object), STATE_SERVICE)
+    state = customer_state(customers, features)
     own = retrievers["repurchase"].candidates(state, moment, DEPTH)
     rest = retrievers["popular"].candidates(state, moment, DEPTH)
     both = pd.concat([own, rest.assign(rank=rest["rank"] + DEPTH)])
@@ -156,7 +167,7 @@ def _require_history(
     earliest = training_weeks(first.start, settings)[0] if with_ranker else first
     row = con.execute("SELECT min(day) FROM staging.purchases").fetchone()
     if row is None or row[0] is None or row[0] >= earliest.start:
-        raise ValueError(
+        raise LookbookError(
             f"Purchases start on {row[0] if row else None}, and this evaluation trains on weeks from "
             f"{earliest.start}: ask for fewer weeks, or load a longer history."
         )

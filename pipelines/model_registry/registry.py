@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo import places
+from feature_repo.errors import LookbookError
 
 MANIFEST = "manifest.json"
 FILES = "files"
@@ -54,7 +55,7 @@ RESTORE = "restore the version's folder from a backup, or train it again"
 log = logging.getLogger(__name__)
 
 
-class RegistryError(RuntimeError):
+class RegistryError(LookbookError, RuntimeError):
     """The registry refuses; the text is one sentence with the reason and what to do."""
 
 

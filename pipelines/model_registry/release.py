@@ -225,7 +225,7 @@ def history(alias: str = "production") -> list[Move]:
         return [
             _move(row)
             for row in con.execute(
-                f"SELECT {COLUMNS} FROM moves WHERE alias = ? ORDER BY seq",  # noqa: S608
+                f"SELECT {COLUMNS} FROM moves WHERE alias = ? ORDER BY seq",
                 [alias],
             )
         ]
@@ -366,7 +366,7 @@ def _insert(
     newest = _newest(con, alias)
     before = newest.release if newest else None
     row = con.execute(
-        f"INSERT INTO moves ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+        f"INSERT INTO moves ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
         [alias, release, before, *stamp],
     )
     return int(row.lastrowid or 0)
@@ -374,7 +374,7 @@ def _insert(
 
 def _newest(con: sqlite3.Connection, alias: str) -> Move | None:
     row = con.execute(
-        f"SELECT {COLUMNS} FROM moves WHERE alias = ? ORDER BY seq DESC LIMIT 1",  # noqa: S608
+        f"SELECT {COLUMNS} FROM moves WHERE alias = ? ORDER BY seq DESC LIMIT 1",
         [alias],
     ).fetchone()
     return _move(row) if row else None

@@ -27,7 +27,7 @@ class Ranker(ABC):
             rows: customer_id, week, label (1 if bought in the week) and the columns to learn from.
 
         Raises:
-            ValueError: no row has the label 1: there is nothing to learn.
+            LookbookError: no row has the label 1: there is nothing to learn.
         """
 
     @abstractmethod
@@ -35,7 +35,7 @@ class Ranker(ABC):
         """One score per row (R,), higher is better.
 
         Raises:
-            ValueError: a column of training is missing; the text names it.
+            LookbookError: a column of training is missing; the text names it.
         """
 
     @abstractmethod

@@ -11,6 +11,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
+from feature_repo.errors import LookbookError
 from pipelines.rankers.base import Ranker, learnable
 
 
@@ -62,7 +63,10 @@ class GradientBoosting(Ranker):
 
     def fit(self, rows: pd.DataFrame) -> Self:
         if not rows["label"].any():
-            raise ValueError("No candidate was bought in the training weeks: nothing to learn from.")
+            raise LookbookError(
+                "No candidate was bought in the training weeks, so there is nothing to learn from: "
+                "load a longer history or more customers."
+            )
         rows = rows.sort_values(["week", "customer_id", "article_id"], kind="stable")
         group = (rows["week"].astype(str) + rows["customer_id"]).to_numpy()
         starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
@@ -87,7 +91,7 @@ class GradientBoosting(Ranker):
         """R x C float32, missing as NaN, a string as its place among the categories of training."""
         missing = [name for name in self.columns if name not in rows.columns]
         if missing:
-            raise ValueError(
+            raise LookbookError(
                 f"The rows lack {', '.join(missing[:5])}, which this ranker was trained on: the "
                 "feature service has changed, so train again."
             )

@@ -45,7 +45,9 @@ class Retriever(ABC):
             in order of rank.
         """
 
-    def because(self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime) -> list[str | None]:
+    def because(
+        self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime
+    ) -> list[str | None]:
         """The article of the customer's own that most led to each pair, None where none did.
 
         Args:

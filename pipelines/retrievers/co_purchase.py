@@ -70,9 +70,7 @@ class CoPurchase(Retriever):
         self.likeness = sparse.csr_matrix((0, 0), dtype="float32")
 
     def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
-        rows = con.execute(
-            _SQL, {"cutoff": cutoff, "days": self.days, "decay": self.decay}
-        ).df()
+        rows = con.execute(_SQL, {"cutoff": cutoff, "days": self.days, "decay": self.decay}).df()
         code, articles = pd.factorize(rows["article_id"], sort=True)
         self.articles = pd.Index(articles, dtype=object)
         baskets = int(rows["basket"].max()) + 1 if len(rows) else 0
@@ -114,10 +112,12 @@ class CoPurchase(Retriever):
             k,
         )
 
-    def because(self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime) -> list[str | None]:
+    def because(
+        self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime
+    ) -> list[str | None]:
         seeds = self._seeds(state, moment)
-        customers = pd.Index(state["customer_id"]).get_indexer(pairs["customer_id"])
-        places = self.articles.get_indexer(pairs["article_id"])
+        customers = pd.Index(state["customer_id"]).get_indexer(pd.Index(pairs["customer_id"]))
+        places = self.articles.get_indexer(pd.Index(pairs["article_id"]))
         to_article = self.likeness.tocsc()
         found: list[str | None] = []
         for customer, place in zip(customers, places, strict=True):
@@ -157,6 +157,4 @@ def _keep_largest(
     row, col, value = row[order], col[order], value[order]
     starts = np.searchsorted(row, np.arange(size))
     kept = np.arange(len(row)) - starts[row] < most
-    return sparse.csr_matrix(
-        (value[kept].astype("float32"), (row[kept], col[kept])), (size, size)
-    )
+    return sparse.csr_matrix((value[kept].astype("float32"), (row[kept], col[kept])), (size, size))

@@ -33,7 +33,9 @@ class Popular(Retriever):
     def __init__(self, days: int = 7, keep: int = 1000) -> None:
         self.days = days
         self.keep = keep
-        self.articles = pd.DataFrame({"article_id": pd.Series(dtype=str), "score": pd.Series(dtype=float)})
+        self.articles = pd.DataFrame(
+            {"article_id": pd.Series(dtype=str), "score": pd.Series(dtype=float)}
+        )
 
     def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
         self.articles = con.execute(_SQL, [cutoff, cutoff, self.days, self.keep]).df()

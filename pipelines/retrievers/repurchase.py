@@ -1,5 +1,6 @@
 """Repurchase ("buy it again"): what the customer bought before, the more and the later the better."""
 
+import json
 from datetime import date, datetime
 from pathlib import Path
 from typing import Self
@@ -37,11 +38,19 @@ class Repurchase(Retriever):
             k,
         )
 
-    def because(self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime) -> list[str | None]:
+    def because(
+        self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime
+    ) -> list[str | None]:
         return list(pairs["article_id"])
 
     def save(self, folder: Path) -> None:
-        """Nothing was learnt."""
+        (folder / "decay.json").write_text(json.dumps({"decay_days": DECAY_DAYS}))
 
     def load(self, folder: Path) -> Self:
+        saved = json.loads((folder / "decay.json").read_text())
+        if saved["decay_days"] != DECAY_DAYS:
+            raise ValueError(
+                f"Repurchase was registered when weights decayed over {saved['decay_days']} days, "
+                f"and the features now decay over {DECAY_DAYS}: train again."
+            )
         return self

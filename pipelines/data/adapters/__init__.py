@@ -7,8 +7,6 @@ table that the shop lacks is left out. The loader does everything else: types, r
 quarantine and merging. `docs/bring-your-shop.md` shows a complete adapter.
 """
 
-# ruff: noqa: S608 (names and paths are quoted before they become SQL)
-
 import csv
 import gzip
 import hashlib
@@ -19,12 +17,13 @@ from pathlib import Path
 
 import duckdb
 
+from feature_repo.errors import LookbookError
 from pipelines.warehouse import identifier
 
 CHUNK = 1 << 22
 
 
-class LoadError(ValueError):
+class LoadError(LookbookError, ValueError):
     """Raw files cannot be loaded; the text names file and field and says what to do."""
 
 

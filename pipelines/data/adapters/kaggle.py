@@ -1,7 +1,5 @@
 """The files of Kaggle's H&M competition: three CSVs, each also as .csv.gz or .parquet."""
 
-# ruff: noqa: S608 (names and paths are quoted before they become SQL)
-
 from pathlib import Path
 
 from feature_repo.raw_tables import RAW_TABLES, RawTable

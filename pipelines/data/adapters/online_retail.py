@@ -6,8 +6,6 @@ code, prices are GBP. Lines without a customer, returns and lines without a pric
 age, colour and product group are not in the data and stay unknown.
 """
 
-# ruff: noqa: S608 (the only parts put into the SQL are names that Source.rows() made)
-
 from pipelines.data.adapters import LoadError, Source
 
 COLUMNS = ("Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")

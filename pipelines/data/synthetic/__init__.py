@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from feature_repo.errors import LookbookError
 from feature_repo.raw_tables import ARTICLES, CUSTOMERS, TRANSACTIONS
 from pipelines.data.synthetic.behaviour import shop_days
 from pipelines.data.synthetic.catalogue import MAX_ARTICLES, Catalogue, draw_catalogue
@@ -30,7 +31,7 @@ Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, 0 to 1."""
 
 
-class ShopError(ValueError):
+class ShopError(LookbookError, ValueError):
     """A shop that cannot be made: a bad size, or a folder that cannot be written."""
 
 

@@ -1,0 +1,37 @@
+# The two commands of the README: `make demo` and `make test`. Everything lives in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: demo test lint types unit clean help
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
+
+$(READY): pyproject.toml constraints.txt constraints-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c constraints-dev.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## a shop, features, models, a release and its page (DATA=DIR or DATA=online-retail; SERVE=0 to end)
+	$(BIN)/lookbook demo $(if $(DATA),--data $(DATA))
+
+test: lint types unit ## lint, types and all tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest
+
+
+clean: ## remove the environment and all caches, not the shops
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

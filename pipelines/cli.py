@@ -1,0 +1,479 @@
+"""The command `lookbook`: thin verbs over `pipelines`.
+
+Every verb prints progress on standard error and its result on standard output; with `--json` the
+last line of standard output is one JSON object. Errors that people can mend are one sentence and
+exit status 1.
+"""
+
+# Heavy imports (feast, bentoml, lightgbm) stand inside the verbs, so that `--help` answers at once.
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from feature_repo.errors import LookbookError
+
+_screen = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Group(click.Group):
+    """Shows what people can mend as one sentence, and lets bugs keep their trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LookbookError as error:
+            raise click.ClickException(str(error)) from error
+
+
+def _say(text: str) -> None:
+    _screen.print(text, style="dim", markup=False)
+
+
+def _verb(function: Callable[..., Any]) -> Callable[..., None]:
+    """Adds `--json`; the function returns (what to print, the JSON object)."""
+
+    @click.option("--json", "as_json", is_flag=True, help="End with one JSON object on one line.")
+    @wraps(function)
+    def run(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        text, result = function(*args, **kwargs)
+        if as_json:
+            click.echo(json.dumps(result, default=str))
+        elif isinstance(text, str):
+            click.echo(text)
+        else:
+            Console(highlight=False).print(text)
+
+    return run
+
+
+def _day(ctx: click.Context, parameter: click.Parameter, text: str | None) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not a day: write it as 2020-09-22.") from error
+
+
+def _moment(ctx: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{text!r} is not a moment: write it as 2020-09-22 or 2020-09-22T14:30."
+        ) from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lookbook")
+def main() -> None:
+    """Feature store, model registry and recommender for a fashion shop.
+
+    State lives in the folder LOOKBOOK_HOME (default: .lookbook/ in the project).
+
+    \b
+    Example:
+      lookbook demo
+    """
+
+
+@main.group()
+def data() -> None:
+    """Raw data: make a shop up, or load one."""
+
+
+@data.command()
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="A new or empty folder."
+)
+@click.option("--customers", default=2000, show_default=True, help="How many customers.")
+@click.option("--articles", default=800, show_default=True, help="How many articles.")
+@click.option("--days", default=240, show_default=True, help="How many days, up to 2020-09-22.")
+@click.option("--seed", default=7, show_default=True, help="The same seed gives the same files.")
+@_verb
+def synthesize(out: Path, customers: int, articles: int, days: int, seed: int) -> Any:
+    """Make a shop up, in the layout of Kaggle's H&M files.
+
+    \b
+    Example:
+      lookbook data synthesize --out /tmp/shop --customers 5000 --articles 2000
+    """
+    from pipelines.data.synthetic import synthesize as make
+
+    steps: list[str] = []
+
+    def progress(step: str, done: float) -> None:
+        if done >= 1 and step not in steps:
+            steps.append(step)
+            _say(f"{step} written")
+
+    made = make(
+        out, customers=customers, articles=articles, days=days, seed=seed, progress=progress
+    )
+    text = (
+        f"{made.folder}: {made.customers:,} customers, {made.articles:,} articles, "
+        f"{made.transactions:,} transactions from {made.first_day} to {made.last_day}"
+    )
+    return text, {**vars(made), "folder": str(made.folder)}
+
+
+@data.command("load")
+@click.argument("source")
+@_verb
+def load_command(source: str) -> Any:
+    """Check raw files and load them; loading the same twice adds nothing.
+
+    SOURCE is a folder in the Kaggle layout, ADAPTER:PATH (for example online-retail:FILE), or
+    MY_SHOP.py:PATH with an adapter of your own (docs/bring-your-shop.md).
+
+    \b
+    Examples:
+      lookbook data load ~/h-and-m
+      lookbook data load online-retail:data/online_retail.parquet
+    """
+    from pipelines.data.load import load
+
+    report = load(source, progress=_say)
+    return str(report), report.to_dict()
+
+
+@main.group()
+def features() -> None:
+    """Feature tables: compute them, and join them to your own rows."""
+
+
+@features.command()
+@click.option("--through", callback=_day, help="Last day to use; the last day loaded if left out.")
+@_verb
+def build(through: date | None) -> Any:
+    """Compute every feature table in the warehouse.
+
+    \b
+    Examples:
+      lookbook features build
+      lookbook features build --through 2020-09-15
+    """
+    from pipelines.feature_tables import build as compute
+
+    made = compute(through, progress=_say)
+    views = sum(1 for name in made.rows if name.startswith("features."))
+    text = f"{views} views through {made.through}, {sum(made.rows.values()):,} rows"
+    if made.reused:
+        text += f" ({len(made.reused)} tables were up to date)"
+    return text, made.to_dict()
+
+
+@features.command()
+@click.option(
+    "--entities",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="CSV or Parquet with the keys and event_timestamp.",
+)
+@click.option("--service", required=True, help="A feature service, for example ranking.")
+@click.option(
+    "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Parquet."
+)
+@_verb
+def join(entities: Path, service: str, out: Path) -> Any:
+    """Join features to rows, each as they were known at the row's own moment.
+
+    \b
+    Example:
+      lookbook features join --entities labels.csv --service ranking --out training.parquet
+    """
+    from pipelines.features import OfflineFeatures, read_entities
+
+    found = OfflineFeatures().read(read_entities(entities), service)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(out.name + ".partial")
+    found.to_parquet(partial, index=False)
+    partial.replace(out)
+    return (
+        f"{out}: {len(found):,} rows, {found.shape[1]} columns",
+        {"out": str(out), "rows": len(found), "columns": list(found.columns)},
+    )
+
+
+@main.command()
+@click.argument("models", nargs=-1)
+@click.option(
+    "--cutoff", callback=_day, help="Learn from days before it; the day after the last if left out."
+)
+@_verb
+def train(models: tuple[str, ...], cutoff: date | None) -> Any:
+    """Train models and register each as a version.
+
+    Without MODELS, everything that a release needs.
+
+    \b
+    Examples:
+      lookbook train
+      lookbook train gradient_boosting --cutoff 2020-09-16
+    """
+    from pipelines.model_registry import publishing
+
+    tags = publishing.train(cutoff or _next_day(), models or None, progress=_say)
+    return "\n".join(tags.values()), {"versions": tags}
+
+
+def _next_day() -> date:
+    from pipelines.feature_tables import latest_build
+
+    return latest_build().through + timedelta(days=1)
+
+
+@main.command()
+@click.option("--weeks", default=4, show_default=True, type=click.IntRange(1), help="Test weeks.")
+@click.option("--models", help="Names separated by commas; all if left out.")
+@_verb
+def evaluate(weeks: int, models: str | None) -> Any:
+    """Judge the recommender, its retrievers and baselines on the last weeks.
+
+    Each week is a fold: everything is trained strictly on what came before it, and every customer
+    who buys in it counts. The whole recommender is the model "release".
+
+    \b
+    Examples:
+      lookbook evaluate
+      lookbook evaluate --weeks 2 --models release,popular --json
+    """
+    from pipelines.evaluation.weekly import evaluate as judge
+    from pipelines.feature_tables import latest_build
+
+    names = [name.strip() for name in models.split(",")] if models else None
+    found = judge(latest_build().through, weeks=weeks, models=names, progress=_say)
+    table = Table(
+        title=f"{found.customers:,} customers, {weeks} week{'s' * (weeks > 1)} from {found.weeks[0]}"
+        " (95% intervals)"
+    )
+    metrics = list(next(iter(found.models.values())))
+    table.add_column("model")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, values in found.models.items():
+        cells = [f"{v['mean']:.4f} [{v['low']:.3f}, {v['high']:.3f}]" for v in values.values()]
+        table.add_row(name, *cells, style="bold" if name == "release" else "")
+    return table, found.to_dict()
+
+
+@main.group()
+def release() -> None:
+    """Releases: what is served, moved and rolled back as one thing."""
+
+
+@release.command()
+@_verb
+def create() -> Any:
+    """Put the newest version of each model together into a release.
+
+    \b
+    Example:
+      lookbook release create
+    """
+    from pipelines.model_registry.publishing import create_release
+
+    made = create_release()
+    return made.tag, {"release": made.tag, "parts": made.parts}
+
+
+@release.command()
+@click.argument("tag")
+@click.option("--alias", default="production", show_default=True)
+@click.option("--why", default="", help="The reason, kept in the history.")
+@_verb
+def promote(tag: str, alias: str, why: str) -> Any:
+    """Point an alias at a release.
+
+    \b
+    Example:
+      lookbook release promote release:latest --why "more history"
+    """
+    from pipelines.model_registry import release as releases
+
+    return _moved(releases.promote(tag, alias, why=why))
+
+
+@release.command()
+@click.option("--alias", default="production", show_default=True)
+@click.option("--why", default="", help="The reason, kept in the history.")
+@_verb
+def rollback(alias: str, why: str) -> Any:
+    """Take the last promotion of an alias back.
+
+    \b
+    Example:
+      lookbook release rollback --why "fewer clicks"
+    """
+    from pipelines.model_registry import release as releases
+
+    return _moved(releases.rollback(alias, why=why))
+
+
+def _moved(move: Any) -> Any:
+    return str(move), {**vars(move), "changed": move.changed}
+
+
+@release.command("list")
+@_verb
+def list_command() -> Any:
+    """List releases, newest first.
+
+    \b
+    Example:
+      lookbook release list
+    """
+    from pipelines.model_registry import release as releases
+
+    table = Table()
+    for column in ("release", "aliases", "data before", "created"):
+        table.add_column(column)
+    rows = releases.list_releases()
+    for found in rows:
+        created = f"{found.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        table.add_row(found.tag, ", ".join(found.aliases), str(found.lineage.data_cutoff), created)
+    return (
+        table if rows else "No release yet: run `lookbook train`, then `lookbook release create`.",
+        {
+            "releases": [
+                {
+                    "release": found.tag,
+                    "aliases": list(found.aliases),
+                    "data_cutoff": found.lineage.data_cutoff,
+                    "created": found.created,
+                }
+                for found in rows
+            ]
+        },
+    )
+
+
+@release.command()
+@click.argument("tag", default="production")
+@_verb
+def show(tag: str) -> Any:
+    """Show a release (default: the one in production): parts, lineage, history.
+
+    \b
+    Example:
+      lookbook release show
+    """
+    from pipelines.model_registry import release as releases
+
+    found = releases.get(tag)
+    lines = [f"{found.tag}  {', '.join(found.aliases)}", f"data before {found.lineage.data_cutoff}"]
+    lines += [f"{role}: {part}" for role, part in found.parts.items()]
+    lines += [
+        f"features {name}: schema {schema}" for name, schema in found.feature_services.items()
+    ]
+    lines += [f"data hash {found.lineage.data_hash}, commit {found.lineage.commit}"]
+    moves = [
+        move for move in releases.history("production") if found.tag in (move.release, move.before)
+    ]
+    lines += [f"{move.moved_at:%Y-%m-%d %H:%M} {move}" for move in moves]
+    return "\n".join(lines), {
+        "release": found.tag,
+        "aliases": list(found.aliases),
+        "parts": found.parts,
+        "feature_services": found.feature_services,
+        "settings": found.settings,
+        "lineage": vars(found.lineage),
+        "metrics": found.metrics,
+        "history": [vars(move) for move in moves],
+    }
+
+
+@main.command()
+@click.option("--customer", help="One customer.")
+@click.option("--all", "everyone", is_flag=True, help="Every customer, into the Kaggle file.")
+@click.option(
+    "--customers",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --all: a CSV with the column customer_id.",
+)
+@click.option("-k", default=12, show_default=True, type=click.IntRange(1, 100))
+@click.option("--at", callback=_moment, help="A past day or moment (UTC); now if left out.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="With --all: the file."
+)
+@_verb
+def recommend(
+    customer: str | None,
+    everyone: bool,
+    customers: Path | None,
+    k: int,
+    at: datetime | None,
+    out: Path | None,
+) -> Any:
+    """Recommend articles to one customer with reasons, or to all into a file.
+
+    A past moment is answered by the newest release that has seen nothing later.
+
+    \b
+    Examples:
+      lookbook recommend --customer 17850
+      lookbook recommend --all --out submission.csv
+    """
+    from pipelines import recommending
+
+    if (customer is None) == (not everyone):
+        raise click.UsageError("Give either --customer ID or --all.")
+    if everyone:
+        if out is None:
+            raise click.UsageError("--all needs --out FILE.")
+        rows = recommending.to_file(out, k=k, at=at, customers=customers, progress=_say)
+        return f"{out}: {rows:,} customers", {"out": str(out), "customers": rows}
+    assert customer is not None
+    answer = recommending.for_customer(customer, k=k, at=at)
+    table = Table(title=f"{answer.release}, as of {answer.moment:%Y-%m-%d %H:%M} UTC")
+    for column in ("", "article", "name", "why"):
+        table.add_column(column)
+    for row in answer.rows:
+        table.add_row(str(row["rank"]), row["article_id"], row["name"] or "", row["reason"])
+    return table, {
+        "customer_id": customer,
+        "release": answer.release,
+        "moment": answer.moment,
+        "recommendations": answer.rows,
+    }
+
+
+@main.command()
+@click.option(
+    "--data",
+    "source",
+    default="",
+    help="A folder in the Kaggle layout, or online-retail; a made-up shop if left out.",
+)
+@click.option(
+    "--serve/--no-serve", default=None, help="Stay up; default unless CI or SERVE=0 is set."
+)
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+def demo(source: str, serve: bool | None, port: int) -> None:
+    """The whole way: a shop, features, models, a release, and the service.
+
+    \b
+    Examples:
+      lookbook demo
+      lookbook demo --data online-retail --no-serve
+    """
+    from pipelines import demo as story
+
+    story.run(source, serve=serve, port=port, say=lambda text: _screen.print(text, markup=False))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The demo: the whole way from raw files to a recommendation, in one process and then the service."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from feature_repo import places
+from feature_repo.errors import LookbookError
+
+ONLINE_RETAIL = "online-retail"
+ONLINE_RETAIL_FILE = places.PROJECT / "data" / "online_retail.parquet"
+SERVICE = "services.recommendations:Recommender"
+EVALUATED_WEEKS = 2
+START_SECONDS = 120
+
+Say = Callable[[str], None]
+
+
+def run(source: str = "", *, serve: bool | None = None, port: int = 3000, say: Say = print) -> None:
+    """Load a shop, build features, train, evaluate, promote a release and serve it.
+
+    Args:
+        source: a folder in the Kaggle layout, "online-retail", or "" for a made-up shop.
+        serve: stay up until interrupted; if None, unless CI or SERVE=0 is set.
+        port: of the service, on this machine only.
+
+    Raises:
+        LookbookError: a step cannot be done; the text says why.
+    """
+    if "LOOKBOOK_HOME" not in os.environ and source:
+        # Shops must not be mixed in one warehouse.
+        name = Path(source).resolve().name if source != ONLINE_RETAIL else ONLINE_RETAIL
+        os.environ["LOOKBOOK_HOME"] = str(places.PROJECT / f".lookbook-{name}")
+    say(f"State is kept in {places.home()}")
+    started = time.perf_counter()
+    prepare(_loadable(source, say), say)
+    say(f"Ready after {time.perf_counter() - started:.0f} s.")
+    if serve is None:
+        serve = not (os.environ.get("CI") or os.environ.get("SERVE") == "0")
+    with _served(port, say) as address:
+        _check(address, say)
+        if serve:
+            say(f"\n  The page: {address}/page/\n\nStop with Ctrl-C. To go on in another shell:")
+            say(f"  export LOOKBOOK_HOME={places.home()}\n  lookbook --help")
+            _wait()
+
+
+def _loadable(source: str, say: Say) -> str:
+    """What `lookbook data load` takes; makes a shop up if none is given."""
+    if source == ONLINE_RETAIL:
+        return f"{ONLINE_RETAIL}:{ONLINE_RETAIL_FILE}"
+    if source:
+        return str(Path(source).expanduser())
+    folder = places.home() / "made-up-shop"
+    if not folder.exists():
+        from pipelines.data.synthetic import synthesize
+
+        made = synthesize(folder)
+        say(
+            f"[1/8] Made a shop up: {made.customers:,} customers, {made.articles:,} articles, "
+            f"{made.transactions:,} transactions"
+        )
+    return str(folder)
+
+
+def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> str:
+    """Everything up to a release in production; returns its tag. Steps already done are short."""
+    from pipelines import feature_tables, features
+    from pipelines.data.load import load
+    from pipelines.evaluation.weekly import evaluate
+    from pipelines.model_registry import publishing, release
+
+    def step(text: str) -> None:
+        say(f"      {text}")
+
+    say(f"[2/8] Loading {source}")
+    say(_indented(str(load(source, progress=step))))
+    say("[3/8] Building features")
+    built = feature_tables.build(progress=step)
+    say("[4/8] feast apply, feast materialize")
+    features.apply()
+    features.materialize(built.through)
+    say("[5/8] Training")
+    tags = publishing.train(built.through + timedelta(days=1), progress=step)
+    say(f"[6/8] Evaluating on the last {weeks} weeks, each trained on what came before it")
+    found = evaluate(built.through, weeks=weeks, progress=step)
+    for name, metrics in found.models.items():
+        values = "  ".join(f"{metric} {value['mean']:.4f}" for metric, value in metrics.items())
+        say(f"      {name:<24} {values}")
+    say("[7/8] Promoting the release")
+    made = publishing.create_release(tags, metrics=found.models["release"])
+    say(f"      {release.promote(made.tag, why='demo')}")
+    return made.tag
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"      {line}" for line in text.splitlines())
+
+
+@contextmanager
+def _served(port: int, say: Say) -> Iterator[str]:
+    """`bentoml serve` in a process of its own; gives its address once it answers."""
+    address = f"http://127.0.0.1:{port}"
+    if _get(f"{address}/health") is not None:
+        raise LookbookError(f"Port {port} is taken: stop what runs there, or give --port.")
+    say(f"[8/8] bentoml serve {SERVICE}")
+    log = places.home() / "service.log"
+    command = [
+        *(sys.executable, "-m", "bentoml", "serve", SERVICE),
+        *("--host", "127.0.0.1", "--port", str(port), "--working-dir", str(places.PROJECT)),
+    ]
+    environment = os.environ | {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_HOME": str(places.models_folder()),
+        "LOOKBOOK_HOME": str(places.home()),
+    }
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=stream, env=environment, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while _get(f"{address}/health") is None:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise LookbookError(f"The service did not start; its log is {log}.")
+            time.sleep(0.3)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _check(address: str, say: Say) -> None:
+    """One customer with a history and one without; both must get articles."""
+    customers = [found["customer_id"] for found in _post(f"{address}/sample_customers", {})]
+    for customer in (customers[0], "somebody new"):
+        answer = _post(f"{address}/recommend", {"customer_id": customer, "k": 5})
+        if not answer["recommendations"]:
+            raise LookbookError(f"The service recommended nothing to {customer}.")
+        first = answer["recommendations"][0]
+        say(f"      {customer[:16]}: {first['name'] or first['article_id']} - {first['reason']}")
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        url, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+    except (OSError, json.JSONDecodeError) as error:
+        raise LookbookError(f"{url} did not answer as it should: {error}") from error
+
+
+def _get(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return None if error.code == 503 else error.code
+    except OSError:
+        return None
+
+
+def _wait() -> None:
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,203 @@
+"""From trained models to registered versions, and from a release back to a recommender."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines import feature_tables
+from pipelines.features import schema_hash
+from pipelines.model_catalog import (
+    RANKERS,
+    RELEASE,
+    RETRIEVERS,
+    ReleaseSettings,
+    make_ranker,
+    make_retriever,
+)
+from pipelines.model_registry import release
+from pipelines.model_registry.registry import Lineage, RegistryError, save_version
+from pipelines.recommender import Recommender
+from pipelines.retrievers.base import STATE_SERVICE
+from pipelines.training import fit_ranker, training_rows, training_weeks
+from pipelines.warehouse import reading
+
+SAMPLE_PART = "sample_customers"
+_SAMPLE_FILE = "customers.json"
+_SAMPLE_SQL = """
+WITH counted AS (
+    SELECT
+        customers.customer_id,
+        age,
+        count(day) AS purchases,
+        count(DISTINCT day) AS days
+    FROM staging.customers AS customers
+    LEFT JOIN staging.purchases AS purchases
+        ON purchases.customer_id = customers.customer_id AND purchases.day < ?
+    GROUP BY customers.customer_id, age
+),
+
+spread AS (
+    -- One customer from each of forty equal groups, from the busiest to those without purchases.
+    SELECT
+        *,
+        ntile(40) OVER (ORDER BY days DESC, purchases DESC, customer_id) AS place
+    FROM counted
+)
+
+SELECT customer_id, age, purchases
+FROM spread
+QUALIFY row_number() OVER (PARTITION BY place ORDER BY hash(customer_id)) = 1
+ORDER BY place
+"""
+
+
+def train(
+    cutoff: date,
+    names: Sequence[str] | None = None,
+    settings: ReleaseSettings = RELEASE,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, str]:
+    """Train models on days strictly before `cutoff` and register each as a version.
+
+    Args:
+        names: retrievers and rankers of the catalogue; what the release needs if None.
+
+    Returns:
+        {model: tag}.
+
+    Raises:
+        RegistryError: a name is not in the catalogue, or there is too little history.
+    """
+    known = [*RETRIEVERS, *RANKERS]
+    for name in names or ():
+        if name not in known:
+            raise RegistryError(f"No model is called {name!r}; there are: {', '.join(known)}.")
+    tags: dict[str, str] = {}
+    with reading() as con:
+        data = feature_tables.data_hash(con)
+        for name in names or [*settings.retrievers, settings.ranker]:
+            if name in RETRIEVERS:
+                retriever = make_retriever(name).fit(con, cutoff)
+                lineage = _lineage(STATE_SERVICE, cutoff, data, dict(RETRIEVERS[name].settings))
+                tags[name] = save_version(name, retriever.save, lineage, {})
+            else:
+                tags[name] = _train_ranker(con, cutoff, name, data, settings, progress)
+            progress(f"registered {tags[name]}")
+        tags[SAMPLE_PART] = _save_sample(con, cutoff, data)
+    return tags
+
+
+def _train_ranker(
+    con: duckdb.DuckDBPyConnection,
+    cutoff: date,
+    name: str,
+    data: str,
+    settings: ReleaseSettings,
+    progress: Callable[[str], None],
+) -> str:
+    weeks = training_weeks(cutoff, settings)
+    rows = []
+    for week in weeks:
+        rows.append(training_rows(con, week, settings))
+        progress(f"training rows of the week from {week.start}: {len(rows[-1]):,}")
+    ranker = fit_ranker(rows, settings)
+    lineage = _lineage(
+        ranker.feature_service,
+        cutoff,
+        data,
+        {
+            **RANKERS[name].settings,
+            **settings.to_dict(),
+            "weeks": [week.start.isoformat() for week in weeks],
+            "rows": sum(map(len, rows)),
+        },
+    )
+    return save_version(name, ranker.save, lineage, {})
+
+
+def _lineage(service: str | None, cutoff: date, data: str, settings: dict[str, Any]) -> Lineage:
+    return Lineage(
+        feature_service=service,
+        feature_schema_hash=schema_hash(service) if service else None,
+        data_cutoff=cutoff,
+        data_hash=data,
+        seed=int(settings.get("seed", 7)),
+        settings=settings,
+    )
+
+
+def _save_sample(con: duckdb.DuckDBPyConnection, cutoff: date, data: str) -> str:
+    """Customers that a page offers to look at: the service itself never opens the warehouse."""
+    sample = [
+        {
+            "customer_id": customer,
+            "label": f"{purchases} purchase{'' if purchases == 1 else 's'}"
+            + (f", age {age}" if age is not None else ""),
+        }
+        for customer, age, purchases in con.execute(_SAMPLE_SQL, [cutoff]).fetchall()
+    ]
+
+    def write(folder: Path) -> None:
+        (folder / _SAMPLE_FILE).write_text(json.dumps(sample, indent=1), encoding="utf-8")
+
+    return save_version(SAMPLE_PART, write, _lineage(None, cutoff, data, {}), {})
+
+
+def create_release(
+    tags: dict[str, str] | None = None,
+    metrics: dict[str, Any] | None = None,
+    settings: ReleaseSettings = RELEASE,
+) -> release.Release:
+    """A release of the given versions, or of the newest of each model that it needs.
+
+    Raises:
+        RegistryError: a model has not been trained, or the parts do not fit together.
+    """
+    roles = [*settings.retrievers, settings.ranker, SAMPLE_PART]
+    parts = {role: (tags or {}).get(role, role) for role in roles}
+    ranker = release.open_version(parts[settings.ranker]).lineage
+    lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, {})
+    return release.create(parts, settings.to_dict(), lineage, metrics or {})
+
+
+def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[str, str]]]:
+    """The recommender of a release, every file checked, and its sample customers.
+
+    Raises:
+        RegistryError: a part is damaged, or its feature service has changed since training.
+    """
+    for service, trained_on in chosen.feature_services.items():
+        now = schema_hash(service)
+        if now != trained_on:
+            raise RegistryError(
+                f"{chosen.tag} was trained on schema {trained_on} of the feature service "
+                f"{service}, which is now {now}: train again, or roll the features back."
+            )
+    versions = chosen.open_parts()
+    per_source: dict[str, int] = chosen.settings["per_source"]
+    ranker_name = str(chosen.settings["ranker"])
+    retrievers = {name: make_retriever(name).load(versions[name].path) for name in per_source}
+    ranker = make_ranker(ranker_name).load(versions[ranker_name].path)
+    sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
+    return Recommender(retrievers, per_source, ranker), sample
+
+
+def release_for(moment_day: date | None) -> release.Release:
+    """The release in production, or for a past day the newest that has seen nothing later.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    if moment_day is None:
+        return release.get("production")
+    able = [found for found in release.list_releases() if found.lineage.data_cutoff <= moment_day]
+    if not able:
+        raise RegistryError(
+            f"No release was trained on days before {moment_day} alone: run "
+            f"`lookbook train --cutoff {moment_day}` and `lookbook release create`."
+        )
+    return max(able, key=lambda found: (found.lineage.data_cutoff, found.created))

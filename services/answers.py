@@ -1,0 +1,149 @@
+"""The answers of the service as a plain object: a release, the online store, and nothing else."""
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import perf_counter
+
+import pandas as pd
+
+from pipelines.features import Features, OnlineFeatures, online_moment
+from pipelines.model_registry import release as releases
+from pipelines.model_registry.publishing import load_recommender
+from pipelines.recommender import Recommender, customer_state
+from pipelines.recommending import article_display, explained, number_or_none, text_or_none
+from pipelines.retrievers.base import recent_purchases
+from services.schemas import (
+    Customer,
+    Purchase,
+    Recommendation,
+    Recommendations,
+    ReleaseInfo,
+    SampleCustomer,
+)
+
+log = logging.getLogger(__name__)
+
+ALIAS = "production"
+SHOWN_PURCHASES = 60
+PURCHASE_DISPLAY = ("name", "product_type", "colour", "price")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A release, loaded."""
+
+    release: releases.Release
+    recommender: Recommender
+    sample: list[dict[str, str]]
+    moment: datetime
+    """Everything before it is in the online store; the question is asked then, as in training."""
+
+    @property
+    def features(self) -> Features:
+        return OnlineFeatures(self.moment)
+
+
+def load_served() -> Served:
+    """What the alias points at, every file checked.
+
+    Raises:
+        RegistryError: nothing is promoted, or a part is damaged.
+        FeatureError: the online store is empty.
+    """
+    chosen = releases.get(ALIAS)
+    recommender, sample = load_recommender(chosen)
+    return Served(chosen, recommender, sample, online_moment())
+
+
+class Answers:
+    """Answers for customers, from the release in production."""
+
+    def __init__(self) -> None:
+        self._served = load_served()
+        self._stopped = threading.Event()
+
+    def follow(self, every: timedelta = timedelta(seconds=2)) -> None:
+        """Serve a new release soon after it is promoted; the old one answers until it is loaded."""
+        threading.Thread(target=self._follow, args=(every,), daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _follow(self, every: timedelta) -> None:
+        while not self._stopped.wait(every.total_seconds()):
+            try:
+                moved = releases.resolve(ALIAS) != self._served.release.tag
+                if moved or online_moment(refresh=True) != self._served.moment:
+                    self._served = load_served()
+                    log.info("now serving %s", self._served.release.tag)
+            except Exception:
+                log.exception("cannot load the release in production; the old one stays")
+
+    def recommend(self, customer_id: str, k: int) -> Recommendations:
+        """The k best articles for a customer; one who is not known gets what is popular."""
+        served = self._served
+        stages: dict[str, float] = {}
+        best = served.recommender.recommend(
+            [customer_id], served.features, served.moment, k, stages=stages
+        )
+        started = perf_counter()
+        state = customer_state([customer_id], served.features)
+        rows = explained(served.recommender, best, state, served.features, served.moment)
+        stages["display"] = perf_counter() - started
+        return Recommendations(
+            customer_id=customer_id,
+            known=_known(state),
+            release=served.release.tag,
+            moment=served.moment,
+            fallback=None if _known(state) else "unknown_customer",
+            stages_ms={stage: round(1000 * seconds, 2) for stage, seconds in stages.items()},
+            recommendations=[Recommendation.model_validate(row) for row in rows],
+        )
+
+    def customer(self, customer_id: str) -> Customer:
+        """What is known of a customer, newest purchases first."""
+        served = self._served
+        state = customer_state([customer_id], served.features)
+        recent = recent_purchases(state).head(SHOWN_PURCHASES)
+        display = article_display(recent["article_id"], served.features)
+        profile = state.to_dict("records")[0]
+        age = number_or_none(profile["customer_profile__age"])
+        return Customer(
+            customer_id=customer_id,
+            known=_known(state),
+            age=None if age is None else int(age),
+            age_bucket=text_or_none(profile["customer_profile__age_bucket"]),
+            postal_code=text_or_none(profile["customer_profile__postal_code"]),
+            club_member_status=text_or_none(profile["customer_profile__club_member_status"]),
+            purchases=[
+                Purchase(
+                    article_id=bought["article_id"],
+                    last_bought=(datetime(1970, 1, 1) + timedelta(days=bought["day"])).date(),
+                    times=bought["times"],
+                    **{name: display[bought["article_id"]][name] for name in PURCHASE_DISPLAY},
+                )
+                for bought in recent.to_dict("records")
+            ],
+        )
+
+    def sample_customers(self) -> list[SampleCustomer]:
+        return [SampleCustomer(**found) for found in self._served.sample]
+
+    def release(self) -> ReleaseInfo:
+        served = self._served
+        return ReleaseInfo(
+            release=served.release.tag,
+            alias=ALIAS,
+            created=served.release.created.astimezone(UTC),
+            data_cutoff=served.release.lineage.data_cutoff,
+            moment=served.moment,
+            parts=served.release.parts,
+            metrics=served.release.metrics,
+        )
+
+
+def _known(state: pd.DataFrame) -> bool:
+    """Whether the online store holds anything of the customer."""
+    return bool(state.drop(columns="customer_id").notna().any(axis=None))
