@@ -1,7 +1,6 @@
 """Fixtures: an empty home for each test that asks, and one small shop, built once, to read from."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,7 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shop(built_shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def shop(built_shop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`built_shop` as this test's home."""
     monkeypatch.setenv("LOOKBOOK_HOME", str(built_shop))
-    yield built_shop
+    return built_shop
