@@ -50,7 +50,8 @@ def _verb(function: Callable[..., Any]) -> Callable[..., None]:
         elif isinstance(text, str):
             click.echo(text)
         else:
-            Console(highlight=False).print(text)
+            # A pipe has no width; a table must not be cut to fit one.
+            Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(text)
 
     return run
 
@@ -173,6 +174,19 @@ def build(through: date | None) -> Any:
     if made.reused:
         text += f" ({len(made.reused)} tables were up to date)"
     return text, made.to_dict()
+
+
+@features.command("list")
+def list_features() -> None:
+    """List every view with its features, types, units and meaning, as Markdown.
+
+    \b
+    Example:
+      lookbook features list
+    """
+    from pipelines.features import catalogue
+
+    click.echo(catalogue(), nl=False)
 
 
 @features.command()
@@ -339,7 +353,7 @@ def list_command() -> Any:
 
     table = Table()
     for column in ("release", "aliases", "data before", "created"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column != "aliases", overflow="fold")
     rows = releases.list_releases()
     for found in rows:
         created = f"{found.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

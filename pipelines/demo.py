@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -111,8 +112,9 @@ def _indented(text: str) -> str:
 def _served(port: int, say: Say) -> Iterator[str]:
     """`bentoml serve` in a process of its own; gives its address once it answers."""
     address = f"http://127.0.0.1:{port}"
-    if _get(f"{address}/health") is not None:
-        raise LookbookError(f"Port {port} is taken: stop what runs there, or give --port.")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise LookbookError(f"Port {port} is taken: stop what runs there, or give --port.")
     say(f"[8/8] bentoml serve {SERVICE}")
     log = places.home() / "service.log"
     command = [

@@ -161,6 +161,30 @@ def _typed(values: pd.DataFrame, fields: dict[str, str]) -> pd.DataFrame:
     )
 
 
+def catalogue() -> str:
+    """Every view and on-demand view that is declared, as Markdown: what docs/features.md holds."""
+    from feature_repo import definitions
+
+    declared = [getattr(definitions, name) for name in definitions.__all__]
+    views = [found for found in declared if hasattr(found, "projection")]
+    lines = []
+    for view in sorted(views, key=lambda found: found.name):
+        grain = view.tags.get("grain")
+        lines += [f"## {view.name}", "", view.description, ""]
+        if grain:
+            lines += [f"One history for each {grain}; changes {view.tags['changes']}.", ""]
+        lines += ["| feature | type | unit | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{field.name}` | {field.dtype} | {field.tags.get('unit', '')} | {field.description} |"
+            for field in view.features
+        ]
+        lines.append("")
+    services = [found for found in declared if hasattr(found, "feature_view_projections")]
+    lines += ["## Feature services", "", "| service | |", "|---|---|"]
+    lines += [f"| `{found.name}` | {found.description} |" for found in services]
+    return "\n".join(lines) + "\n"
+
+
 def read_entities(file: Path) -> pd.DataFrame:
     """Rows to join to, from CSV or Parquet: keys as text and `event_timestamp` in UTC.
 

@@ -20,8 +20,8 @@ from pipelines.warehouse import reading
 
 DEPTH = max(metric.k for metric in METRICS.values())
 RELEASE_NAME = "release"
-MERGED = "merged candidates"
-BASELINE = "repurchase, then popular"
+MERGED = "merged"
+BASELINE = "repurchase_then_popular"
 BASELINE_PARTS = ("repurchase", "popular")
 
 

@@ -1,0 +1,163 @@
+"""The command: every verb explains itself, results are JSON on request, errors are one sentence."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from feature_repo import places
+from pipelines.cli import main
+
+
+def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _commands(command, (*path, name))
+        else:
+            yield (*path, name)
+
+
+VERBS = list(_commands(main))
+
+
+def lookbook(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def as_json(*words: str) -> dict:
+    done = lookbook(*words, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def one_sentence(done: Result) -> str:
+    assert done.exit_code != 0
+    assert "Traceback" not in done.output
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("Error: ")
+    return last
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
+    done = lookbook(*verb, "--help")
+    assert done.exit_code == 0
+    assert f"lookbook {' '.join(verb)}" in done.output.split("Example", 1)[1]
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_is_in_the_readme_or_its_pages(verb: tuple[str, ...]) -> None:
+    pages = [places.PROJECT / "README.md", *(places.PROJECT / "docs").glob("*.md")]
+    assert any(f"lookbook {' '.join(verb)}" in page.read_text() for page in pages)
+
+
+def test_the_installed_command_answers() -> None:
+    command = Path(sys.executable).with_name("lookbook")
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    assert "lookbook" in done.stdout
+
+
+def test_synthesize_load_build(home: Path, tmp_path: Path) -> None:
+    files = tmp_path / "shop"
+    sizes = ("--customers", "30", "--articles", "20", "--days", "40", "--seed", "5")
+    made = as_json("data", "synthesize", "--out", str(files), *sizes)
+    assert made["customers"] == 30
+    first = as_json("data", "load", str(files))
+    assert first["tables"]["transactions"]["loaded"] == made["transactions"]
+    second = as_json("data", "load", str(files))
+    assert second["tables"]["transactions"]["unchanged"]
+    built = as_json("features", "build", "--through", "2020-09-20")
+    assert built["through"] == "2020-09-20"
+    assert built["rows"]["staging.customers"] == 30
+
+
+def test_features_join_keeps_rows_and_order(shop: Path, tmp_path: Path) -> None:
+    asked = pd.read_csv(shop.parent / "files" / "transactions_train.csv", dtype=str).tail(5)
+    asked = asked[["customer_id", "article_id"]].assign(
+        event_timestamp="2020-09-22", postal_code=None, mine=range(5)
+    )
+    entities, out = tmp_path / "labels.csv", tmp_path / "out" / "rows.parquet"
+    asked.to_csv(entities, index=False)
+    result = as_json(
+        *("features", "join", "--entities", str(entities), "--service", "ranking"),
+        *("--out", str(out)),
+    )
+    found = pd.read_parquet(out)
+    assert result["rows"] == 5
+    assert found["article_id"].tolist() == asked["article_id"].tolist()
+    assert found["mine"].tolist() == list("01234")
+    assert found["customer_activity__t_transactions_lifetime"].notna().any()
+
+
+def test_features_join_names_the_bad_row(shop: Path, tmp_path: Path) -> None:
+    entities = tmp_path / "labels.csv"
+    entities.write_text(
+        "customer_id,article_id,postal_code,event_timestamp\na,b,c,2020-09-01\na,b,c,soon\n"
+    )
+    out = tmp_path / "rows.parquet"
+    words = ("features", "join", "--entities", str(entities), "--service", "ranking")
+    assert "row 2" in one_sentence(lookbook(*words, "--out", str(out)))
+    assert not out.exists()
+    entities.write_text("customer_id\na\n")
+    assert "event_timestamp" in one_sentence(lookbook(*words, "--out", str(out)))
+
+
+def test_recommend_one_customer_now_and_then(shop: Path) -> None:
+    customer = pd.read_csv(shop.parent / "files" / "transactions_train.csv")["customer_id"].iloc[-1]
+    now = as_json("recommend", "--customer", customer, "-k", "3")
+    assert [row["rank"] for row in now["recommendations"]] == [1, 2, 3]
+    assert all(row["reason"] for row in now["recommendations"])
+    # The same moment, asked of the warehouse instead of the online store.
+    then = as_json("recommend", "--customer", customer, "-k", "3", "--at", "2020-09-23")
+    ids = [[row["article_id"] for row in found["recommendations"]] for found in (now, then)]
+    assert ids[0] == ids[1]
+
+
+def test_recommend_all_writes_kaggles_file(shop: Path, tmp_path: Path) -> None:
+    some = tmp_path / "customers.csv"
+    some.write_text("customer_id\nnobody\n")
+    out = tmp_path / "submission.csv"
+    result = as_json("recommend", "--all", "--customers", str(some), "--out", str(out))
+    assert result["customers"] == 1
+    lines = out.read_text().splitlines()
+    assert lines[0] == "customer_id,prediction"
+    customer, prediction = lines[1].split(",")
+    assert customer == "nobody"
+    assert len(prediction.split(" ")) == 12
+
+
+def test_release_list_and_show(shop: Path) -> None:
+    found = as_json("release", "list")["releases"]
+    assert [row["aliases"] for row in found] == [["production"]]
+    shown = as_json("release", "show")
+    assert shown["release"] == found[0]["release"]
+    assert set(shown["parts"]) >= {"popular", "repurchase", "co_purchase", "gradient_boosting"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("features", "build"), "load a shop first"),
+        (("train",), "load a shop first"),
+        (("evaluate",), "load a shop first"),
+        (("recommend", "--customer", "x"), "production"),
+        (("release", "promote", "release:latest"), "release"),
+        (("release", "rollback"), "production"),
+        (("data", "load", "/no/such/folder"), "/no/such/folder"),
+        (("data", "load", "nobody:file"), "nobody"),
+        (("evaluate", "--weeks", "0"), "--weeks"),
+        (("train", "--cutoff", "yesterday"), "yesterday"),
+        (("demo", "--data", "/no/such/folder", "--no-serve"), "/no/such/folder"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_empty_home_gets_one_clear_sentence(
+    home: Path, words: tuple[str, ...], says: str
+) -> None:
+    assert says in one_sentence(lookbook(*words))

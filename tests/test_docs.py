@@ -1,0 +1,32 @@
+"""Documentation that can fail: generated pages and links are held to what is there."""
+
+import re
+
+import pytest
+
+from feature_repo import places
+from pipelines.features import catalogue
+
+PAGES = [places.PROJECT / "README.md", *sorted((places.PROJECT / "docs").glob("*.md"))]
+
+
+def test_the_feature_catalogue_is_what_is_declared() -> None:
+    page = (places.PROJECT / "docs" / "features.md").read_text()
+    assert page.endswith(catalogue()), "write it anew with `lookbook features list`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_dependencies_are_explained() -> None:
+    import tomllib
+
+    page = (places.PROJECT / "docs" / "dependencies.md").read_text()
+    project = tomllib.loads((places.PROJECT / "pyproject.toml").read_text())["project"]
+    for wanted in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+        name = re.split(r"[\[<>=]", wanted)[0]
+        assert f"`{name}" in page, f"docs/dependencies.md does not say why {name} is here"

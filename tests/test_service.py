@@ -1,0 +1,302 @@
+"""The service, from the plain object over HTTP to the built bento."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from feature_repo import places
+from pipelines import demo
+from pipelines.model_registry import RegistryError, publishing, release
+from services.answers import Answers
+
+# The plain object
+
+
+def test_a_known_customer_gets_reasons_that_are_true(shop: Path) -> None:
+    answers = Answers()
+    bought = pd.read_csv(shop.parent / "files" / "transactions_train.csv", dtype=str)
+    names = pd.read_csv(shop.parent / "files" / "articles.csv", dtype=str)
+    names = names.set_index("article_id")["prod_name"]
+    customer = answers.sample_customers()[0].customer_id
+    own = bought[bought["customer_id"] == customer]
+
+    found = answers.recommend(customer, 12)
+
+    assert found.known
+    assert found.fallback is None
+    assert [row.rank for row in found.recommendations] == list(range(1, 13))
+    scores = [row.score for row in found.recommendations]
+    assert scores == sorted(scores, reverse=True)
+    for row in found.recommendations:
+        assert row.name == names[row.article_id]
+        if row.source == "repurchase":
+            mine = own[own["article_id"] == row.article_id]
+            last = pd.Timestamp(mine["t_dat"].max())
+            assert f"last on {last.day} {last:%B %Y}" in row.reason
+            times = {1: "once", 2: "twice"}.get(len(mine), f"{len(mine)} times")
+            assert f"bought this {times}" in row.reason
+        if row.source == "co_purchase":
+            assert row.because in set(own["article_id"])
+            assert row.because_name in row.reason
+
+
+def test_the_history_is_the_customers_own(shop: Path) -> None:
+    answers = Answers()
+    customer = answers.sample_customers()[0].customer_id
+    bought = pd.read_csv(shop.parent / "files" / "transactions_train.csv", dtype=str)
+    own = bought[bought["customer_id"] == customer].groupby("article_id")["t_dat"]
+
+    shown = answers.customer(customer)
+
+    assert {p.article_id: p.times for p in shown.purchases} == own.size().head(60).to_dict()
+    assert {p.article_id: str(p.last_bought) for p in shown.purchases} == own.max().to_dict()
+    dates = [p.last_bought for p in shown.purchases]
+    assert dates == sorted(dates, reverse=True)
+
+
+def test_an_unknown_customer_gets_what_is_popular(shop: Path) -> None:
+    answers = Answers()
+    found = answers.recommend("nobody", 5)
+    assert not found.known
+    assert found.fallback == "unknown_customer"
+    assert {row.source for row in found.recommendations} == {"popular"}
+    assert answers.customer("nobody").purchases == []
+
+
+def test_sample_customers_reach_from_many_purchases_to_few(shop: Path) -> None:
+    labels = [found.label for found in Answers().sample_customers()]
+    counts = [int(label.split()[0]) for label in labels]
+    assert len(counts) == 40
+    assert counts[0] > counts[20] > counts[-1]
+
+
+def test_a_promotion_and_a_rollback_change_what_is_served(shop: Path) -> None:
+    answers = Answers()
+    first = answers.release().release
+    answers.follow(every=timedelta(milliseconds=50))
+    try:
+        second = release.promote(publishing.create_release().tag).release
+        assert second != first
+        _until(lambda: answers.release().release == second)
+        release.rollback()
+        _until(lambda: answers.release().release == first)
+    finally:
+        answers.stop()
+        if release.resolve("production") != first:
+            release.rollback()
+
+
+def test_a_service_without_a_release_says_so(home: Path) -> None:
+    with pytest.raises(RegistryError, match="production"):
+        Answers()
+
+
+def _until(true: Any, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+# Over HTTP
+
+
+@pytest.fixture(scope="module")
+def address(built_shop: Path) -> Iterator[str]:
+    with _service(built_shop) as found:
+        yield found
+
+
+@contextmanager
+def _service(home: Path, folder: Path = places.PROJECT) -> Iterator[str]:
+    """`bentoml serve` as a user types it, in the given folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"LOOKBOOK_HOME": str(home), "BENTOML_HOME": str(home / "models")}
+    log = (home / "served.log").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)],
+        cwd=folder,
+        env=environment,
+        stdout=log,
+        stderr=log,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _until(lambda: _alive(process, f"{address}/health"), seconds=90)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+
+
+def _alive(process: subprocess.Popen[bytes], url: str) -> bool:
+    assert process.poll() is None, "the service ended"
+    try:
+        return get(url)[0] == 200
+    except OSError:
+        return False
+
+
+def get(url: str) -> tuple[int, str]:
+    with urllib.request.urlopen(url, timeout=10) as response:
+        return response.status, response.read().decode()
+
+
+def post(url: str, body: Any, raw: bytes | None = None) -> tuple[int, Any]:
+    request = urllib.request.Request(
+        url, raw or json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_recommend_over_http_is_the_plain_answer(address: str, shop: Path) -> None:
+    customer = Answers().sample_customers()[0].customer_id
+    status, found = post(f"{address}/recommend", {"customer_id": customer, "k": 4})
+    assert status == 200
+    plain = Answers().recommend(customer, 4).model_dump(mode="json")
+    assert found["recommendations"] == plain["recommendations"]
+    assert found["moment"] == "2020-09-23T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"k": 3}, "customer_id"),
+        ({"customer_id": ""}, "customer_id"),
+        ({"customer_id": "x" * 129}, "customer_id"),
+        ({"customer_id": 7}, "customer_id"),
+        ({"customer_id": "x", "k": 0}, "k"),
+        ({"customer_id": "x", "k": 101}, "k"),
+        ({"customer_id": "x", "k": "many"}, "k"),
+    ],
+    ids=str,
+)
+def test_bad_requests_name_the_field(address: str, body: dict[str, Any], field: str) -> None:
+    status, found = post(f"{address}/recommend", body)
+    assert status == 400
+    assert [problem["loc"] for problem in found["detail"]] == [[field]]
+
+
+def test_broken_json_is_a_400(address: str) -> None:
+    assert post(f"{address}/recommend", None, raw=b"{no")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "customer", ["'; DROP TABLE x; --", "名前", "\u0000", "../../etc", "a" * 128]
+)
+def test_hostile_customers_are_merely_unknown(address: str, customer: str) -> None:
+    status, found = post(f"{address}/recommend", {"customer_id": customer, "k": 2})
+    assert status == 200
+    assert not found["known"]
+    assert len(found["recommendations"]) == 2
+
+
+def test_health_metrics_and_document(address: str) -> None:
+    post(f"{address}/recommend", {"customer_id": "nobody"})
+    assert json.loads(get(f"{address}/health")[1])["status"] == "ok"
+    assert get(f"{address}/readyz")[0] == 200
+    metrics = get(f"{address}/metrics")[1]
+    assert 'lookbook_stage_seconds_count{stage="features"}' in metrics
+    paths = json.loads(get(f"{address}/docs.json")[1])["paths"]
+    assert {"/recommend", "/customer", "/release"} <= set(paths)
+
+
+def test_the_index_is_the_page_and_asks_nothing_outside(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/", timeout=10) as response:
+        assert response.url == f"{address}/page/"
+        assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+        page = response.read().decode()
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_many_at_once(address: str, shop: Path) -> None:
+    customers = [found.customer_id for found in Answers().sample_customers()][:12]
+    alone = {c: post(f"{address}/recommend", {"customer_id": c})[1] for c in customers}
+    found: dict[str, Any] = {}
+
+    def ask(customer: str) -> None:
+        found[customer] = post(f"{address}/recommend", {"customer_id": customer})[1]
+
+    threads = [threading.Thread(target=ask, args=(customer,)) for customer in customers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for customer in customers:
+        assert found[customer]["recommendations"] == alone[customer]["recommendations"]
+
+
+# The built bento
+
+
+def test_the_built_bento_serves(built_shop: Path, tmp_path: Path) -> None:
+    environment = os.environ | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
+        cwd=places.PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (bento,) = (path for path in (tmp_path / "bentos" / "lookbook").iterdir() if path.is_dir())
+    held = {path.name for path in (bento / "src").iterdir()}
+    assert {"feature_repo", "pipelines", "services"} <= held
+    assert not held & {"data", "tests", ".lookbook", ".venv"}
+    with _service(built_shop, bento) as address:
+        status, found = post(f"{address}/recommend", {"customer_id": "nobody", "k": 2})
+    assert status == 200
+    assert len(found["recommendations"]) == 2
+
+
+# The demo
+
+
+def test_the_demo_from_files_to_a_checked_request(tmp_path: Path, home: Path) -> None:
+    from pipelines.data.synthetic import synthesize
+
+    synthesize(tmp_path / "files", customers=120, articles=60, days=120, seed=11)
+    said: list[str] = []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    demo.run(str(tmp_path / "files"), serve=False, port=port, say=said.append)
+    text = "\n".join(said)
+    for number in range(2, 9):
+        assert f"[{number}/8]" in text
+    assert "production points at release:" in text
+    assert "somebody new: " in text
+
+
+def test_the_demo_ends_when_its_port_is_taken(shop: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(demo.LookbookError, match=f"Port {port} is taken"),
+            demo._served(port, lambda text: None),
+        ):
+            pass
