@@ -15,8 +15,9 @@ SEASONS = np.array(["winter", "spring", "summer", "autumn"])
 
 def _days_between(later: pd.Series, earlier: pd.Series) -> pd.Series:
     """Days from `earlier` to `later`, with fractions."""
-    later = pd.to_datetime(later, utc=True)
-    earlier = pd.to_datetime(earlier, utc=True)
+    # One resolution, or the last bit of the quotient depends on the caller's.
+    later = pd.to_datetime(later, utc=True).dt.as_unit("us")
+    earlier = pd.to_datetime(earlier, utc=True).dt.as_unit("us")
     return (later - earlier) / pd.Timedelta(days=1)
 
 

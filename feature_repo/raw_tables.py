@@ -113,7 +113,14 @@ TRANSACTIONS = RawTable(
         Column("t_dat", "DATE", "day of the purchase", required=True),
         Column("customer_id", "VARCHAR", "who bought", required=True),
         Column("article_id", "VARCHAR", "what was bought", required=True, pattern=r"\d{10}"),
-        Column("price", "DOUBLE", "price of one piece in the shop's own unit", True, above=0.0),
+        Column(
+            "price",
+            "DOUBLE",
+            "price of one piece in the shop's own unit; features keep nine decimals",
+            required=True,
+            above=0.0,
+            maximum=999_999_999,
+        ),
         Column("sales_channel_id", "TINYINT", "1 store, 2 online", True, minimum=1, maximum=2),
     ),
     ours=(

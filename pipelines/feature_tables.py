@@ -74,8 +74,8 @@ def build(
 ) -> Build:
     """Compute staging and all feature tables; each table is replaced whole or not at all.
 
-    A table whose SQL, data and last day have not changed is kept, so that a build that was killed
-    goes on where it stopped.
+    A table is kept if the data, the last day, its SQL and that of the tables before it, which it may
+    read, have not changed: a build that was killed goes on where it stopped.
 
     Args:
         through: the last day whose purchases are used; the last day loaded if None.
@@ -99,10 +99,12 @@ def build(
         fingerprint = data_hash(con)
         tables = [("staging", name) for name in STAGING] + [("features", v) for v in VIEW_KEYS]
         rows: dict[str, int] = {}
+        sql_so_far = hashlib.sha256()
         reused: list[str] = []
         for number, (schema, name) in enumerate(tables, start=1):
             sql = render(schema, name, through)
-            step = (through, hashlib.sha256(sql.encode()).hexdigest()[:16], fingerprint)
+            sql_so_far.update(sql.encode())
+            step = (through, sql_so_far.hexdigest()[:16], fingerprint)
             done = con.execute(
                 "SELECT row_count FROM features.builds "
                 "WHERE table_name = ? AND through = ? AND sql_hash = ? AND data_hash = ?",
@@ -140,7 +142,7 @@ def latest_build() -> Build:
     """What the feature tables now hold.
 
     Raises:
-        WarehouseError: they have not been built.
+        WarehouseError: they have not been built, or a build was killed half-way.
     """
     from pipelines.warehouse import reading
 
@@ -154,4 +156,8 @@ def latest_build() -> Build:
         )
     if not found:
         raise WarehouseError("No features are built: run `lookbook features build`.")
+    if len(found) < len(STAGING) + len(VIEW_KEYS) or len({row[1:3] for row in found}) > 1:
+        raise WarehouseError(
+            "The last build of features did not end: run `lookbook features build` again."
+        )
     return Build(found[0][1], found[0][2], {row[0]: row[3] for row in found}, ())

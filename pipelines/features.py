@@ -110,7 +110,7 @@ class OfflineFeatures:
         job = feature_store().get_historical_features(
             entity_df=rows, features=_service(service), full_feature_names=True
         )
-        found = job.to_df()
+        found = job.to_df().set_axis(rows.index)
         given = [name for name in rows.columns if name != REQUEST_TIME]
         return found[[*given, *service_fields(service)]]
 

@@ -15,8 +15,9 @@ import pandas as pd
 
 from pipelines.features import Features
 from pipelines.rankers.base import Ranker
-from pipelines.retrievers.base import STATE_SERVICE, Retriever
+from pipelines.retrievers.base import STATE_SERVICE, Retriever, top
 
+COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
 POSTAL_CODE = "customer_profile__postal_code"
 BATCH_CUSTOMERS = 2_000
 
@@ -56,16 +57,18 @@ class Recommender:
         for start in range(0, len(unique), BATCH_CUSTOMERS):
             with _timed(stages, "candidates"):
                 rows = self.candidates(unique[start : start + BATCH_CUSTOMERS], features, moment)
+            if rows.empty:
+                continue
             if self.ranker is None:
                 # Without a ranker the sources take turns: every one's first, then every second.
                 rows = rows.assign(score=-rows["rank"].astype("float64"))
-            elif len(rows):
+            else:
                 with _timed(stages, "features"):
                     rows = features.read(rows, self.ranker.feature_service)
                 with _timed(stages, "rank"):
                     rows = rows.assign(score=self.ranker.score(rows))
-            batches.append(_best(rows, k) if len(rows) else rows)
-        return pd.concat(batches, ignore_index=True) if batches else pd.DataFrame()
+            batches.append(top(rows, k))
+        return pd.concat(batches, ignore_index=True) if batches else pd.DataFrame(columns=COLUMNS)
 
     def candidates(
         self, customers: Sequence[str], features: Features, moment: datetime
@@ -78,14 +81,12 @@ class Recommender:
             `NAME__rank` (missing where it did not name the article), and `best__rank`.
         """
         state = customer_state(customers, features)
-        named = pd.concat(
-            [
-                retriever.candidates(state, moment, self.per_source[name]).assign(source=name)
+        merged = _merge(
+            {
+                name: retriever.candidates(state, moment, self.per_source[name])
                 for name, retriever in self.retrievers.items()
-            ],
-            ignore_index=True,
+            }
         )
-        merged = _merge(named, list(self.retrievers))
         postal_codes = state.set_index("customer_id")[POSTAL_CODE]
         return merged.assign(postal_code=merged["customer_id"].map(postal_codes).astype(object))
 
@@ -104,26 +105,31 @@ def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
     stages[stage] = stages.get(stage, 0.0) + perf_counter() - started
 
 
-def _best(rows: pd.DataFrame, k: int) -> pd.DataFrame:
-    """Each customer's k best rows, ranked; equal scores in order of article id."""
-    rows = rows.sort_values(
-        ["customer_id", "score", "article_id"], ascending=[True, False, True], kind="stable"
-    )
-    rank = rows.groupby("customer_id", sort=False).cumcount() + 1
-    return rows.assign(rank=rank)[rank <= k]
+def _merge(named: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row for each customer and article, with every source's score and rank beside each other.
 
-
-def _merge(named: pd.DataFrame, sources: list[str]) -> pd.DataFrame:
-    """One row for each customer and article, with every source's score and rank beside each other."""
-    best = named.sort_values("rank", kind="stable").drop_duplicates(["customer_id", "article_id"])
-    best = best[["customer_id", "article_id", "source", "rank"]]
-    best = best.sort_values(["customer_id", "article_id"], kind="stable").reset_index(drop=True)
-    pair = pd.MultiIndex.from_frame(best[["customer_id", "article_id"]])
-    for source in sources:
-        found = named[named["source"] == source]
-        place = pair.get_indexer(pd.MultiIndex.from_frame(found[["customer_id", "article_id"]]))
+    Args:
+        named: source -> its candidates.
+    """
+    rows = pd.concat(named.values(), ignore_index=True)
+    customer, customers = pd.factorize(rows["customer_id"], sort=True)
+    article, articles = pd.factorize(rows["article_id"], sort=True)
+    pairs, place = np.unique(customer * len(articles) + article, return_inverse=True)
+    values: dict[str, np.ndarray] = {}
+    places = np.split(place, np.cumsum([len(found) for found in named.values()])[:-1])
+    for (source, found), where in zip(named.items(), places, strict=True):
         for column in ("score", "rank"):
-            values = np.full(len(best), np.nan)
-            values[place] = found[column]
-            best[f"{source}__{column}"] = values
-    return best.assign(best__rank=best["rank"])
+            values[f"{source}__{column}"] = np.full(len(pairs), np.nan)
+            values[f"{source}__{column}"][where] = found[column]
+    ranks = np.stack([values[f"{source}__rank"] for source in named], axis=1)
+    rank = np.nanmin(ranks, axis=1).astype("int64")
+    return pd.DataFrame(
+        {
+            "customer_id": customers[pairs // max(len(articles), 1)],
+            "article_id": articles[pairs % max(len(articles), 1)],
+            "source": np.array(list(named), dtype=object)[np.nanargmin(ranks, axis=1)],
+            "rank": rank,
+            **values,
+            "best__rank": rank,
+        }
+    )

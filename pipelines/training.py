@@ -11,7 +11,7 @@ import pandas as pd
 from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_retriever
-from pipelines.rankers.base import Ranker
+from pipelines.rankers.base import Ranker, learnable
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender
 from pipelines.retrievers.base import Retriever
 
@@ -35,7 +35,7 @@ def training_rows(
     nothing and are left out.
 
     Returns:
-        customer_id, article_id, week, label, and the columns of the ranker's service.
+        customer_id, article_id, week, label, and the columns that a ranker may learn from.
     """
     bought = buyers(con, week)
     customers = _sample(bought["customer_id"].unique(), settings.training_customers)
@@ -52,7 +52,8 @@ def training_rows(
         found = found.merge(bought.assign(label=1), on=["customer_id", "article_id"], how="left")
         found["label"] = found["label"].fillna(0).astype("int8")
         found = found[found.groupby("customer_id")["label"].transform("max") == 1]
-        parts.append(_lean(features.read(found.reset_index(drop=True), service)))
+        if len(found):
+            parts.append(_lean(features.read(found.reset_index(drop=True), service)))
     if not parts:
         return pd.DataFrame(columns=["customer_id", "article_id", "week", "label"])
     return pd.concat(parts, ignore_index=True).assign(week=week.start.isoformat())
@@ -75,6 +76,8 @@ def _sample(customers: np.ndarray, most: int) -> list[str]:
 
 
 def _lean(rows: pd.DataFrame) -> pd.DataFrame:
-    """Numbers in single precision: several weeks of rows must fit in memory."""
-    numbers = rows.select_dtypes("number").columns.difference(["label"])
-    return rows.astype(dict.fromkeys(numbers, "float32"))
+    """What is learned from, packed: several weeks of rows must fit in memory."""
+    kept = rows[["customer_id", "article_id", "label", *learnable(rows)]]
+    numbers = kept.select_dtypes("number").columns.difference(["label"])
+    texts = kept.select_dtypes("object").columns
+    return kept.astype(dict.fromkeys(numbers, "float32") | dict.fromkeys(texts, "string[pyarrow]"))

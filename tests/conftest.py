@@ -1,9 +1,20 @@
 """Fixtures: an empty home for each test that asks, and one small shop, built once, to read from."""
 
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+
+from feature_repo import places
+
+Serve = Callable[..., AbstractContextManager[str]]
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 
@@ -41,3 +52,57 @@ def shop(built_shop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`built_shop` as this test's home."""
     monkeypatch.setenv("LOOKBOOK_HOME", str(built_shop))
     return built_shop
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something to happen."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@contextmanager
+def _service(home: Path, folder: Path = places.PROJECT) -> Iterator[str]:
+    """`bentoml serve` as a user types it, in the given folder; gives its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"LOOKBOOK_HOME": str(home), "BENTOML_HOME": str(home / "models")}
+    with (home / "served.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)],
+            cwd=folder,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert process.poll() is None, f"the service ended: {home / 'served.log'}"
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=10) as response:
+                return response.status == 200
+        except OSError:
+            return False
+
+    try:
+        until(answers, seconds=90)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Serve:
+    """Serves a home in a process of its own: `with serve(home) as address`."""
+    return _service
+
+
+@pytest.fixture(scope="session")
+def address(built_shop: Path) -> Iterator[str]:
+    """The made-up shop's service, running."""
+    with _service(built_shop) as found:
+        yield found

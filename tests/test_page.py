@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from services import schemas
+
 CHROMIUM = shutil.which("chromium")
 try:
     from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -544,3 +546,31 @@ def test_every_text_stands_out_from_its_ground(visit: Visit, scheme: Any) -> Non
     tab.locator("summary").evaluate_all("all => all.forEach(one => one.click())")
     tab.get_by_label("Customer", exact=True).click()
     assert tab.evaluate(CONTRAST) == []
+
+
+def test_canned_answers_are_what_the_service_gives() -> None:
+    for who in (JADE, ROBIN, NOBODY):
+        schemas.Customer.model_validate(customer(who))
+        schemas.Recommendations.model_validate(recommend(who, 12))
+    assert [schemas.SampleCustomer.model_validate(found) for found in SAMPLE]
+
+
+def test_the_real_service_answers_the_page(browser: "Browser", address: str) -> None:
+    tab = browser.new_page(viewport={"width": 1280, "height": 900})
+    asked: list[str] = []
+    complaints: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(f"{address}/")
+    tab.get_by_role("button", name="Surprise me").click()
+    expect(cards(tab)).to_have_count(12, timeout=15_000)
+    expect(cards(tab).first.locator(".garment")).to_be_visible()
+    tab.get_by_label("Customer", exact=True).fill("somebody new")
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("status")).to_contain_text("12 recommendations", timeout=15_000)
+    expect(cards(tab).first).to_contain_text("Popular")
+    tab.wait_for_load_state("networkidle")
+    assert [url for url in asked if not url.startswith(f"{address}/")] == []
+    assert complaints == []
+    tab.close()

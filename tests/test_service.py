@@ -6,11 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from feature_repo import places
 from pipelines import demo
 from pipelines.model_registry import RegistryError, publishing, release
 from services.answers import Answers
+from tests.conftest import Serve, until
 
 # The plain object
 
@@ -91,9 +89,9 @@ def test_a_promotion_and_a_rollback_change_what_is_served(shop: Path) -> None:
     try:
         second = release.promote(publishing.create_release().tag).release
         assert second != first
-        _until(lambda: answers.release().release == second)
+        until(lambda: answers.release().release == second)
         release.rollback()
-        _until(lambda: answers.release().release == first)
+        until(lambda: answers.release().release == first)
     finally:
         answers.stop()
         if release.resolve("production") != first:
@@ -105,53 +103,7 @@ def test_a_service_without_a_release_says_so(home: Path) -> None:
         Answers()
 
 
-def _until(true: Any, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 # Over HTTP
-
-
-@pytest.fixture(scope="module")
-def address(built_shop: Path) -> Iterator[str]:
-    with _service(built_shop) as found:
-        yield found
-
-
-@contextmanager
-def _service(home: Path, folder: Path = places.PROJECT) -> Iterator[str]:
-    """`bentoml serve` as a user types it, in the given folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"LOOKBOOK_HOME": str(home), "BENTOML_HOME": str(home / "models")}
-    log = (home / "served.log").open("w")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)],
-        cwd=folder,
-        env=environment,
-        stdout=log,
-        stderr=log,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _until(lambda: _alive(process, f"{address}/health"), seconds=90)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        log.close()
-
-
-def _alive(process: subprocess.Popen[bytes], url: str) -> bool:
-    assert process.poll() is None, "the service ended"
-    try:
-        return get(url)[0] == 200
-    except OSError:
-        return False
 
 
 def get(url: str) -> tuple[int, str]:
@@ -251,7 +203,7 @@ def test_many_at_once(address: str, shop: Path) -> None:
 # The built bento
 
 
-def test_the_built_bento_serves(built_shop: Path, tmp_path: Path) -> None:
+def test_the_built_bento_serves(built_shop: Path, tmp_path: Path, serve: Serve) -> None:
     environment = os.environ | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
     done = subprocess.run(
         [sys.executable, "-m", "bentoml", "build", "--output", "tag"],
@@ -265,7 +217,7 @@ def test_the_built_bento_serves(built_shop: Path, tmp_path: Path) -> None:
     held = {path.name for path in (bento / "src").iterdir()}
     assert {"feature_repo", "pipelines", "services"} <= held
     assert not held & {"data", "tests", ".lookbook", ".venv"}
-    with _service(built_shop, bento) as address:
+    with serve(built_shop, bento) as address:
         status, found = post(f"{address}/recommend", {"customer_id": "nobody", "k": 2})
     assert status == 200
     assert len(found["recommendations"]) == 2

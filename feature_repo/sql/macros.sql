@@ -5,15 +5,18 @@ A window of w days is right at every moment if each day's amount enters it the d
 it w days later; summing these signed changes in time gives the value, and a row exists only where
 something changed. A distinct thing (an article, a customer) enters only if no earlier purchase of
 it still counts, and leaves only if no later purchase of it has taken over.
+
+`over` lists the windows: those that a view does not show must be left out, or the view gets rows
+in which nothing changed.
 #}
 
 {# Two columns per window for a distinct count: how many things enter and how many leave the count
    because of one day. `key` and `thing` are columns of a CTE with one row per (key, thing, day). #}
-{%- macro distinct_changes(name, things, key, thing) %}
+{%- macro distinct_changes(name, things, key, thing, over=windows) %}
 SELECT
     {{ key }},
     day
-    {%- for w in windows %},
+    {%- for w in over %},
     CAST(count(*) FILTER (WHERE previous_day IS NULL {%- if w.days %} OR day - previous_day > {{ w.days }}{% endif %}) AS BIGINT) AS {{ name }}_enter_{{ w.name }}
     {%- if w.days %},
     CAST(count(*) FILTER (WHERE next_day IS NULL OR next_day - day > {{ w.days }}) AS BIGINT) AS {{ name }}_leave_{{ w.name }}
@@ -32,12 +35,12 @@ GROUP BY {{ key }}, day
 
 {# The CTEs `changes`, `moments` and `windowed`: one row per key and moment of change, with each sum
    and distinct count in each window. `daily` is a CTE with one row per (key, day). #}
-{%- macro windowed(daily, key, sums=[], distincts=[]) %}
+{%- macro windowed(daily, key, sums=[], distincts=[], over=windows) %}
 changes AS (
     SELECT
         {{ key }},
         day + 1 AS known_on
-        {%- for w in windows %}
+        {%- for w in over %}
         {%- for name in sums %},
         {{ name }} AS {{ name }}_{{ w.name }}
         {%- endfor %}
@@ -46,12 +49,12 @@ changes AS (
         {%- endfor %}
         {%- endfor %}
     FROM {{ daily }}
-    {%- for out in windows if out.days %}
+    {%- for out in over if out.days %}
     UNION ALL
     SELECT
         {{ key }},
         day + {{ 1 + out.days }}
-        {%- for w in windows %}
+        {%- for w in over %}
         {%- for name in sums %},
         {{ "-" ~ name if w is sameas out else 0 }}
         {%- endfor %}
@@ -67,7 +70,7 @@ moments AS (
     SELECT
         {{ key }},
         known_on
-        {%- for w in windows %}
+        {%- for w in over %}
         {%- for name in sums + distincts %},
         sum({{ name }}_{{ w.name }}) AS {{ name }}_{{ w.name }}
         {%- endfor %}
@@ -81,7 +84,7 @@ windowed AS (
     SELECT
         {{ key }},
         known_on
-        {%- for w in windows %}
+        {%- for w in over %}
         {%- for name in sums + distincts %},
         sum({{ name }}_{{ w.name }}) OVER so_far AS {{ name }}_{{ w.name }}
         {%- endfor %}

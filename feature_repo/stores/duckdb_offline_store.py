@@ -178,12 +178,12 @@ class DuckDBRetrievalJob(RetrievalJob):
 
 
 def _zoned(table: pa.Table) -> pa.Table:
-    """Timestamps in microseconds, marked as the UTC they are."""
+    """Timestamps in (whole) microseconds, marked as the UTC they are."""
     schema = pa.schema(
         field.with_type(pa.timestamp("us", "UTC")) if pa.types.is_timestamp(field.type) else field
         for field in table.schema
     )
-    return table.cast(schema)
+    return table.cast(schema, safe=False)
 
 
 class DuckDBOfflineStore(OfflineStore):
@@ -370,7 +370,8 @@ class _EntityRows:
             quoted = given.replace("'", "''")
             self.sql = f"read_parquet('{quoted}')"
         else:
-            self.sql = f"({given}) AS {_ENTITIES}"
+            # On lines of its own, as it may end in a comment.
+            self.sql = f"(\n{given.rstrip().rstrip(';')}\n) AS {_ENTITIES}"
 
     def register(self, con: duckdb.DuckDBPyConnection) -> None:
         if self._table is not None:
@@ -406,6 +407,9 @@ def _as_utc(column: str, duckdb_type: str) -> str:
         return f"CAST(CAST({name} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS TIMESTAMP)"
     if duckdb_type == "TIMESTAMP WITH TIME ZONE":
         return f"({name} AT TIME ZONE 'UTC')"
+    if duckdb_type.endswith("_NS"):
+        # A cast, where there is one, rounds to the next microsecond: a look into the future.
+        return f"make_timestamp(epoch_ns({name}) // 1000)"
     return f"CAST({name} AS TIMESTAMP)"
 
 

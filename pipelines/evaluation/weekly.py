@@ -13,8 +13,8 @@ from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.evaluation.metrics import METRICS, bootstrap, measure
 from pipelines.features import Features, OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
-from pipelines.recommender import Recommender, customer_state
-from pipelines.retrievers.base import Retriever, top
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
+from pipelines.retrievers.base import COLUMNS, Retriever, top
 from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
 from pipelines.warehouse import reading
 
@@ -74,7 +74,7 @@ def evaluate(
     Raises:
         LookbookError: a model is unknown, or there are too few weeks of purchases.
     """
-    names = list(models or model_names())
+    names = list(dict.fromkeys(models or model_names()))
     for name in names:
         if name not in model_names():
             raise LookbookError(
@@ -107,8 +107,10 @@ def evaluate(
         tuple(week.start for week in tests),
         int(per_customer["customer_id"].nunique()),
         {
-            str(name): bootstrap(rows[["customer_id", "week", *METRICS]])
-            for name, rows in per_customer.groupby("model", sort=False)
+            name: bootstrap(
+                per_customer.loc[per_customer["model"] == name, ["customer_id", "week", *METRICS]]
+            )
+            for name in names
         },
         per_customer,
     )
@@ -125,34 +127,48 @@ def _recommendations(
     """(model, its recommendations) for the week's buyers, `DEPTH` for each."""
     customers = list(truth["customer_id"].unique())
     features = OfflineFeatures(week.moment)
-    needed = {*settings.retrievers, *BASELINE_PARTS} | {
-        name for name in names if name in RETRIEVERS
-    }
+    alone = [name for name in names if name not in (RELEASE_NAME, MERGED)]
+    needed = {part for name in alone for part in (BASELINE_PARTS if name == BASELINE else (name,))}
+    if len(alone) < len(names):
+        needed |= set(settings.retrievers)
     retrievers = fit_retrievers(con, week.start, [name for name in RETRIEVERS if name in needed])
-    chosen = {name: retrievers[name] for name in settings.retrievers}
-
-    def ask(recommender: Recommender) -> pd.DataFrame:
-        return recommender.recommend(customers, features, week.moment, DEPTH)
-
     for name in names:
-        if name == RELEASE_NAME:
-            ranker = fit_ranker(
-                [trained[past] for past in training_weeks(week.start, settings)], settings
+        if name not in alone:
+            ranker = None
+            if name == RELEASE_NAME:
+                before = training_weeks(week.start, settings)
+                ranker = fit_ranker([trained[past] for past in before], settings)
+            chosen = {name: retrievers[name] for name in settings.retrievers}
+            recommender = Recommender(chosen, settings.per_source, ranker)
+            yield name, recommender.recommend(customers, features, week.moment, DEPTH)
+    yield from _alone(alone, retrievers, customers, features, week.moment)
+
+
+def _alone(
+    names: Sequence[str],
+    retrievers: Mapping[str, Retriever],
+    customers: list[str],
+    features: Features,
+    moment: datetime,
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(model, its recommendations) of retrievers by themselves and of the baseline."""
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
+    for start in range(0, len(customers) if names else 0, BATCH_CUSTOMERS):
+        state = customer_state(customers[start : start + BATCH_CUSTOMERS], features)
+        for name, found in parts.items():
+            found.append(
+                _then_popular(retrievers, state, moment)
+                if name == BASELINE
+                else retrievers[name].candidates(state, moment, DEPTH)
             )
-            yield name, ask(Recommender(chosen, settings.per_source, ranker))
-        elif name == MERGED:
-            yield name, ask(Recommender(chosen, settings.per_source))
-        elif name == BASELINE:
-            yield name, _then_popular(retrievers, customers, features, week.moment)
-        else:
-            yield name, ask(Recommender({name: retrievers[name]}, {name: DEPTH}))
+    for name, found in parts.items():
+        yield name, pd.concat(found) if found else pd.DataFrame(columns=COLUMNS)
 
 
 def _then_popular(
-    retrievers: Mapping[str, Retriever], customers: list[str], features: Features, moment: datetime
+    retrievers: Mapping[str, Retriever], state: pd.DataFrame, moment: datetime
 ) -> pd.DataFrame:
     """What the customer bought before, then what is popular: the best simple model."""
-    state = customer_state(customers, features)
     own = retrievers["repurchase"].candidates(state, moment, DEPTH)
     rest = retrievers["popular"].candidates(state, moment, DEPTH)
     both = pd.concat([own, rest.assign(rank=rest["rank"] + DEPTH)])

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def _train_ranker(
     settings: ReleaseSettings,
     progress: Callable[[str], None],
 ) -> str:
+    settings = replace(settings, ranker=name)
     weeks = training_weeks(cutoff, settings)
     rows = []
     for week in weeks:

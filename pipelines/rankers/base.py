@@ -56,5 +56,7 @@ def learnable(rows: pd.DataFrame) -> list[str]:
     return [
         name
         for name in rows.columns
-        if "__" in name and not pd.api.types.is_datetime64_any_dtype(rows[name].dtype)
+        if "__" in name
+        and not pd.api.types.is_datetime64_any_dtype(rows[name].dtype)
+        and not any(map(pd.api.types.is_list_like, rows[name].dropna().head(1)))
     ]

@@ -67,19 +67,20 @@ class GradientBoosting(Ranker):
                 "No candidate was bought in the training weeks, so there is nothing to learn from: "
                 "load a longer history or more customers."
             )
-        rows = rows.sort_values(["week", "customer_id", "article_id"], kind="stable")
-        group = (rows["week"].astype(str) + rows["customer_id"]).to_numpy()
-        starts = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
-        sizes = np.diff(np.append(starts, len(rows)))
+        week, customer, article = (
+            pd.factorize(rows[name], sort=True)[0] for name in ("week", "customer_id", "article_id")
+        )
+        order = np.lexsort((article, customer, week))
+        _, sizes = np.unique(np.stack([week, customer]), axis=1, return_counts=True)
         self.columns = learnable(rows)
         self.categories = {
-            name: sorted(rows[name].dropna().unique())
+            name: sorted(rows[name].dropna().unique().tolist())
             for name in self.columns
             if not pd.api.types.is_numeric_dtype(rows[name].dtype)
         }
         data = lightgbm.Dataset(
-            self._matrix(rows),
-            label=rows["label"].to_numpy(),
+            self._matrix(rows)[order],
+            label=rows["label"].to_numpy()[order],
             group=sizes,
             feature_name=self.columns,
             categorical_feature=list(self.categories),

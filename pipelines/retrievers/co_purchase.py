@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from feature_repo.windows import DECAY_DAYS
-from pipelines.retrievers.base import Retriever, days_since_epoch, recent_purchases, top
+from pipelines.retrievers.base import Retriever, days_since_epoch, largest, recent_purchases, top
 
-_SQL = """
+_WITH = """
 WITH recent AS (
     SELECT DISTINCT customer_id, article_id, day
     FROM staging.purchases
@@ -33,13 +33,28 @@ baskets AS (
         exp(-($cutoff - day) / $decay) / ln(2 + count(*)) AS weight
     FROM recent
     GROUP BY customer_id, day
-)
+),
 
-SELECT basket, article_id, weight
+articles AS (
+    SELECT
+        article_id,
+        row_number() OVER (ORDER BY article_id) - 1 AS article
+    FROM (SELECT DISTINCT article_id FROM recent) AS sold
+)
+"""
+
+_LINES = """
+SELECT basket, article, weight
 FROM recent
 INNER JOIN baskets USING (customer_id, day)
-ORDER BY basket, article_id
+INNER JOIN articles USING (article_id)
+ORDER BY basket, article
 """
+
+_ARTICLES = "SELECT article_id FROM articles ORDER BY article"
+
+_BLOCK = 2_000
+"""Articles whose likeness is computed at a time: what bounds the memory of fitting."""
 
 
 class CoPurchase(Retriever):
@@ -70,22 +85,32 @@ class CoPurchase(Retriever):
         self.likeness = sparse.csr_matrix((0, 0), dtype="float32")
 
     def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
-        rows = con.execute(_SQL, {"cutoff": cutoff, "days": self.days, "decay": self.decay}).df()
-        code, articles = pd.factorize(rows["article_id"], sort=True)
-        self.articles = pd.Index(articles, dtype=object)
-        baskets = int(rows["basket"].max()) + 1 if len(rows) else 0
-        shape = (baskets, len(articles))
+        settings = {"cutoff": cutoff, "days": self.days, "decay": self.decay}
+        lines = con.execute(_WITH + _LINES, settings).fetchnumpy()
+        ids = con.execute(_WITH + _ARTICLES, settings).fetchnumpy()["article_id"]
+        self.articles = pd.Index(ids, dtype=object)
+        baskets = int(lines["basket"][-1]) + 1 if len(lines["basket"]) else 0
         # Both sides carry the root, so that the product carries the weight.
         weighted = sparse.csr_matrix(
-            (np.sqrt(rows["weight"].to_numpy()), (rows["basket"].to_numpy(), code)), shape
+            (np.sqrt(lines["weight"]), (lines["basket"], lines["article"])), (baskets, len(ids))
         )
-        together = (weighted.T @ weighted).tocoo()
-        own = together.diagonal() + self.shrink
-        apart = together.row != together.col
-        row, col = together.row[apart], together.col[apart]
-        alike = together.data[apart] / np.sqrt(own[row] * own[col])
-        self.likeness = _keep_largest(row, col, alike, len(articles), self.neighbours)
+        self.likeness = self._alike(weighted)
         return self
+
+    def _alike(self, weighted: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The likeness of articles to each other from the weighted baskets (baskets x articles)."""
+        size = weighted.shape[1]
+        own = np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel() + self.shrink
+        by_article = weighted.T.tocsr()
+        blocks = [sparse.csr_matrix((0, size), dtype="float32")]
+        for start in range(0, size, _BLOCK):
+            together = (by_article[start : start + _BLOCK] @ weighted).tocoo()
+            apart = together.row + start != together.col
+            row, col = together.row[apart], together.col[apart]
+            value = (together.data[apart] / np.sqrt(own[row + start] * own[col])).astype("float32")
+            alike = sparse.csr_matrix((value, (row, col)), together.shape)
+            blocks.append(largest(alike, self.neighbours))
+        return sparse.vstack(blocks, format="csr")
 
     def _seeds(self, state: pd.DataFrame, moment: datetime) -> sparse.csr_matrix:
         """How much each of a customer's recent articles counts (customers x articles)."""
@@ -100,7 +125,7 @@ class CoPurchase(Retriever):
         )
 
     def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
-        scores = (self._seeds(state, moment) @ self.likeness).tocoo()
+        scores = largest(self._seeds(state, moment) @ self.likeness, k).tocoo()
         return top(
             pd.DataFrame(
                 {
@@ -118,14 +143,15 @@ class CoPurchase(Retriever):
         seeds = self._seeds(state, moment)
         customers = pd.Index(state["customer_id"]).get_indexer(pd.Index(pairs["customer_id"]))
         places = self.articles.get_indexer(pd.Index(pairs["article_id"]))
-        to_article = self.likeness.tocsc()
         found: list[str | None] = []
         for customer, place in zip(customers, places, strict=True):
             best = None
-            if customer >= 0 and place >= 0:
-                shares = seeds[customer].multiply(to_article[:, place].T).tocsr()
-                if shares.nnz:
-                    best = str(self.articles[shares.indices[np.argmax(shares.data)]])
+            own = slice(*seeds.indptr[customer : customer + 2]) if customer >= 0 else slice(0)
+            bought = seeds.indices[own]
+            if place >= 0 and len(bought):
+                shares = seeds.data[own] * self.likeness[bought, place].toarray().ravel()
+                if shares.max() > 0:
+                    best = str(self.articles[bought[np.argmax(shares)]])
             found.append(best)
         return found
 
@@ -147,14 +173,3 @@ class CoPurchase(Retriever):
                 (saved["data"], saved["indices"], saved["indptr"]), (len(ids), len(ids))
             )
         return self
-
-
-def _keep_largest(
-    row: np.ndarray, col: np.ndarray, value: np.ndarray, size: int, most: int
-) -> sparse.csr_matrix:
-    """Of each row the `most` largest values; equal values in order of column."""
-    order = np.lexsort((col, -value, row))
-    row, col, value = row[order], col[order], value[order]
-    starts = np.searchsorted(row, np.arange(size))
-    kept = np.arange(len(row)) - starts[row] < most
-    return sparse.csr_matrix((value[kept].astype("float32"), (row[kept], col[kept])), (size, size))

@@ -39,9 +39,9 @@ daily AS (
 ages AS (
     SELECT DISTINCT
         article_id,
-        day,
-        median(age) OVER (PARTITION BY article_id ORDER BY day) AS median_age_buyers
-    FROM staging.purchases
+        first_day AS day,
+        median(age) OVER (PARTITION BY article_id ORDER BY first_day) AS median_age_buyers
+    FROM first_purchases
     INNER JOIN staging.customers USING (customer_id)
 ),
 
@@ -60,7 +60,7 @@ recent_prices AS (
         latest_price,
         max(latest_price) OVER (
             PARTITION BY article_id ORDER BY day
-            RANGE BETWEEN INTERVAL 90 DAY PRECEDING AND CURRENT ROW
+            RANGE BETWEEN INTERVAL 89 DAY PRECEDING AND CURRENT ROW
         ) AS recent_max_price
     FROM prices
 ),

@@ -19,16 +19,9 @@ so_far AS (
         min(day) OVER pair AS first_day,
         sum(line_count) OVER pair AS times_bought,
         count(*) OVER pair AS days_bought,
-        -- The exponent is counted from the pair's first day, so that it cannot overflow a DOUBLE
-        -- within some sixty years, and scaled back to the latest day.
-        sum(line_count * exp((day - epoch) / {{ decay_days }})) OVER pair
-            / exp((day - epoch) / {{ decay_days }}) AS purchase_weight
-    FROM (
-        SELECT
-            *,
-            min(day) OVER (PARTITION BY customer_id, article_id) AS epoch
-        FROM pair_days
-    ) AS dated
+        list(day) OVER pair AS bought_on,
+        list(CAST(line_count AS DOUBLE)) OVER pair AS line_counts
+    FROM pair_days
     WINDOW pair AS (PARTITION BY customer_id, article_id ORDER BY day)
 ),
 
@@ -41,7 +34,12 @@ final AS (
         CAST(days_bought AS BIGINT) AS days_bought,
         CAST(first_day AS TIMESTAMP) AS first_bought,
         CAST(day AS TIMESTAMP) AS last_bought,
-        purchase_weight
+        -- Summed in the order of days: a window sum of DOUBLEs groups its terms by where they stand
+        -- among all rows, so that its last bits would change with purchases of other customers.
+        list_dot_product(
+            line_counts,
+            list_transform(bought_on, lambda earlier: exp((earlier - day) / {{ decay_days }}))
+        ) AS purchase_weight
     FROM so_far
 )
 

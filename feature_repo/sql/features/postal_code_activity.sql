@@ -1,5 +1,6 @@
 -- postal_code_activity: one row per postal code and stretch of time in which nothing changes.
 -- A day's purchases are known from the next day 00:00 UTC; every column is exact at every moment.
+{%- set shown = short_windows + windows[-1:] %}
 WITH purchases AS (
     SELECT
         postal_code,
@@ -13,7 +14,7 @@ WITH purchases AS (
 ),
 
 postal_code_customers AS (
-    {{ distinct_changes("u_customers", "purchases", "postal_code", "customer_id") }}
+    {{ distinct_changes("u_customers", "purchases", "postal_code", "customer_id", over=shown) }}
 ),
 
 postal_code_days AS (
@@ -32,7 +33,7 @@ daily AS (
     INNER JOIN postal_code_customers USING (postal_code, day)
 ),
 
-{{ windowed("daily", "postal_code", sums=["t_purchases", "t_price"], distincts=["u_customers"]) }},
+{{ windowed("daily", "postal_code", sums=["t_purchases", "t_price"], distincts=["u_customers"], over=shown) }},
 
 final AS (
     SELECT

@@ -12,4 +12,4 @@ SELECT
     CAST(CAST(price AS DECIMAL(18, 9)) * sum(quantity) AS DECIMAL(38, 9)) AS spend
 FROM raw.transactions
 WHERE t_dat <= CAST('{{ through }}' AS DATE)
-GROUP BY customer_id, article_id, t_dat, sales_channel_id, price
+GROUP BY customer_id, article_id, t_dat, sales_channel_id, CAST(price AS DECIMAL(18, 9))
