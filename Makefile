@@ -12,8 +12,9 @@ help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
 
 $(READY): pyproject.toml constraints.txt constraints-dev.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@echo 'Installing into $(VENV), some minutes the first time ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt -c constraints-dev.txt -e '.[dev]'
 	@touch $@
 

@@ -9,6 +9,7 @@ exit status 1.
 
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import wraps
@@ -28,6 +29,9 @@ class _Group(click.Group):
     """Shows what people can mend as one sentence, and lets bugs keep their trace."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if not sys.warnoptions:
+            # What libraries tell their developers is not for people who use the command.
+            warnings.simplefilter("ignore")
         try:
             return super().invoke(ctx)
         except LookbookError as error:
