@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 export BENTOML_DO_NOT_TRACK := True
+# On a shared machine LightGBM's threads otherwise burn the time that they wait for each other.
+export OMP_WAIT_POLICY := passive
 
 .PHONY: demo test lint types unit clean help
 

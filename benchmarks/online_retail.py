@@ -43,7 +43,9 @@ def main() -> None:
     seconds = time.perf_counter() - started
 
     metrics = list(next(iter(found.models.values())))
-    print(f"Weeks from {', '.join(map(str, found.weeks))}; {found.customers:,} customers; 95% intervals.\n")
+    print(
+        f"Weeks from {', '.join(map(str, found.weeks))}; {found.customers:,} customers; 95% intervals.\n"
+    )
     print(f"| model | {' | '.join(metrics)} |")
     print(f"|---|{'---|' * len(metrics)}")
     for name, values in found.models.items():

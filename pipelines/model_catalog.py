@@ -1,5 +1,6 @@
 """THE list of models: name -> class and settings, and what makes up a release."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +19,13 @@ class Entry:
 
     model: type
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings_in_full(self) -> dict[str, Any]:
+        """Every setting with its value, also those left at their default: what a version records."""
+        defaults = inspect.signature(self.model).parameters
+        return {name: parameter.default for name, parameter in defaults.items()} | dict(
+            self.settings
+        )
 
 
 RETRIEVERS: dict[str, Entry] = {
@@ -63,28 +71,30 @@ RELEASE = ReleaseSettings(
 )
 
 
-def _make(catalogue: dict[str, Entry], kind: str, name: str) -> Any:
+def _make(
+    catalogue: dict[str, Entry], kind: str, name: str, settings: Mapping[str, Any] | None
+) -> Any:
     if name not in catalogue:
         raise KeyError(f"No {kind} is called {name!r}; there are: {', '.join(catalogue)}.")
     entry = catalogue[name]
-    return entry.model(**entry.settings)
+    return entry.model(**(entry.settings if settings is None else settings))
 
 
-def make_retriever(name: str) -> Retriever:
-    """A new retriever with the settings of the catalogue.
+def make_retriever(name: str, settings: Mapping[str, Any] | None = None) -> Retriever:
+    """A new retriever, with the settings of the catalogue or those given.
 
     Raises:
         KeyError: no retriever has this name.
     """
-    made: Retriever = _make(RETRIEVERS, "retriever", name)
+    made: Retriever = _make(RETRIEVERS, "retriever", name, settings)
     return made
 
 
-def make_ranker(name: str) -> Ranker:
-    """A new ranker with the settings of the catalogue.
+def make_ranker(name: str, settings: Mapping[str, Any] | None = None) -> Ranker:
+    """A new ranker, with the settings of the catalogue or those given.
 
     Raises:
         KeyError: no ranker has this name.
     """
-    made: Ranker = _make(RANKERS, "ranker", name)
+    made: Ranker = _make(RANKERS, "ranker", name, settings)
     return made

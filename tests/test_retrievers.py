@@ -270,6 +270,12 @@ def test_popular_counts_customers_not_lines() -> None:
     ]
 
 
+def test_after_a_pause_in_sales_the_last_week_with_any_counts() -> None:
+    purchases = [("ann", COAT, 30), ("bob", SHIRT, 36), ("eve", SOCKS, 37)]
+    found = fit(Popular(days=7), purchases).candidates(state([], ["nobody"]), MOMENT, 10)
+    assert found["article_id"].tolist() == [SHIRT, COAT]
+
+
 def test_popular_keeps_only_so_many() -> None:
     found = fit(Popular(days=60, keep=3), RANDOM).candidates(state([], ["nobody"]), MOMENT, 10)
     assert len(found) == 3

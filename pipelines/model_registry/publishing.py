@@ -83,7 +83,8 @@ def train(
         for name in names or [*settings.retrievers, settings.ranker]:
             if name in RETRIEVERS:
                 retriever = make_retriever(name).fit(con, cutoff)
-                lineage = _lineage(STATE_SERVICE, cutoff, data, dict(RETRIEVERS[name].settings))
+                model = RETRIEVERS[name].settings_in_full()
+                lineage = _lineage(STATE_SERVICE, cutoff, data, {"model": model})
                 tags[name] = save_version(name, retriever.save, lineage, {})
             else:
                 tags[name] = _train_ranker(con, cutoff, name, data, settings, progress)
@@ -112,8 +113,8 @@ def _train_ranker(
         cutoff,
         data,
         {
-            **RANKERS[name].settings,
-            **settings.to_dict(),
+            "model": RANKERS[name].settings_in_full(),
+            "release": settings.to_dict(),
             "weeks": [week.start.isoformat() for week in weeks],
             "rows": sum(map(len, rows)),
         },
@@ -127,7 +128,7 @@ def _lineage(service: str | None, cutoff: date, data: str, settings: dict[str, A
         feature_schema_hash=schema_hash(service) if service else None,
         data_cutoff=cutoff,
         data_hash=data,
-        seed=int(settings.get("seed", 7)),
+        seed=int(settings.get("model", {}).get("seed", 0)),
         settings=settings,
     )
 
@@ -182,8 +183,15 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
     versions = chosen.open_parts()
     per_source: dict[str, int] = chosen.settings["per_source"]
     ranker_name = str(chosen.settings["ranker"])
-    retrievers = {name: make_retriever(name).load(versions[name].path) for name in per_source}
-    ranker = make_ranker(ranker_name).load(versions[ranker_name].path)
+
+    def settings(part: str) -> dict[str, Any]:
+        # A version is what it was made with, whatever the catalogue says today.
+        return dict(versions[part].lineage.settings["model"])
+
+    retrievers = {
+        name: make_retriever(name, settings(name)).load(versions[name].path) for name in per_source
+    }
+    ranker = make_ranker(ranker_name, settings(ranker_name)).load(versions[ranker_name].path)
     sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
     return Recommender(retrievers, per_source, ranker), sample
 

@@ -11,12 +11,24 @@ import pandas as pd
 from pipelines.retrievers.base import Retriever, top
 
 _SQL = """
+WITH latest AS (
+    SELECT max(day) AS last_day
+    FROM staging.purchases
+    WHERE day < $cutoff
+)
+
 SELECT article_id, CAST(count(DISTINCT customer_id) AS DOUBLE) AS score
-FROM staging.purchases
-WHERE day < ? AND day >= CAST(? AS DATE) - CAST(? AS INTEGER)
+FROM staging.purchases, latest
+WHERE
+    day < $cutoff
+    -- After a pause in sales the days before it count: a new customer is never answered nothing.
+    AND day >= CASE
+        WHEN last_day >= $cutoff - $days THEN $cutoff - $days
+        ELSE last_day + 1 - $days
+    END
 GROUP BY article_id
 ORDER BY score DESC, article_id
-LIMIT ?
+LIMIT $keep
 """
 
 
@@ -38,7 +50,8 @@ class Popular(Retriever):
         )
 
     def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
-        self.articles = con.execute(_SQL, [cutoff, cutoff, self.days, self.keep]).df()
+        wanted = {"cutoff": cutoff, "days": self.days, "keep": self.keep}
+        self.articles = con.execute(_SQL, wanted).df()
         return self
 
     def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
