@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-export BENTOML_DO_NOT_TRACK := True
 # On a shared machine LightGBM's threads otherwise burn the time that they wait for each other.
 export OMP_WAIT_POLICY := passive
 
@@ -18,10 +17,13 @@ $(READY): pyproject.toml constraints.txt constraints-dev.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		-c constraints.txt -c constraints-dev.txt -e '.[dev]'
+	@# BentoML reports its use unless told not to: whatever runs in this environment tells it so.
+	@$(BIN)/python -c "import pathlib, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), \
+		'lookbook_no_tracking.pth').write_text('import os; os.environ.setdefault(\"BENTOML_DO_NOT_TRACK\", \"True\")\\n')"
 	@touch $@
 
 demo: $(READY) ## a shop, features, models, a release and its page (DATA=DIR or DATA=online-retail; SERVE=0 to end)
-	$(BIN)/lookbook demo $(if $(DATA),--data $(DATA))
+	$(BIN)/lookbook demo $(if $(DATA),--data "$(DATA)")
 
 test: lint types unit ## lint, types and all tests
 

@@ -3,3 +3,7 @@
 
 class LookbookError(Exception):
     """Something the user can mend; the text names the file, row or field and what to do."""
+
+
+class InputError(LookbookError, ValueError):
+    """What was handed in cannot be used."""

@@ -4,6 +4,8 @@ A file `sql/features/NAME.sql` is the table `features.NAME` and the Feast view `
 the view's keys, `valid_from` (the moment a row becomes known) and exactly the declared fields.
 """
 
+import hashlib
+import re
 from datetime import date
 from pathlib import Path
 
@@ -32,6 +34,7 @@ _environment = Environment(
     undefined=StrictUndefined,
     autoescape=False,
 )
+_COMMENT = re.compile(r"--[^\n]*")
 _MACROS = '{% from "macros.sql" import windowed, distinct_changes with context %}'
 
 
@@ -52,3 +55,12 @@ def render(folder: str, name: str, through: date) -> str:
         raw_tables=RAW_TABLES,
         through=through.isoformat(),
     )
+
+
+def definition_hash() -> str:
+    """A fingerprint of what all feature tables mean: their SQL, windows and constants, without
+    comments and layout. A model that was trained on other meanings of the same names is refused."""
+    day = date(2000, 1, 1)
+    tables = [("staging", name) for name in STAGING] + [("features", name) for name in VIEW_KEYS]
+    text = "\n".join(render(folder, name, day) for folder, name in tables)
+    return hashlib.sha256(" ".join(_COMMENT.sub("", text).split()).encode()).hexdigest()[:16]

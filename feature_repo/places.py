@@ -29,7 +29,3 @@ def warehouse_file() -> Path:
 def models_folder() -> Path:
     """BentoML's home: model versions, and the release history beside them."""
     return home() / "models"
-
-
-def reports_folder() -> Path:
-    return home() / "reports"

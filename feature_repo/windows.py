@@ -23,7 +23,7 @@ WINDOWS = (
     Window("365d", 365),
     Window("lifetime", None),
 )
-SHORT_WINDOWS = WINDOWS[:2]
+SHORT_WINDOWS = tuple(window for window in WINDOWS if window.days in (7, 30))
 DECAY_DAYS = 30.0
 """The time in which the weight of a purchase falls to 1/e, in days."""
 

@@ -12,15 +12,15 @@ import sys
 import warnings
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from feature_repo.errors import LookbookError
+from feature_repo.errors import InputError, LookbookError
 
 _screen = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -181,16 +181,17 @@ def build(through: date | None) -> Any:
 
 
 @features.command("list")
-def list_features() -> None:
+@_verb
+def list_features() -> Any:
     """List every view with its features, types, units and meaning, as Markdown.
 
     \b
     Example:
       lookbook features list
     """
-    from pipelines.features import catalogue
+    from pipelines.features import catalogue, declared_features
 
-    click.echo(catalogue(), nl=False)
+    return catalogue().rstrip("\n"), {"views": declared_features()}
 
 
 @features.command()
@@ -293,17 +294,30 @@ def release() -> None:
 
 
 @release.command()
+@click.option(
+    "--evaluation",
+    type=click.File(),
+    help="The last line of `lookbook evaluate --json`, to keep its figures with the release.",
+)
 @_verb
-def create() -> Any:
+def create(evaluation: TextIO | None) -> Any:
     """Put the newest version of each model together into a release.
 
     \b
-    Example:
+    Examples:
       lookbook release create
+      lookbook evaluate --json > evaluation.json
+      lookbook release create --evaluation evaluation.json
     """
     from pipelines.model_registry.publishing import create_release
 
-    made = create_release()
+    judged = None
+    if evaluation is not None:
+        try:
+            judged = json.load(evaluation)
+        except ValueError as error:
+            raise InputError(f"{evaluation.name} is not JSON: {error}") from error
+    made = create_release(evaluation=judged)
     return made.tag, {"release": made.tag, "parts": made.parts}
 
 
@@ -479,7 +493,8 @@ def recommend(
     "--serve/--no-serve", default=None, help="Stay up; default unless CI or SERVE=0 is set."
 )
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
-def demo(source: str, serve: bool | None, port: int) -> None:
+@_verb
+def demo(source: str, serve: bool | None, port: int) -> Any:
     """The whole way: a shop, features, models, a release, and the service.
 
     \b
@@ -489,8 +504,9 @@ def demo(source: str, serve: bool | None, port: int) -> None:
     """
     from pipelines import demo as story
 
-    story.run(source, serve=serve, port=port, say=lambda text: _screen.print(text, markup=False))
-    sys.stdout.flush()
+    say = partial(_screen.print, markup=False)
+    made = story.run(source, serve=serve, port=port, say=say)
+    return f"{made['release']} in {made['home']}", made
 
 
 if __name__ == "__main__":

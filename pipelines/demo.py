@@ -1,22 +1,28 @@
 """The demo: the whole way from raw files to a recommendation, in one process and then the service."""
 
+import hashlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from feature_repo import places
 from feature_repo.errors import LookbookError
+
+if TYPE_CHECKING:
+    from pipelines.model_registry.release import Release
 
 ONLINE_RETAIL = "online-retail"
 ONLINE_RETAIL_FILE = places.PROJECT / "data" / "online_retail.parquet"
@@ -27,24 +33,31 @@ START_SECONDS = 120
 Say = Callable[[str], None]
 
 
-def run(source: str = "", *, serve: bool | None = None, port: int = 3000, say: Say = print) -> None:
+def run(
+    source: str = "", *, serve: bool | None = None, port: int = 3000, say: Say = print
+) -> dict[str, Any]:
     """Load a shop, build features, train, evaluate, promote a release and serve it.
+
+    Run again, it makes no new shop and loads nothing twice, and trains anew.
 
     Args:
         source: a folder in the Kaggle layout, "online-retail", or "" for a made-up shop.
         serve: stay up until interrupted; if None, unless CI or SERVE=0 is set.
         port: of the service, on this machine only.
 
+    Returns:
+        home, release, and metrics of the evaluated weeks.
+
     Raises:
         LookbookError: a step cannot be done; the text says why.
     """
     if "LOOKBOOK_HOME" not in os.environ and source:
         # Shops must not be mixed in one warehouse.
-        name = Path(source).resolve().name if source != ONLINE_RETAIL else ONLINE_RETAIL
-        os.environ["LOOKBOOK_HOME"] = str(places.PROJECT / f".lookbook-{name}")
+        os.environ["LOOKBOOK_HOME"] = str(places.PROJECT / f".lookbook-{_shop_name(source)}")
     say(f"State is kept in {places.home()}")
+    _require_free(port)
     started = time.perf_counter()
-    prepare(_loadable(source, say), say)
+    made = prepare(_loadable(source, say), say)
     say(f"Ready after {time.perf_counter() - started:.0f} s.")
     if serve is None:
         serve = not (os.environ.get("CI") or os.environ.get("SERVE") == "0")
@@ -52,8 +65,27 @@ def run(source: str = "", *, serve: bool | None = None, port: int = 3000, say: S
         _check(address, say)
         if serve:
             say(f"\n  The page: {address}/page/\n\nStop with Ctrl-C. To go on in another shell:")
-            say(f"  export LOOKBOOK_HOME={places.home()}\n  lookbook --help")
+            say(f"  export LOOKBOOK_HOME={shlex.quote(str(places.home()))}\n  lookbook --help")
             _wait()
+    return {
+        "home": str(places.home()),
+        "release": made.tag,
+        "metrics": made.metrics,
+    }
+
+
+def _shop_name(source: str) -> str:
+    """A name for the shop's home that two folders of the same name do not share."""
+    if source == ONLINE_RETAIL:
+        return source
+    folder = Path(source).expanduser().resolve()
+    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise LookbookError(f"Port {port} is taken: stop what runs there, or give --port.")
 
 
 def _loadable(source: str, say: Say) -> str:
@@ -74,8 +106,8 @@ def _loadable(source: str, say: Say) -> str:
     return str(folder)
 
 
-def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> str:
-    """Everything up to a release in production; returns its tag. Steps already done are short."""
+def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
+    """Everything up to a release in production."""
     from pipelines import feature_tables, features
     from pipelines.data.load import load
     from pipelines.evaluation.weekly import evaluate
@@ -99,9 +131,9 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> str:
         values = "  ".join(f"{metric} {value['mean']:.4f}" for metric, value in metrics.items())
         say(f"      {name:<24} {values}")
     say("[7/8] Promoting the release")
-    made = publishing.create_release(tags, metrics=found.models["release"])
+    made = publishing.create_release(tags, found.to_dict())
     say(f"      {release.promote(made.tag, why='demo')}")
-    return made.tag
+    return made
 
 
 def _indented(text: str) -> str:
@@ -112,9 +144,7 @@ def _indented(text: str) -> str:
 def _served(port: int, say: Say) -> Iterator[str]:
     """`bentoml serve` in a process of its own; gives its address once it answers."""
     address = f"http://127.0.0.1:{port}"
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise LookbookError(f"Port {port} is taken: stop what runs there, or give --port.")
+    _require_free(port)
     say(f"[8/8] bentoml serve {SERVICE}")
     log = places.home() / "service.log"
     command = [
@@ -138,7 +168,9 @@ def _served(port: int, say: Say) -> Iterator[str]:
             time.sleep(0.3)
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        # The service has processes of its own, so the whole group ends; it may have ended already.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(timeout=15)
         except subprocess.TimeoutExpired:
@@ -179,7 +211,8 @@ def _get(url: str) -> int | None:
 
 
 def _wait() -> None:
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        return
+    """Until Ctrl-C, or until whoever started this ends it."""
+    ended = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, lambda *_: ended.set())
+    ended.wait()

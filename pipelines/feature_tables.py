@@ -9,7 +9,14 @@ from typing import Any
 import duckdb
 
 from feature_repo.feature_sql import STAGING, VIEW_KEYS, render
-from pipelines.warehouse import WarehouseError, has_table, identifier, transaction, writing
+from pipelines.warehouse import (
+    WarehouseError,
+    has_table,
+    identifier,
+    reading,
+    transaction,
+    writing,
+)
 
 _KEEP_INTERVALS = """
 CREATE OR REPLACE TABLE features.{view} AS
@@ -47,9 +54,13 @@ class Build:
 
 
 def data_hash(con: duckdb.DuckDBPyConnection) -> str:
-    """A fingerprint of everything that was loaded: the hash over what each load added."""
-    loads = con.execute("SELECT sha256 FROM raw.loads ORDER BY sha256").fetchall()
-    return hashlib.sha256("\n".join(row[0] for row in loads).encode()).hexdigest()[:16]
+    """A fingerprint of the data: what each load that changed something read and did, in order,
+    for the newest attributes win. The same loads in the same order give the same in another home."""
+    loads = con.execute(
+        "SELECT table_name, sha256, loaded, updated FROM raw.loads WHERE loaded + updated > 0 "
+        "ORDER BY loaded_at, table_name, sha256"
+    ).fetchall()
+    return hashlib.sha256(repr(loads).encode()).hexdigest()[:16]
 
 
 def last_day(con: duckdb.DuckDBPyConnection) -> date:
@@ -144,8 +155,6 @@ def latest_build() -> Build:
     Raises:
         WarehouseError: they have not been built, or a build was killed half-way.
     """
-    from pipelines.warehouse import reading
-
     with reading() as con:
         found = (
             con.execute(

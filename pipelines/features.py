@@ -5,8 +5,10 @@ Both doors take the same rows (keys) and a feature service, and give the same co
 serving uses `OnlineFeatures`; the recommender does not know which it has.
 """
 
+import ast
 import contextlib
 import hashlib
+import inspect
 import io
 import json
 import logging
@@ -19,10 +21,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import duckdb
 import pandas as pd
 
-from feature_repo import places
+from feature_repo import moment_features, places
 from feature_repo.errors import LookbookError
+from feature_repo.feature_sql import definition_hash
+from feature_repo.stores.connection import scratch
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -50,14 +55,22 @@ class Features(Protocol):
         ...
 
 
-@lru_cache(maxsize=8)
-def _open_store(home: Path) -> "FeatureStore":
-    # Importing feast takes seconds, so only those who need features pay.
-    from feast import FeatureStore
+def _quiet_feast() -> None:
+    """Import feast (seconds, so only those who need features pay) without its advice.
 
-    # Feast turns its warnings on when it is imported, so ours comes after.
+    It turns its warnings on when it is imported, so ours must come after.
+    """
+    import feast  # noqa: F401
+
     warnings.filterwarnings("ignore", category=RuntimeWarning, module="feast")
     logging.getLogger("feast").setLevel(logging.ERROR)
+
+
+@lru_cache(maxsize=8)
+def _open_store(home: Path) -> "FeatureStore":
+    _quiet_feast()
+    from feast import FeatureStore
+
     return FeatureStore(repo_path=str(REPO))
 
 
@@ -87,8 +100,11 @@ def service_fields(name: str) -> dict[str, str]:
 
 
 def schema_hash(name: str) -> str:
-    """A fingerprint of a service's columns and types: models remember what they were trained on."""
-    return hashlib.sha256(json.dumps(service_fields(name)).encode()).hexdigest()[:16]
+    """A fingerprint of a service's columns, their types and what the SQL and the functions of the
+    moment make of them: models remember what they were trained on."""
+    functions = ast.unparse(ast.parse(inspect.getsource(moment_features)))
+    meant = json.dumps([service_fields(name), definition_hash(), functions])
+    return hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 
 class OfflineFeatures:
@@ -102,17 +118,15 @@ class OfflineFeatures:
         self.moment = moment
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
-        if self.moment is not None:
-            rows = rows.assign(**{MOMENT: pd.Timestamp(self.moment)})
+        columns = [*rows.columns, *service_fields(service)]
         if rows.empty:
-            return rows.reindex(columns=[*rows.columns, *service_fields(service)])
-        rows = rows.assign(**{REQUEST_TIME: rows[MOMENT]})
+            return rows.reindex(columns=columns)
+        moment = rows[MOMENT] if self.moment is None else pd.Timestamp(self.moment)
+        asked = rows.assign(**{MOMENT: moment, REQUEST_TIME: moment})
         job = feature_store().get_historical_features(
-            entity_df=rows, features=_service(service), full_feature_names=True
+            entity_df=asked, features=_service(service), full_feature_names=True
         )
-        found = job.to_df().set_axis(rows.index)
-        given = [name for name in rows.columns if name != REQUEST_TIME]
-        return found[[*given, *service_fields(service)]]
+        return job.to_df().set_axis(rows.index)[columns]
 
 
 class OnlineFeatures:
@@ -161,14 +175,33 @@ def _typed(values: pd.DataFrame, fields: dict[str, str]) -> pd.DataFrame:
     )
 
 
-def catalogue() -> str:
-    """Every view and on-demand view that is declared, as Markdown: what docs/features.md holds."""
+def declared_features() -> dict[str, dict[str, str]]:
+    """{view: {feature: type}} of everything that is declared."""
+    return {
+        view.name: {field.name: str(field.dtype) for field in view.features}
+        for view in _declared_views()
+    }
+
+
+def _declared_views() -> list[Any]:
     from feature_repo import definitions
 
     declared = [getattr(definitions, name) for name in definitions.__all__]
-    views = [found for found in declared if hasattr(found, "projection")]
-    lines = []
-    for view in sorted(views, key=lambda found: found.name):
+    return sorted((d for d in declared if hasattr(d, "projection")), key=lambda view: view.name)
+
+
+def catalogue() -> str:
+    """Every view and on-demand view that is declared, as Markdown: the page docs/features.md."""
+    from feature_repo import definitions
+
+    lines = [
+        "# Features",
+        "",
+        "Every view with its features: the output of `lookbook features list`, and a test holds this",
+        "page to the declarations. A model sees a feature as `view__feature`.",
+        "",
+    ]
+    for view in _declared_views():
         grain = view.tags.get("grain")
         lines += [f"## {view.name}", "", view.description, ""]
         if grain:
@@ -179,6 +212,7 @@ def catalogue() -> str:
             for field in view.features
         ]
         lines.append("")
+    declared = [getattr(definitions, name) for name in definitions.__all__]
     services = [found for found in declared if hasattr(found, "feature_view_projections")]
     lines += ["## Feature services", "", "| service | |", "|---|---|"]
     lines += [f"| `{found.name}` | {found.description} |" for found in services]
@@ -191,11 +225,9 @@ def read_entities(file: Path) -> pd.DataFrame:
     Raises:
         FeatureError: the file cannot be read, has no `event_timestamp`, or one is not a moment.
     """
-    import duckdb
-
     reader = "read_parquet(?)" if file.suffix == ".parquet" else "read_csv(?, all_varchar = true)"
     try:
-        with duckdb.connect() as con:
+        with scratch() as con:
             rows = con.execute(f"SELECT * FROM {reader}", [str(file)]).df()
     except duckdb.Error as error:
         raise FeatureError(
@@ -214,13 +246,18 @@ def read_entities(file: Path) -> pd.DataFrame:
             f"{file}, row {row + 1}: {MOMENT} is {rows[MOMENT].iloc[row]!r}; write it as 2020-09-16 "
             "or 2020-09-16T12:00:00."
         )
-    keys = {name: rows[name].astype(object) for name in KEYS if name in rows}
-    return rows.assign(**keys, **{MOMENT: moments})
+    for name in KEYS:
+        if name in rows and not pd.api.types.is_string_dtype(rows[name].dropna().astype(object)):
+            raise FeatureError(
+                f"{file}: {name} holds {rows[name].dtype}, and ids are text with leading zeros: "
+                "write the column as text."
+            )
+    return rows.assign(**{MOMENT: moments})
 
 
 def apply() -> None:
     """`feast apply`: register what definitions.py declares."""
-    _open_store(places.home())
+    _quiet_feast()
     from feast.repo_config import load_repo_config
     from feast.repo_operations import apply_total
 
@@ -238,7 +275,14 @@ def apply() -> None:
 
 
 def materialize(through: date) -> None:
-    """`feast materialize`: bring the rows that hold after `through` into the online store."""
+    """`feast materialize`: bring the rows that hold after `through` into the online store.
+
+    Going back in time empties it first: what was brought for a later day is not known then.
+    """
+    with contextlib.suppress(FeatureError):
+        if online_moment() > moment_of(through + timedelta(days=1)):
+            store = feature_store()
+            store._get_provider().online_store.clear(store.config, store.list_feature_views())
     with contextlib.redirect_stdout(io.StringIO()):
         feature_store().materialize(
             start_date=datetime(1970, 1, 1, tzinfo=UTC),

@@ -67,7 +67,7 @@ RELEASE = ReleaseSettings(
     per_source={"repurchase": 100, "co_purchase": 100, "popular": 50},
     ranker="gradient_boosting",
     training_weeks=8,
-    training_customers=20_000,
+    training_customers=4_000,
 )
 
 

@@ -36,6 +36,9 @@ class Recommender:
         features: Features,
         moment: datetime,
         k: int,
+        *,
+        state: pd.DataFrame | None = None,
+        with_features: bool = False,
         stages: dict[str, float] | None = None,
     ) -> pd.DataFrame:
         """The k best articles for each customer.
@@ -45,18 +48,24 @@ class Recommender:
             features: as of `moment`, from the warehouse or online.
             moment: when the question is asked (UTC).
             k: at most so many for each.
+            state: `customer_state` of exactly these customers, if it has been read already.
+            with_features: keep the columns that the ranker saw, for an explanation.
             stages: if given, gains the seconds spent on candidates, features and rank.
 
         Returns:
             one row for each recommendation: customer_id, article_id, source (the retriever that
-            ranked it best), score, rank (from 1), and the columns the ranker saw.
+            ranked it best), score and rank (from 1).
         """
         stages = {} if stages is None else stages
         unique = list(dict.fromkeys(customers))
         batches = []
         for start in range(0, len(unique), BATCH_CUSTOMERS):
             with _timed(stages, "candidates"):
-                rows = self.candidates(unique[start : start + BATCH_CUSTOMERS], features, moment)
+                if state is None:
+                    batch = customer_state(unique[start : start + BATCH_CUSTOMERS], features)
+                else:
+                    batch = state.iloc[start : start + BATCH_CUSTOMERS]
+                rows = self.candidates(batch, moment)
             if rows.empty:
                 continue
             if self.ranker is None:
@@ -67,20 +76,24 @@ class Recommender:
                     rows = features.read(rows, self.ranker.feature_service)
                 with _timed(stages, "rank"):
                     rows = rows.assign(score=self.ranker.score(rows))
-            batches.append(top(rows, k))
-        return pd.concat(batches, ignore_index=True) if batches else pd.DataFrame(columns=COLUMNS)
+            best = top(rows, k)
+            batches.append(best if with_features else best[COLUMNS])
+        if not batches:
+            return pd.DataFrame(columns=COLUMNS)
+        return pd.concat(batches, ignore_index=True)
 
-    def candidates(
-        self, customers: Sequence[str], features: Features, moment: datetime
-    ) -> pd.DataFrame:
+    def candidates(self, state: pd.DataFrame, moment: datetime) -> pd.DataFrame:
         """The union of what the retrievers name.
+
+        Args:
+            state: a row of `customer_state` for each customer.
+            moment: when the question is asked (UTC).
 
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
             rank of the retriever that ranked it best, and for each retriever `NAME__score` and
             `NAME__rank` (missing where it did not name the article), and `best__rank`.
         """
-        state = customer_state(customers, features)
         merged = _merge(
             {
                 name: retriever.candidates(state, moment, self.per_source[name])

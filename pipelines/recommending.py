@@ -1,36 +1,23 @@
-"""Recommendations for people and for files: with names and reasons, or for every customer."""
+"""Recommendations by the release in charge: for one customer, or for every one into a file."""
 
 import csv
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
-import pandas as pd
 
-from feature_repo.errors import LookbookError
+from feature_repo.errors import InputError
+from feature_repo.stores.connection import scratch
+from pipelines.explaining import explained
 from pipelines.feature_tables import latest_build
 from pipelines.features import Features, OfflineFeatures, OnlineFeatures, moment_of, online_moment
 from pipelines.model_registry.publishing import load_recommender, release_for
 from pipelines.model_registry.release import Release
-from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
+from pipelines.recommender import BATCH_CUSTOMERS, customer_state
 from pipelines.warehouse import reading
-
-DISPLAY_SERVICE = "article_display"
-SHOWN_DRIVERS = 3
-
-DISPLAYED = {
-    "name": "prod_name",
-    "product_type": "product_type_name",
-    "product_group": "product_group_name",
-    "colour": "colour_group_name",
-    "department": "department_name",
-    "description": "detail_desc",
-}
-"""What is shown of an article -> the field of the service `article_display`."""
 
 
 @dataclass(frozen=True)
@@ -48,121 +35,33 @@ def for_customer(customer: str, *, k: int, at: datetime | None = None) -> Answer
     Raises:
         RegistryError: no release is in production, or none is as old as the moment.
         FeatureError: the online store is empty.
+        InputError: the moment lies after the feature tables.
     """
     chosen = _release(at)
     recommender, _ = load_recommender(chosen)
     moment = at or online_moment()
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
-    best = recommender.recommend([customer], features, moment, k)
     state = customer_state([customer], features)
+    best = recommender.recommend([customer], features, moment, k, state=state, with_features=True)
     return Answer(chosen.tag, moment, explained(recommender, best, state, features, moment))
 
 
 def _release(at: datetime | None) -> Release:
     """The release that answers a moment: days are cut in UTC, whatever the moment's own zone."""
-    return release_for(at.astimezone(UTC).date() if at else None)
-
-
-def explained(
-    recommender: Recommender,
-    best: pd.DataFrame,
-    state: pd.DataFrame,
-    features: Features,
-    moment: datetime,
-) -> list[dict[str, Any]]:
-    """The rows of `Recommender.recommend` in words.
-
-    Returns:
-        for each row article_id, rank, score, source, because, because_name, reason, drivers (the
-        columns that raised its score most), price, and the names of `DISPLAYED`.
-    """
-    if best.empty:
-        return []
-    best = best.reset_index(drop=True)
-    because: list[str | None] = [None] * len(best)
-    for source, rows in best.groupby("source"):
-        led = recommender.retrievers[str(source)].because(state, rows, moment)
-        for place, article_id in zip(rows.index, led, strict=True):
-            because[place] = article_id
-    shown = article_display([*best["article_id"], *filter(None, because)], features)
-    drivers = _drivers(recommender, best)
-    answers = []
-    for place, row in enumerate(best.to_dict("records")):
-        article, led_by = shown[row["article_id"]], because[place]
-        led_name = shown[led_by]["name"] if led_by else None
-        answers.append(
-            {
-                "article_id": row["article_id"],
-                "rank": row["rank"],
-                "score": row["score"],
-                "source": row["source"],
-                "because": led_by,
-                "because_name": led_name,
-                "reason": _reason(row, led_name),
-                "drivers": drivers[place],
-                **article,
-            }
+    if at is None:
+        return release_for(None)
+    end = _end()
+    if at > end:
+        raise InputError(
+            f"Features are built up to {end:%Y-%m-%d} 00:00 UTC, before {at:%Y-%m-%d %H:%M}: load "
+            "later purchases and run `lookbook features build`."
         )
-    return answers
+    return release_for(at.astimezone(UTC).date())
 
 
-def article_display(articles: Iterable[str], features: Features) -> dict[str, dict[str, Any]]:
-    """What is shown of each article: the names of `DISPLAYED` and price; what is missing is None."""
-    unique = pd.DataFrame({"article_id": list(dict.fromkeys(articles))}, dtype=object)
-    rows = features.read(unique, DISPLAY_SERVICE)
-    return {
-        row["article_id"]: {
-            "price": number_or_none(row["article_activity__latest_price"]),
-            **{
-                shown: text_or_none(row[f"article_profile__{field}"])
-                for shown, field in DISPLAYED.items()
-            },
-        }
-        for row in rows.to_dict("records")
-    }
-
-
-def text_or_none(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def number_or_none(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _drivers(recommender: Recommender, best: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """For each row the columns that raised its score most."""
-    if recommender.ranker is None:
-        return [[] for _ in range(len(best))]
-    explained_by = recommender.ranker.explain(best)
-    effects = explained_by.to_numpy("float64")
-    strongest = np.argsort(-effects, axis=1)[:, :SHOWN_DRIVERS]
-    return [
-        [
-            {
-                "feature": explained_by.columns[column],
-                "effect": round(float(effects[row, column]), 4),
-            }
-            for column in columns
-            if effects[row, column] > 0
-        ]
-        for row, columns in enumerate(strongest)
-    ]
-
-
-def _reason(row: Mapping[Hashable, Any], led_name: str | None) -> str:
-    """Why the article is here, from the facts that its source rests on."""
-    if row["source"] == "repurchase":
-        times = int(row["customer_article__times_bought"])
-        last = pd.Timestamp(row["customer_article__last_bought"])
-        often = {1: "once", 2: "twice"}.get(times, f"{times} times")
-        return f"You bought this {often}, last on {last.day} {last:%B %Y}."
-    if row["source"] == "co_purchase":
-        return f"Often bought together with {led_name or 'what you bought'}."
-    buyers = number_or_none(row["article_activity__u_customers_7d"])
-    return (
-        "Popular." if buyers is None else f"Popular: {buyers:,.0f} customers bought it in 7 days."
-    )
+def _end() -> datetime:
+    """The moment at which everything in the feature tables is known."""
+    return moment_of(latest_build().through + timedelta(days=1))
 
 
 def to_file(
@@ -186,9 +85,9 @@ def to_file(
 
     Raises:
         RegistryError: there is no release for the moment.
-        LookbookError: the file of customers cannot be read.
+        InputError: the file of customers cannot be read.
     """
-    moment = at or moment_of(latest_build().through + timedelta(days=1))
+    moment = at or _end()
     recommender, _ = load_recommender(_release(at))
     features = OfflineFeatures(moment)
     everyone = _customers(customers)
@@ -219,14 +118,14 @@ def _customers(file: Path | None) -> list[str]:
             ).fetchall()
     else:
         try:
-            with duckdb.connect() as con:
+            with scratch() as con:
                 ids = con.execute(
                     "SELECT customer_id FROM read_csv(?, all_varchar = true, header = true) "
                     "WHERE customer_id IS NOT NULL",
                     [str(file)],
                 ).fetchall()
         except duckdb.Error as error:
-            raise LookbookError(
+            raise InputError(
                 f"{file} needs a column customer_id: {str(error).splitlines()[0]}"
             ) from error
     return list(dict.fromkeys(row[0] for row in ids))

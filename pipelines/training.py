@@ -12,7 +12,7 @@ from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_retriever
 from pipelines.rankers.base import Ranker, learnable
-from pipelines.recommender import BATCH_CUSTOMERS, Recommender
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.retrievers.base import Retriever
 
 Progress = Callable[[str], None]
@@ -46,9 +46,8 @@ def training_rows(
     service = make_ranker(settings.ranker).feature_service
     parts = []
     for start in range(0, len(customers), BATCH_CUSTOMERS):
-        found = recommender.candidates(
-            customers[start : start + BATCH_CUSTOMERS], features, week.moment
-        )
+        state = customer_state(customers[start : start + BATCH_CUSTOMERS], features)
+        found = recommender.candidates(state, week.moment)
         found = found.merge(bought.assign(label=1), on=["customer_id", "article_id"], how="left")
         found["label"] = found["label"].fillna(0).astype("int8")
         found = found[found.groupby("customer_id")["label"].transform("max") == 1]

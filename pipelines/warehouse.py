@@ -6,7 +6,12 @@ from contextlib import contextmanager
 import duckdb
 
 from feature_repo import places
-from feature_repo.stores.connection import WarehouseError, connect, identifier
+from feature_repo.stores.connection import (
+    DEFAULT_MEMORY_LIMIT,
+    WarehouseError,
+    connect,
+    identifier,
+)
 
 __all__ = ["WarehouseError", "identifier", "reading", "transaction", "writing"]
 
@@ -29,7 +34,7 @@ def reading() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @contextmanager
 def writing(
-    memory_limit: str = "8GB", threads: int | None = None
+    memory_limit: str = DEFAULT_MEMORY_LIMIT, threads: int | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """The only writer, with the schemas in place.
 

@@ -8,11 +8,11 @@ from time import perf_counter
 
 import pandas as pd
 
+from pipelines.explaining import article_display, explained, number_or_none, text_or_none
 from pipelines.features import Features, OnlineFeatures, online_moment
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import load_recommender
 from pipelines.recommender import Recommender, customer_state
-from pipelines.recommending import article_display, explained, number_or_none, text_or_none
 from pipelines.retrievers.base import recent_purchases
 from services.schemas import (
     Customer,
@@ -72,24 +72,36 @@ class Answers:
         self._stopped.set()
 
     def _follow(self, every: timedelta) -> None:
+        trouble = ""
         while not self._stopped.wait(every.total_seconds()):
             try:
                 moved = releases.resolve(ALIAS) != self._served.release.tag
                 if moved or online_moment(refresh=True) != self._served.moment:
                     self._served = load_served()
                     log.info("now serving %s", self._served.release.tag)
-            except Exception:
-                log.exception("cannot load the release in production; the old one stays")
+                trouble = ""
+            except Exception as error:
+                if str(error) != trouble:
+                    log.exception("cannot load the release in production; the old one stays")
+                trouble = str(error)
 
     def recommend(self, customer_id: str, k: int) -> Recommendations:
         """The k best articles for a customer; one who is not known gets what is popular."""
         served = self._served
         stages: dict[str, float] = {}
-        best = served.recommender.recommend(
-            [customer_id], served.features, served.moment, k, stages=stages
-        )
         started = perf_counter()
         state = customer_state([customer_id], served.features)
+        stages["customer"] = perf_counter() - started
+        best = served.recommender.recommend(
+            [customer_id],
+            served.features,
+            served.moment,
+            k,
+            state=state,
+            with_features=True,
+            stages=stages,
+        )
+        started = perf_counter()
         rows = explained(served.recommender, best, state, served.features, served.moment)
         stages["display"] = perf_counter() - started
         return Recommendations(

@@ -1,6 +1,7 @@
 """Fixtures: an empty home for each test that asks, and one small shop, built once, to read from."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -52,6 +53,14 @@ def shop(built_shop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`built_shop` as this test's home."""
     monkeypatch.setenv("LOOKBOOK_HOME", str(built_shop))
     return built_shop
+
+
+@pytest.fixture
+def own_shop(built_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `built_shop` as this test's home, to write into."""
+    shutil.copytree(built_shop, tmp_path / "own_shop")
+    monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "own_shop"))
+    return tmp_path / "own_shop"
 
 
 def until(true: Callable[[], bool], seconds: float = 20) -> None:

@@ -52,6 +52,11 @@ def test_every_verb_has_help_with_an_example(verb: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
+def test_every_verb_can_answer_in_json(verb: tuple[str, ...]) -> None:
+    assert "--json" in lookbook(*verb, "--help").output
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=" ".join)
 def test_every_verb_is_in_the_readme_or_its_pages(verb: tuple[str, ...]) -> None:
     pages = [places.PROJECT / "README.md", *(places.PROJECT / "docs").glob("*.md")]
     assert any(f"lookbook {' '.join(verb)}" in page.read_text() for page in pages)

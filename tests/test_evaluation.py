@@ -20,7 +20,7 @@ from pipelines.evaluation.metrics import METRICS, bootstrap
 from pipelines.evaluation.weekly import BASELINE, Evaluation, evaluate, model_names
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS
-from pipelines.recommender import Recommender
+from pipelines.recommender import Recommender, customer_state
 from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
 from pipelines.warehouse import reading
 
@@ -79,7 +79,7 @@ def fold(customers: list[str]) -> dict[str, Any]:
     ranker = fit_ranker(rows)
     recommender = Recommender(retrievers, RELEASE.per_source, ranker)
     known = OfflineFeatures(TEST_WEEK.moment)
-    candidates = recommender.candidates(customers, known, TEST_WEEK.moment)
+    candidates = recommender.candidates(customer_state(customers, known), TEST_WEEK.moment)
     return {
         "training rows": pd.concat(rows),
         "candidates": candidates,

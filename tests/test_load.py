@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from feature_repo.places import PROJECT
 from feature_repo.raw_tables import RAW_TABLES
+from pipelines.data import adapters
 from pipelines.data.load import LoadError, load
-from pipelines.warehouse import reading
+from pipelines.feature_tables import data_hash
+from pipelines.warehouse import WarehouseError, reading
 
 ANNA, BERT, CARA = "a" * 64, "b" * 64, "c" * 64
 SHIRT, SCARF = "0108775015", "0108775044"
@@ -75,6 +77,11 @@ def ask(sql: str) -> list[tuple[Any, ...]]:
 
 def quarantine() -> list[tuple[Any, ...]]:
     return ask("SELECT file, line, reason FROM raw.quarantine ORDER BY ALL")
+
+
+def hash_of_data() -> str:
+    with reading() as con:
+        return data_hash(con)
 
 
 def everything() -> list[list[tuple[Any, ...]]]:
@@ -138,6 +145,49 @@ def test_descriptions_with_commas_quotes_and_line_breaks(shop: Shop) -> None:
     ]
 
 
+def test_codes_that_are_numbers_in_parquet_get_their_zeros_back(shop: Shop) -> None:
+    shop.write("articles", article(product_code="0108775"), article(SCARF, product_code="12345678"))
+    file = shop.file("articles")
+    duckdb.sql(f"COPY (FROM read_csv('{file}')) TO '{file.with_suffix('.parquet')}'")
+    file.unlink()
+    shop.load()
+    assert ask("SELECT article_id, product_code FROM raw.articles ORDER BY 1") == [
+        (SHIRT, "0108775"),
+        (SCARF, "12345678"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "days"),
+    [
+        ("VARCHAR", ("2020-09-02", "2020-09-01 23:59:59"), ["2020-09-02"]),
+        ("VARCHAR", ("2020-09-02", "2020-09-01T10:00+09:00"), ["2020-09-02"]),
+        ("VARCHAR", ("2020-09-02", "2020-9-1"), ["2020-09-02"]),
+        ("DATE", ("2020-09-02", "2020-09-01"), ["2020-09-01", "2020-09-02"]),
+        ("TIMESTAMP", ("2020-09-02", "2020-09-01 23:59:59"), ["2020-09-01", "2020-09-02"]),
+        ("TIMESTAMP_NS", ("2020-09-02", "2020-09-01 23:59:59"), ["2020-09-01", "2020-09-02"]),
+        ("TIMESTAMPTZ", ("2020-09-02", "2020-09-01 23:59:59Z"), ["2020-09-01", "2020-09-02"]),
+    ],
+)
+def test_a_day_is_a_day_and_a_text_with_a_time_is_none(
+    shop: Shop, kind: str, values: tuple[str, str], days: list[str]
+) -> None:
+    shop.write("transactions", *map(purchase, values))
+    file = shop.file("transactions")
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute(
+            f"COPY (SELECT * REPLACE (CAST(t_dat AS {kind}) AS t_dat) FROM "
+            f"read_csv('{file}', all_varchar = true)) TO '{file.with_suffix('.parquet')}'"
+        )
+    file.unlink()
+    shop.load()
+    assert ask("SELECT CAST(t_dat AS VARCHAR) FROM raw.transactions ORDER BY 1") == [
+        (day,) for day in days
+    ]
+    assert [r for _, _, r in quarantine()] == ["t_dat is not a date YYYY-MM-DD"] * (2 - len(days))
+
+
 def test_article_id_read_as_a_number_gets_its_zero_back(shop: Shop) -> None:
     shop.write("articles", article("108775015"), article("108775044.0"))
     shop.write("transactions", purchase(what="108775015.0"), purchase(what="12345678901"))
@@ -151,6 +201,7 @@ def test_article_id_read_as_a_number_gets_its_zero_back(shop: Shop) -> None:
     ("row", "reason"),
     [
         (purchase(day="2020-02-30"), "t_dat is not a date YYYY-MM-DD"),
+        (purchase(day="2020-09-01 23:59:59"), "t_dat is not a date YYYY-MM-DD"),
         (purchase(day="20-09-01"), "t_dat is not a date YYYY-MM-DD"),
         (purchase(day=""), "t_dat is missing"),
         (purchase(day="2999-01-01"), "t_dat is in the future"),
@@ -290,6 +341,94 @@ def test_a_longer_export_adds_what_is_new_and_tells_when_it_was_known(shop: Shop
     assert counts == [(2,), (2,)]
 
 
+COPIED = """
+    source.con.execute(f"CREATE TEMP TABLE tidy AS FROM {source.rows('sales.csv')}")
+    return {"transactions": "SELECT *, 2 AS sales_channel_id FROM tidy"}
+"""
+JOINED = """
+    source.con.execute(f"CREATE TEMP TABLE prices AS FROM {source.rows('sales.csv')}")
+    channels = source.rows("channels.csv")
+    return {"transactions": f"SELECT p.*, channel AS sales_channel_id FROM prices p, {channels}"}
+"""
+BY_ITSELF = """
+    file = source.path / "sales.csv"
+    return {"transactions":
+        f"SELECT *, 2 AS sales_channel_id FROM read_csv('{file}', all_varchar = true)"}
+"""
+
+
+@pytest.mark.parametrize("body", [COPIED, JOINED, BY_ITSELF])
+def test_what_an_adapter_reads_in_its_own_way_is_new_data_too(shop: Shop, body: str) -> None:
+    adapter, sales = shop.folder / "mine.py", shop.folder / "sales.csv"
+    adapter.write_text(f"def read(source):{body}")
+    (shop.folder / "channels.csv").write_text("channel\n2\n")
+    header, rows = "t_dat,customer_id,article_id,price", [f"2020-09-01,{ANNA},{SHIRT},0.05"]
+    source, hashes = f"{adapter}:{shop.folder}", []
+    for day in ("2020-09-02", "2020-09-03"):
+        rows.append(f"{day},{ANNA},{SCARF},0.07")
+        sales.write_text("\n".join([header, *rows]))
+        assert load(source).tables["transactions"].loaded > 0
+        hashes.append(hash_of_data())
+    assert ask("SELECT count(*) FROM raw.transactions") == [(3,)]
+    assert hashes[0] != hashes[1]
+
+    again = load(source).tables["transactions"]
+    assert again.unchanged or (again.read, again.already_there) == (3, 3)
+    assert again.unchanged == (body != BY_ITSELF)
+    assert hash_of_data() == hashes[1]
+    names = {file and Path(file).name for (file,) in ask("SELECT file FROM raw.loads")}
+    assert (
+        names
+        == {
+            COPIED: {"sales.csv"},
+            JOINED: {"sales.csv", "channels.csv"},
+            BY_ITSELF: {None},
+        }[body]
+    )
+
+
+def test_a_line_that_is_no_csv_is_told_also_if_the_adapter_copies_the_rows(shop: Shop) -> None:
+    adapter = shop.folder / "mine.py"
+    adapter.write_text(f"def read(source):{COPIED}")
+    good = f"{ANNA},{SHIRT},0.05"
+    (shop.folder / "sales.csv").write_text(
+        f"t_dat,customer_id,article_id,price\n2020-09-01,{good}\nshort\n,{good}\n2020-09-02,{good}\n"
+    )
+    load(f"{adapter}:{shop.folder}")
+    assert quarantine() == [
+        ("sales.csv", 3, "the line has too few values"),
+        ("sales.csv", 4, "t_dat is missing"),
+    ]
+
+
+def test_the_hash_of_the_data_knows_the_order_of_loads(shop: Shop) -> None:
+    def loaded_in(home: str, *ages: str) -> tuple[str, list[tuple[Any, ...]]]:
+        os.environ["LOOKBOOK_HOME"] = str(shop.folder.parent / home)
+        for age in ages:
+            shop.write("customers", f"{ANNA},1.0,1.0,ACTIVE,Regularly,{age},p1")
+            shop.load()
+        return hash_of_data(), ask(f"SELECT age FROM raw.customers WHERE customer_id = '{ANNA}'")
+
+    there, back = loaded_in("one", "24", "25"), loaded_in("two", "25", "24")
+    assert (there[1], back[1]) == ([(25,)], [(24,)])
+    assert there[0] != back[0]
+    assert loaded_in("three", "24", "25") == there
+    shop.file("customers").write_bytes(shop.file("customers").read_bytes() + b"\n")
+    assert shop.load().tables["customers"].already_there == 1  # another file, the same rows
+    assert hash_of_data() == there[0]
+
+
+def test_a_change_of_the_code_that_reads_is_read_again(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.load()
+    assert shop.load().tables["transactions"].unchanged
+    changed = tmp_path / "adapters.py"
+    changed.write_text(Path(adapters.__file__).read_text() + "# read in another way\n")
+    monkeypatch.setattr(adapters, "__file__", str(changed))
+    assert not shop.load().tables["transactions"].unchanged
+
+
 ROWS = st.lists(
     st.tuples(st.integers(1, 3), st.sampled_from([ANNA, BERT]), st.integers(1, 2)), max_size=6
 )
@@ -326,6 +465,8 @@ def test_transactions_are_a_multiset_union_by_maximum(
     [
         (lambda s: s.file("customers").unlink(), r"customers\.csv is missing"),
         (lambda s: s.file("articles").write_text(""), r"articles\.csv is empty"),
+        (lambda s: s.write("articles"), r"articles\.csv holds no articles, not one row: export"),
+        (lambda s: s.write("customers"), r"customers\.csv holds no customers"),
         (lambda s: s.write("transactions"), r"transactions_train\.csv holds no transactions"),
         (
             lambda s: s.file("customers").write_text("customer_id,FN,age,shoe\n"),
@@ -370,7 +511,7 @@ def test_a_wrong_file_stops_the_load_and_changes_nothing(
         assert (everything(), ask("FROM raw.loads")) == before
     else:
         assert not (tmp_path / "home" / "warehouse.duckdb").exists()
-    assert not (tmp_path / "home" / "loading.duckdb").exists()
+    assert not list((tmp_path / "home").glob("loading-*"))
 
 
 def truncated_gzip(file: Path) -> None:
@@ -402,7 +543,36 @@ def test_killed_in_the_middle_the_warehouse_is_as_it_was(shop: Shop, tmp_path: P
     ended = subprocess.run([sys.executable, "-c", code, str(shop.folder)], cwd=PROJECT, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert everything() == before
+    assert len(list((tmp_path / "home").glob("loading-*"))) == 1
     assert shop.load().tables["transactions"].loaded == 1
+    assert not list((tmp_path / "home").glob("loading-*"))
+
+
+@pytest.mark.parametrize("moment", ["opening", "transactions: merging"])
+def test_of_two_loads_at_once_the_second_is_told_and_the_first_ends(
+    shop: Shop, tmp_path: Path, moment: str
+) -> None:
+    other = Shop(tmp_path / "other")
+    other.write("transactions", purchase(day="2020-09-05"))
+    said = "in use by another load: wait for it to end, then try again"
+    seconds: list[str] = []
+
+    def start_another(line: str) -> None:
+        if line.startswith(moment):
+            with pytest.raises(WarehouseError, match=said):
+                other.load()
+            code = "import sys; from pipelines.data.load import load; load(sys.argv[1])"
+            command = [sys.executable, "-c", code, str(other.folder)]
+            seconds.append(
+                subprocess.run(
+                    command, cwd=PROJECT, check=False, stderr=subprocess.PIPE, text=True
+                ).stderr
+            )
+
+    assert load(str(shop.folder), progress=start_another).tables["transactions"].loaded == 2
+    assert len(seconds) == 1
+    assert said in seconds[0].splitlines()[-1]
+    assert other.load().tables["transactions"].loaded == 1
 
 
 def test_names_of_files_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -465,5 +635,27 @@ def test_online_retail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "WHERE customer_id = '17850' AND t_dat = '2010-12-01' AND a.prod_name LIKE 'WHITE HANGING%' "
         "ORDER BY ALL LIMIT 1"
     ) == [("WHITE HANGING HEART T-LIGHT HOLDER", 6, 2.55, 2, "United Kingdom")]
-    # 12370 bought mostly in Cyprus, then in Austria.
-    assert ask("SELECT postal_code FROM raw.customers WHERE customer_id = '12370'") == [("Cyprus",)]
+    # 12455 bought in Cyprus first, and later more often in Spain.
+    assert ask("SELECT postal_code FROM raw.customers WHERE customer_id = '12455'") == [("Cyprus",)]
+
+
+def test_online_retail_a_later_country_changes_no_customer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "home"))
+    rows = [
+        "('LAMP', 1, TIMESTAMP_NS '2011-01-02 10:00:00', 2.5, 1.0, 'Norway')",
+        "('LAMP', 1, TIMESTAMP_NS '2011-01-01 10:00:00', 2.5, 1.0, 'France')",
+        "('MUG', 1, TIMESTAMP_NS '2011-01-01 10:00:00', 2.5, 1.0, 'Germany')",
+    ]
+    later = ["('LAMP', 1, TIMESTAMP_NS '2011-03-01 10:00:00', 2.5, 1.0, 'Austria')"] * 5
+    file = tmp_path / "lines.parquet"
+    for lines in (rows, rows + later):
+        duckdb.sql(
+            f"COPY (FROM (VALUES {', '.join(lines)}) t(Description, Quantity, InvoiceDate, "
+            f"UnitPrice, CustomerID, Country)) TO '{file}'"
+        )
+        table = load(f"online-retail:{file}").tables["customers"]
+        assert table.updated == 0
+        assert ask("SELECT customer_id, postal_code FROM raw.customers") == [("1", "France")]
+    assert ask("SELECT count(*) FROM raw.transactions") == [(8,)]

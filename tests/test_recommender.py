@@ -56,8 +56,8 @@ def test_candidates_are_the_union_of_what_retrievers_name(
     recommender: Recommender, customers: list[str]
 ) -> None:
     known = OfflineFeatures(MOMENT)
-    merged = recommender.candidates(customers, known, MOMENT)
     state = customer_state(customers, known)
+    merged = recommender.candidates(state, MOMENT)
     named = {
         name: retriever.candidates(state, MOMENT, recommender.per_source[name]).set_index(
             ["customer_id", "article_id"]
@@ -86,7 +86,7 @@ def test_without_a_ranker_the_sources_take_turns(
     recommender: Recommender, customers: list[str]
 ) -> None:
     unranked = Recommender(recommender.retrievers, recommender.per_source)
-    found = unranked.recommend(customers, OfflineFeatures(MOMENT), MOMENT, 8)
+    found = unranked.recommend(customers, OfflineFeatures(MOMENT), MOMENT, 8, with_features=True)
     for _, rows in found.groupby("customer_id"):
         assert rows["best__rank"].is_monotonic_increasing
         assert rows["rank"].tolist() == list(range(1, len(rows) + 1))

@@ -60,7 +60,7 @@ def test_the_history_is_the_customers_own(shop: Path) -> None:
 
     shown = answers.customer(customer)
 
-    assert {p.article_id: p.times for p in shown.purchases} == own.size().head(60).to_dict()
+    assert {p.article_id: p.times for p in shown.purchases} == own.size().to_dict()
     assert {p.article_id: str(p.last_bought) for p in shown.purchases} == own.max().to_dict()
     dates = [p.last_bought for p in shown.purchases]
     assert dates == sorted(dates, reverse=True)
@@ -82,7 +82,7 @@ def test_sample_customers_reach_from_many_purchases_to_few(shop: Path) -> None:
     assert counts[0] > counts[20] > counts[-1]
 
 
-def test_a_promotion_and_a_rollback_change_what_is_served(shop: Path) -> None:
+def test_a_promotion_and_a_rollback_change_what_is_served(own_shop: Path) -> None:
     answers = Answers()
     first = answers.release().release
     answers.follow(every=timedelta(milliseconds=50))
@@ -94,8 +94,6 @@ def test_a_promotion_and_a_rollback_change_what_is_served(shop: Path) -> None:
         until(lambda: answers.release().release == first)
     finally:
         answers.stop()
-        if release.resolve("production") != first:
-            release.rollback()
 
 
 def test_a_service_without_a_release_says_so(home: Path) -> None:

@@ -6,7 +6,8 @@ import duckdb
 
 from feature_repo.errors import LookbookError
 
-DEFAULT_MEMORY_LIMIT = "8GB"
+DEFAULT_MEMORY_LIMIT = "60%"
+"""Of the machine's memory: the rest is for what is made of the results."""
 
 
 class WarehouseError(LookbookError):
@@ -25,7 +26,7 @@ def connect(
     Args:
         path: the DuckDB file; a reader needs it to exist, a writer creates it.
         read_only: many readers may share the file; a writer must be alone.
-        memory_limit: DuckDB's notation, for example "8GB"; beyond it DuckDB spills to disk.
+        memory_limit: DuckDB's notation, "8GB" or "60%"; beyond it DuckDB spills to disk.
         threads: worker threads; None leaves DuckDB's default, one for each core.
 
     Raises:
@@ -56,6 +57,11 @@ def connect(
     if threads is not None:
         con.execute("SET threads = ?", [threads])
     return con
+
+
+def scratch() -> duckdb.DuckDBPyConnection:
+    """An empty database in memory, to read files with; it cannot fetch extensions either."""
+    return duckdb.connect(config={"autoinstall_known_extensions": False})
 
 
 def identifier(*parts: str) -> str:

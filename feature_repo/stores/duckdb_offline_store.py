@@ -37,6 +37,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
 from feature_repo import places
+from feature_repo.errors import InputError
 from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect, identifier
 from feature_repo.stores.duckdb_source import DuckDBSource
 
@@ -209,7 +210,7 @@ class DuckDBOfflineStore(OfflineStore):
                 with the join keys and `event_timestamp`.
 
         Raises:
-            ValueError: a key, the moment or a table is missing; the text names it.
+            InputError: a key is missing; the text names it.
         """
         if entity_df is None:
             raise ValueError(
@@ -446,7 +447,7 @@ def _point_in_time_join(
         key_map.pop(DUMMY_ENTITY_ID)
     for key, given in key_map.items():
         if given not in columns:
-            raise ValueError(
+            raise InputError(
                 f"Feature view {view.name!r} joins on {key!r}, and the entity rows have no column "
                 f"{given!r}: add it. They have: {', '.join(columns)}."
             )

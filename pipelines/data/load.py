@@ -18,10 +18,13 @@ the source has. Keys known only from transactions are rows with null attributes 
 `from_transactions`, until a file brings them.
 """
 
+import fcntl
 import hashlib
 import importlib
 import importlib.util
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -34,8 +37,16 @@ import duckdb
 from feature_repo import places, raw_tables
 from feature_repo.raw_tables import RAW_TABLES, Column, RawTable
 from feature_repo.stores.connection import connect
+from pipelines.data import adapters
 from pipelines.data.adapters import LoadError, Source, SourceFile, literal
-from pipelines.warehouse import has_table, identifier, reading, transaction, writing
+from pipelines.warehouse import (
+    WarehouseError,
+    has_table,
+    identifier,
+    reading,
+    transaction,
+    writing,
+)
 
 __all__ = ["LoadError", "LoadReport", "TableReport", "load"]
 
@@ -124,12 +135,12 @@ def load(
 
     Raises:
         LoadError: a file as a whole, or the adapter, cannot be right.
-        WarehouseError: another process holds the warehouse.
+        WarehouseError: another load is running, or another process holds the warehouse.
     """
-    loaded_at = datetime.now(UTC).replace(tzinfo=None)
     read, path, rules = _adapter(source)
-    scratch = places.home() / "loading.duckdb"
-    try:
+    with _scratch_file() as scratch:
+        # One load at a time: the order of these times is the order in which the rows came in.
+        loaded_at = datetime.now(UTC).replace(tzinfo=None)
         with closing(connect(scratch, read_only=False, memory_limit=memory_limit)) as con:
             staged = _stage(con, read, path, rules, loaded_at.date(), progress)
         if all(table.unchanged for table in staged.values()):
@@ -141,10 +152,29 @@ def load(
                 reports = _merge(con, staged, loaded_at, progress)
                 _record(con, source, staged, reports, rules, loaded_at)
             progress("done")
-    finally:
-        for leftover in (scratch, scratch.with_suffix(".duckdb.wal")):
-            leftover.unlink(missing_ok=True)
     return LoadReport(source, loaded_at, reports)
+
+
+@contextmanager
+def _scratch_file() -> Iterator[Path]:
+    """Where this load's scratch database goes, in a folder of its own that is gone afterwards.
+
+    One load at a time has it. The lock ends with its process, also a killed one, so a folder found
+    by who holds the lock is nobody's any more.
+    """
+    home = places.home()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "loading.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WarehouseError(
+                f"The warehouse in {home} is in use by another load: wait for it to end, then try again."
+            ) from error
+        for leftover in home.glob("loading-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="loading-", dir=home) as folder:
+            yield Path(folder) / "scratch.duckdb"
 
 
 # Adapters
@@ -174,8 +204,8 @@ def _adapter(source: str) -> tuple[Adapter, Path, str]:
     read = getattr(module, "read", None)
     if not callable(read):
         raise LoadError(f"The adapter {file} has no function read(source).")
-    code = [file, Path(__file__), Path(raw_tables.__file__)]
-    rules = hashlib.sha256(b"".join(part.read_bytes() for part in code)).hexdigest()
+    code = [file, __file__, adapters.__file__, raw_tables.__file__]
+    rules = hashlib.sha256(b"".join(Path(part).read_bytes() for part in code)).hexdigest()
     return read, Path(path).expanduser(), rules
 
 
@@ -238,7 +268,8 @@ def _stage(
     for name, table in RAW_TABLES.items():
         if name not in selects:
             continue
-        files = tuple(f for view, f in source.files.items() if view in selects[name])
+        with _explained(path):
+            files = _files_of(source, selects[name])
         if _loaded_before(table, files, rules):
             progress(f"{name}: the same content was loaded before")
             staged[name] = _Staged(table, files=files, unchanged=True)
@@ -246,19 +277,24 @@ def _stage(
         progress(f"{name}: reading and checking")
         with _explained(path):
             given = _check(con, table, selects[name], today)
-            _collect_rejected(con, name)
+            _collect_rejected(con, name, files)
         where = ", ".join(file.path.name for file in files) or str(path)
         _stop_if_hopeless(con, table, where)
         repeats = _settle_repeats(con, table)
         staged[name] = _counted(con, table, given, files, repeats)
+        if staged[name].read == 0:
+            raise LoadError(f"{where} holds no {name}, not one row: export it again.")
         progress(f"{name}: {staged[name].read:,} rows read")
-    purchases = staged.get("transactions")
-    if purchases and not purchases.unchanged and purchases.read == 0:
-        raise LoadError(
-            f"{', '.join(str(f.path) for f in purchases.files) or path} holds no transactions, "
-            "only a header: export it again."
-        )
     return staged
+
+
+def _files_of(source: Source, select: str) -> tuple[SourceFile, ...]:
+    """The files whose view a SELECT names. Where it names none, or reads a table that the adapter
+    has filled, its rows may come from any."""
+    named = tuple(file for view, file in source.files.items() if view in select)
+    if named and not source.con.get_table_names(select):
+        return named
+    return tuple(source.files.values())
 
 
 @contextmanager
@@ -289,7 +325,8 @@ def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -
             f"SELECT sha256 FROM raw.loads WHERE table_name = ? AND rules = ? {latest}",
             [table.name, rules, table.name],
         ).fetchall()
-    return {file.sha256 for file in files} <= {str(row[0]) for row in known}
+    wanted, found = {file.sha256 for file in files}, {row[0] for row in known}
+    return wanted == found if table.key else wanted <= found
 
 
 def _check(
@@ -298,7 +335,9 @@ def _check(
     """Fill scratch table `table.name` with typed values, and for rows that fail the reasons and
     their values as text. Returns the raw columns that the source has."""
     columns = _columns(table)
-    present = [str(row[0]) for row in con.execute(f"DESCRIBE {select}").fetchall()]
+    present = {
+        str(name): str(kind) for name, kind, *_ in con.execute(f"DESCRIBE {select}").fetchall()
+    }
     given = tuple(c.name for c in columns if c.name in present)
     extra = set(present) - {c.name for c in columns} - {"_file", "_line", "_set_aside"}
     missing = [c.name for c in columns if c.required and c.name not in present]
@@ -312,7 +351,7 @@ def _check(
             + ": see feature_repo/raw_tables.py."
         )
     texts = [
-        f"nullif(CAST({identifier(c.name)} AS VARCHAR), '') AS {identifier(c.name)}"
+        f"nullif({_text(c, present[c.name])}, '') AS {identifier(c.name)}"
         if c.name in given
         else f"CAST(NULL AS VARCHAR) AS {identifier(c.name)}"
         for c in columns
@@ -333,7 +372,6 @@ def _check(
         for c in columns
     )
     row = ", ".join(f"{identifier(name)} := {identifier(name)}" for name in given)
-    con.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     con.execute(
         f"""
         CREATE OR REPLACE TABLE {identifier(table.name)} AS
@@ -362,6 +400,15 @@ def _essential(column: Column) -> bool:
 
 def _joined(faults: list[str]) -> str:
     return f"nullif(concat_ws('; ', {', '.join(faults)}), '')" if faults else "NULL"
+
+
+def _text(column: Column, kind: str) -> str:
+    """A value as the text that is checked. A timestamp is cut to its day; a text is not: what
+    stands after the day may mean another one."""
+    name = identifier(column.name)
+    if column.type == "DATE" and kind.startswith("TIMESTAMP"):
+        name = f"CAST({name} AS DATE)"
+    return f"CAST({name} AS VARCHAR)"
 
 
 def _typed(column: Column) -> str:
@@ -399,7 +446,8 @@ def _fault(column: Column, today: date) -> str:
     if column.type == "DATE":
         cases.append(
             (
-                f"{name} IS NOT NULL AND coalesce({typed} < DATE '{FIRST_DAY}', true)",
+                f"NOT regexp_full_match({name}, '\\d{{4}}-\\d{{2}}-\\d{{2}}') "
+                f"OR {name} IS NOT NULL AND coalesce({typed} < DATE '{FIRST_DAY}', true)",
                 _unreadable(column),
             )
         )
@@ -430,8 +478,10 @@ def _fault(column: Column, today: date) -> str:
     return f"CASE {whens} END" if whens else "CAST(NULL AS VARCHAR)"
 
 
-def _collect_rejected(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Move the lines that are no CSV into `rejected`, and correct the line of the rows after them:
+def _collect_rejected(
+    con: duckdb.DuckDBPyConnection, name: str, files: tuple[SourceFile, ...]
+) -> None:
+    """Copy the lines that are no CSV into `rejected`, and correct the line of the rows after them:
     rows were numbered without them. A line belongs to the last table that reads its file."""
     if not con.execute(
         "SELECT 1 FROM duckdb_tables() WHERE table_name = 'reject_errors'"
@@ -449,8 +499,9 @@ def _collect_rejected(con: duckdb.DuckDBPyConnection, name: str) -> None:
                 ELSE 'the line is no CSV: ' || lower(CAST(e.error_type AS VARCHAR)) END AS reason,
             e.csv_line AS row, e.error_type
         FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)
+        WHERE list_contains(?, parse_filename(s.file_path))
         ORDER BY file, line, e.column_idx""",
-        [name],
+        [name, [f.path.name for f in files]],
     )
     # The parser swallows all lines up to the next quote, so they would be lost without a word.
     open_quote = con.execute(
@@ -623,7 +674,8 @@ def _create_tables(con: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS raw.quarantine (loaded_at TIMESTAMP, file VARCHAR, line BIGINT, "
         "table_name VARCHAR, reason VARCHAR, row VARCHAR, row_kept BOOLEAN)"
     )
-    # One row for each file and table of a load; the counts are those of the table in that load.
+    # One row for each file and table of a load, or for the table if its adapter opened no file; the
+    # counts are those of the table in that load.
     con.execute(
         "CREATE TABLE IF NOT EXISTS raw.loads (loaded_at TIMESTAMP, source VARCHAR, file VARCHAR, "
         "bytes BIGINT, sha256 VARCHAR, rules VARCHAR, table_name VARCHAR, rows_read BIGINT, "
@@ -744,15 +796,15 @@ def _record(
         if part.unchanged:
             continue
         report = reports[name]
-        for file in part.files:
+        for file in part.files or (None,):
             con.execute(
                 f"INSERT INTO raw.loads VALUES ({', '.join('?' * 14)})",
                 [
                     loaded_at,
                     source,
-                    str(file.path),
-                    file.bytes,
-                    file.sha256,
+                    str(file.path) if file else None,
+                    file.bytes if file else None,
+                    file.sha256 if file else None,
                     rules,
                     name,
                     report.read,

@@ -26,10 +26,6 @@ class Week:
     def moment(self) -> datetime:
         return moment_of(self.start)
 
-    def before(self, weeks: int) -> list["Week"]:
-        """The weeks that lead up to this one, oldest first."""
-        return weeks_before(self.start, weeks)
-
 
 def weeks_before(day: date, weeks: int) -> list[Week]:
     """The whole weeks that end just before `day`, oldest first."""

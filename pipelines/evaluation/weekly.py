@@ -48,7 +48,7 @@ class Evaluation:
         }
 
 
-def model_names(settings: ReleaseSettings = RELEASE) -> list[str]:
+def model_names() -> list[str]:
     """Everything `evaluate` can judge."""
     return [RELEASE_NAME, MERGED, BASELINE, *RETRIEVERS]
 

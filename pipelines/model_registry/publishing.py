@@ -1,9 +1,9 @@
 """From trained models to registered versions, and from a release back to a recommender."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,12 @@ def train(
             raise RegistryError(f"No model is called {name!r}; there are: {', '.join(known)}.")
     tags: dict[str, str] = {}
     with reading() as con:
+        end = feature_tables.latest_build().through + timedelta(days=1)
+        if cutoff > end:
+            raise RegistryError(
+                f"Features are built up to {end}, and the cutoff {cutoff} is later: load later "
+                "purchases and run `lookbook features build`."
+            )
         data = feature_tables.data_hash(con)
         for name in names or [*settings.retrievers, settings.ranker]:
             if name in RETRIEVERS:
@@ -152,10 +158,15 @@ def _save_sample(con: duckdb.DuckDBPyConnection, cutoff: date, data: str) -> str
 
 def create_release(
     tags: dict[str, str] | None = None,
-    metrics: dict[str, Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
     settings: ReleaseSettings = RELEASE,
 ) -> release.Release:
     """A release of the given versions, or of the newest of each model that it needs.
+
+    Args:
+        tags: {model: tag}.
+        evaluation: what `lookbook evaluate --json` gave: how a release of these settings, trained
+            before each of those weeks, did on them. Kept with the release.
 
     Raises:
         RegistryError: a model has not been trained, or the parts do not fit together.
@@ -163,8 +174,22 @@ def create_release(
     roles = [*settings.retrievers, settings.ranker, SAMPLE_PART]
     parts = {role: (tags or {}).get(role, role) for role in roles}
     ranker = release.open_version(parts[settings.ranker]).lineage
+    learned_from = ranker.settings["release"]["per_source"]
+    if learned_from != dict(settings.per_source):
+        raise RegistryError(
+            f"The ranker {parts[settings.ranker]} learned from the candidates {learned_from}, and "
+            f"the release is to use {dict(settings.per_source)}: run `lookbook train`."
+        )
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, {})
-    return release.create(parts, settings.to_dict(), lineage, metrics or {})
+    metrics: dict[str, Any] = {}
+    if evaluation is not None:
+        try:
+            metrics = {**evaluation["models"]["release"], "weeks": list(evaluation["weeks"])}
+        except (KeyError, TypeError) as error:
+            raise RegistryError(
+                "The evaluation does not judge the model release: give the JSON of `lookbook evaluate`."
+            ) from error
+    return release.create(parts, settings.to_dict(), lineage, metrics)
 
 
 def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[str, str]]]:
@@ -188,10 +213,17 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
         # A version is what it was made with, whatever the catalogue says today.
         return dict(versions[part].lineage.settings["model"])
 
-    retrievers = {
-        name: make_retriever(name, settings(name)).load(versions[name].path) for name in per_source
-    }
-    ranker = make_ranker(ranker_name, settings(ranker_name)).load(versions[ranker_name].path)
+    try:
+        retrievers = {
+            name: make_retriever(name, settings(name)).load(versions[name].path)
+            for name in per_source
+        }
+        ranker = make_ranker(ranker_name, settings(ranker_name)).load(versions[ranker_name].path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RegistryError(
+            f"{chosen.tag} was made by other code than this and cannot be loaded ({error}): train "
+            "again, or go back to the code that made it."
+        ) from error
     sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
     return Recommender(retrievers, per_source, ranker), sample
 

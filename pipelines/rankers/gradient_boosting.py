@@ -118,11 +118,6 @@ class GradientBoosting(Ranker):
         parts = np.asarray(self._fitted().predict(self._matrix(rows), pred_contrib=True))
         return pd.DataFrame(parts[:, :-1], columns=self.columns, index=rows.index)
 
-    def importance(self) -> pd.Series:
-        """Total gain by column, largest first."""
-        gain = self._fitted().feature_importance("gain")
-        return pd.Series(gain, index=self.columns).sort_values(ascending=False)
-
     def save(self, folder: Path) -> None:
         self._fitted().save_model(folder / "trees.txt")
         (folder / "columns.json").write_text(

@@ -6,9 +6,10 @@ store in serving, so both run the same code on the same values.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import duckdb
 import numpy as np
@@ -56,6 +57,15 @@ class Retriever(ABC):
             pairs: customer_id, article_id.
         """
         return [None] * len(pairs)
+
+    @abstractmethod
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        """Why it named an article, as a sentence for the customer.
+
+        Args:
+            row: a recommendation with the columns that the ranker saw; any may be missing.
+            led_by: the name of the article that `because` gave.
+        """
 
     @abstractmethod
     def save(self, folder: Path) -> None:

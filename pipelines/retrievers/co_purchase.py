@@ -4,9 +4,10 @@ Item-based collaborative filtering (Sarwar et al., WWW 2001) over baskets instea
 time decay. Cost of fitting: the sum of squared basket sizes.
 """
 
+from collections.abc import Hashable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -154,6 +155,9 @@ class CoPurchase(Retriever):
                     best = str(self.articles[bought[np.argmax(shares)]])
             found.append(best)
         return found
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        return f"Often bought together with {led_by or 'what you bought'}."
 
     def save(self, folder: Path) -> None:
         matrix = self.likeness

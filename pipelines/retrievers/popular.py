@@ -1,8 +1,9 @@
 """Popular: what sold most in the last days, the same for every customer."""
 
+from collections.abc import Hashable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -67,6 +68,13 @@ class Popular(Retriever):
             ),
             k,
         )
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        buyers = row.get("article_activity__u_customers_7d")
+        if pd.isna(buyers):
+            return "Popular."
+        people = "1 customer" if buyers == 1 else f"{buyers:,.0f} customers"
+        return f"Popular: {people} bought it in 7 days."
 
     def save(self, folder: Path) -> None:
         self.articles.to_parquet(folder / "articles.parquet", index=False)

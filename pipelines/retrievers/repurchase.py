@@ -1,9 +1,10 @@
 """Repurchase ("buy it again"): what the customer bought before, the more and the later the better."""
 
 import json
+from collections.abc import Hashable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -42,6 +43,16 @@ class Repurchase(Retriever):
         self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime
     ) -> list[str | None]:
         return list(pairs["article_id"])
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        times, last = (
+            row.get(f"customer_article__{name}") for name in ("times_bought", "last_bought")
+        )
+        if pd.isna(times) or pd.isna(last):
+            return "You bought this before."
+        often = {1: "once", 2: "twice"}.get(int(times), f"{times:.0f} times")
+        day = pd.Timestamp(last)
+        return f"You bought this {often}, last on {day.day} {day:%B %Y}."
 
     def save(self, folder: Path) -> None:
         (folder / "decay.json").write_text(json.dumps({"decay_days": DECAY_DAYS}))

@@ -6,6 +6,9 @@ from feature_repo.raw_tables import RAW_TABLES, RawTable
 from pipelines.data.adapters import LoadError, Source
 from pipelines.warehouse import identifier
 
+DIGITS = {"article_id": 10, "product_code": 7}
+"""The codes that have leading zeros."""
+
 
 def read(source: Source) -> dict[str, str]:
     """One file for each raw table, with exactly its columns.
@@ -40,15 +43,14 @@ def _file(folder: Path, table: RawTable) -> str:
 
 def _select(table: RawTable, rows: str) -> str:
     values = (
-        f"{_ten_digits(name)} AS {name}" if name == "article_id" else identifier(name)
+        f"{_padded(name, DIGITS[name])} AS {name}" if name in DIGITS else identifier(name)
         for name in table.column_names
     )
     return f"SELECT {', '.join(values)}, _file, _line FROM {rows}"
 
 
-def _ten_digits(column: str) -> str:
-    """An id that went through a spreadsheet or a data frame as a number gets its zero back."""
-    digits = rf"regexp_extract(CAST({column} AS VARCHAR), '^(\d{{1,10}})(\.0*)?$', 1)"
-    return (
-        f"CASE WHEN {digits} <> '' THEN lpad({digits}, 10, '0') ELSE CAST({column} AS VARCHAR) END"
-    )
+def _padded(column: str, width: int) -> str:
+    """A code that went through a spreadsheet or a data frame as a number gets its zeros back."""
+    text = f"CAST({column} AS VARCHAR)"
+    digits = rf"regexp_extract({text}, '^(\d{{1,{width}}})(\.0*)?$', 1)"
+    return f"CASE WHEN {digits} <> '' THEN lpad({digits}, {width}, '0') ELSE {text} END"

@@ -14,8 +14,9 @@ COLUMNS = ("Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", 
 def read(source: Source) -> dict[str, str]:
     """Map the invoice lines to articles, customers and transactions.
 
-    A customer with several countries has the most frequent one, ties by name. `article_id` is
-    ten digits from the MD5 of the description: the same in every load, on every machine.
+    A customer with several countries has the first one, by the time of the purchase and then by
+    name: no later line changes what was true before it. `article_id` is ten digits from the MD5 of
+    the description: the same in every load, on every machine.
 
     Raises:
         LoadError: the file cannot be opened, or two descriptions get the same article_id.
@@ -46,10 +47,10 @@ def read(source: Source) -> dict[str, str]:
                 min(_file) AS _file, min(_line) AS _line
             FROM {lines} WHERE reason IS NULL GROUP BY ALL""",
         "customers": f"""
-            SELECT customer AS customer_id, Country AS postal_code,
-                min(_file) AS _file, min(_line) AS _line
-            FROM {lines} WHERE reason IS NULL GROUP BY customer, Country
-            QUALIFY row_number() OVER (PARTITION BY customer ORDER BY count(*) DESC, Country) = 1""",
+            SELECT customer AS customer_id, Country AS postal_code, _file, _line
+            FROM {lines} WHERE reason IS NULL
+            QUALIFY row_number() OVER (
+                PARTITION BY customer ORDER BY InvoiceDate, Country, _line) = 1""",
         "transactions": f"""
             SELECT CAST(InvoiceDate AS DATE) AS t_dat, customer AS customer_id,
                 article AS article_id, UnitPrice AS price, 2 AS sales_channel_id,

@@ -1,0 +1,111 @@
+"""Recommendations in words: names, reasons, and what moved the score."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.features import Features
+from pipelines.recommender import Recommender
+
+DISPLAY_SERVICE = "article_display"
+SHOWN_DRIVERS = 3
+
+DISPLAYED = {
+    "name": "prod_name",
+    "product_type": "product_type_name",
+    "product_group": "product_group_name",
+    "colour": "colour_group_name",
+    "department": "department_name",
+    "description": "detail_desc",
+}
+"""What is shown of an article -> the field of the service `article_display`."""
+
+
+def explained(
+    recommender: Recommender,
+    best: pd.DataFrame,
+    state: pd.DataFrame,
+    features: Features,
+    moment: datetime,
+) -> list[dict[str, Any]]:
+    """The rows of `Recommender.recommend`, which must carry their features, in words.
+
+    Returns:
+        for each row article_id, rank, score, source, because, because_name, reason, drivers (the
+        columns that raised its score most), price, and the names of `DISPLAYED`.
+    """
+    if best.empty:
+        return []
+    best = best.reset_index(drop=True)
+    because: list[str | None] = [None] * len(best)
+    for source, rows in best.groupby("source"):
+        led = recommender.retrievers[str(source)].because(state, rows, moment)
+        for place, article_id in zip(rows.index, led, strict=True):
+            because[place] = article_id
+    shown = article_display([*best["article_id"], *filter(None, because)], features)
+    drivers = _drivers(recommender, best)
+    answers = []
+    for place, row in enumerate(best.to_dict("records")):
+        article, led_by = shown[row["article_id"]], because[place]
+        led_name = shown[led_by]["name"] if led_by else None
+        answers.append(
+            {
+                "article_id": row["article_id"],
+                "rank": row["rank"],
+                "score": row["score"],
+                "source": row["source"],
+                "because": led_by,
+                "because_name": led_name,
+                "reason": recommender.retrievers[row["source"]].reason(row, led_name),
+                "drivers": drivers[place],
+                **article,
+            }
+        )
+    return answers
+
+
+def article_display(articles: Iterable[str], features: Features) -> dict[str, dict[str, Any]]:
+    """What is shown of each article: the names of `DISPLAYED` and price; what is missing is None."""
+    unique = pd.DataFrame({"article_id": list(dict.fromkeys(articles))}, dtype=object)
+    rows = features.read(unique, DISPLAY_SERVICE)
+    return {
+        row["article_id"]: {
+            "price": number_or_none(row["article_activity__latest_price"]),
+            **{
+                shown: text_or_none(row[f"article_profile__{field}"])
+                for shown, field in DISPLAYED.items()
+            },
+        }
+        for row in rows.to_dict("records")
+    }
+
+
+def text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def number_or_none(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def _drivers(recommender: Recommender, best: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """For each row the columns that raised its score most."""
+    if recommender.ranker is None:
+        return [[] for _ in range(len(best))]
+    explained_by = recommender.ranker.explain(best)
+    effects = explained_by.to_numpy("float64")
+    strongest = np.argsort(-effects, axis=1)[:, :SHOWN_DRIVERS]
+    return [
+        [
+            {
+                "feature": explained_by.columns[column],
+                "effect": round(float(effects[row, column]), 4),
+            }
+            for column in columns
+            if effects[row, column] > 0
+        ]
+        for row, columns in enumerate(strongest)
+    ]
