@@ -36,6 +36,15 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except LookbookError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            raise click.ClickException(f"{error.filename}: {error.strerror}.") from error
+        except RuntimeError as error:
+            # DuckDB answers Ctrl-C in the middle of a query with an error of its own.
+            if "interrupt" not in str(error).lower():
+                raise
+            raise click.Abort from error
 
 
 def _say(text: str) -> None:
@@ -177,6 +186,11 @@ def build(through: date | None) -> Any:
     text = f"{views} views through {made.through}, {sum(made.rows.values()):,} rows"
     if made.reused:
         text += f" ({len(made.reused)} tables were up to date)"
+    end = made.through + timedelta(days=1)
+    text += (
+        "\nTo serve them: feast -c feature_repo apply"
+        f" && feast -c feature_repo materialize 1970-01-01T00:00:00 {end}T00:00:00"
+    )
     return text, made.to_dict()
 
 
@@ -213,16 +227,26 @@ def join(entities: Path, service: str, out: Path) -> Any:
     Example:
       lookbook features join --entities labels.csv --service ranking --out training.parquet
     """
-    from pipelines.features import OfflineFeatures, read_entities
+    from pipelines import features as store
 
-    found = OfflineFeatures().read(read_entities(entities), service)
+    joined = store.join(store.read_entities(entities), service)
+    found = joined.rows
+    for key, (count, example) in joined.unknown.items():
+        _say(
+            f"{count:,} of {len(found):,} rows: {key} is unknown to the shop, for example {example}"
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
     found.to_parquet(partial, index=False)
     partial.replace(out)
     return (
         f"{out}: {len(found):,} rows, {found.shape[1]} columns",
-        {"out": str(out), "rows": len(found), "columns": list(found.columns)},
+        {
+            "out": str(out),
+            "rows": len(found),
+            "columns": list(found.columns),
+            "unknown": {key: count for key, (count, _) in joined.unknown.items()},
+        },
     )
 
 
@@ -436,7 +460,9 @@ def show(tag: str) -> Any:
     help="With --all: a CSV with the column customer_id.",
 )
 @click.option("-k", default=12, show_default=True, type=click.IntRange(1, 100))
-@click.option("--at", callback=_moment, help="A past day or moment (UTC); now if left out.")
+@click.option(
+    "--at", callback=_moment, help="A past day or moment (UTC); the end of the data if left out."
+)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="With --all: the file."
 )
@@ -469,13 +495,15 @@ def recommend(
         return f"{out}: {rows:,} customers", {"out": str(out), "customers": rows}
     assert customer is not None
     answer = recommending.for_customer(customer, k=k, at=at)
-    table = Table(title=f"{answer.release}, as of {answer.moment:%Y-%m-%d %H:%M} UTC")
+    who = "" if answer.known else "unknown customer, so what is popular: "
+    table = Table(title=f"{who}{answer.release}, as of {answer.moment:%Y-%m-%d %H:%M} UTC")
     for column in ("", "article", "name", "why"):
         table.add_column(column)
     for row in answer.rows:
         table.add_row(str(row["rank"]), row["article_id"], row["name"] or "", row["reason"])
     return table, {
         "customer_id": customer,
+        "known": answer.known,
         "release": answer.release,
         "moment": answer.moment,
         "recommendations": answer.rows,

@@ -62,10 +62,13 @@ def run(
     if serve is None:
         serve = not (os.environ.get("CI") or os.environ.get("SERVE") == "0")
     with _served(port, say) as address:
-        _check(address, say)
+        customer = _check(address, say)
         if serve:
-            say(f"\n  The page: {address}/page/\n\nStop with Ctrl-C. To go on in another shell:")
-            say(f"  export LOOKBOOK_HOME={shlex.quote(str(places.home()))}\n  lookbook --help")
+            say(f"\n  The page: {address}/page/\n\nStop with Ctrl-C.")
+        say("To go on in another shell, in the project's folder:")
+        say(f"  source .venv/bin/activate; export LOOKBOOK_HOME={shlex.quote(str(places.home()))}")
+        say(f"  lookbook recommend --customer {customer}")
+        if serve:
             _wait()
     return {
         "home": str(places.home()),
@@ -178,15 +181,16 @@ def _served(port: int, say: Say) -> Iterator[str]:
             process.wait()
 
 
-def _check(address: str, say: Say) -> None:
-    """One customer with a history and one without; both must get articles."""
+def _check(address: str, say: Say) -> str:
+    """One customer with a history and one without must both get articles; returns the first."""
     customers = [found["customer_id"] for found in _post(f"{address}/sample_customers", {})]
     for customer in (customers[0], "somebody new"):
         answer = _post(f"{address}/recommend", {"customer_id": customer, "k": 5})
         if not answer["recommendations"]:
             raise LookbookError(f"The service recommended nothing to {customer}.")
         first = answer["recommendations"][0]
-        say(f"      {customer[:16]}: {first['name'] or first['article_id']} - {first['reason']}")
+        say(f"      {customer}: {first['name'] or first['article_id']} - {first['reason']}")
+    return str(customers[0])
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:

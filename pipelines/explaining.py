@@ -1,6 +1,6 @@
 """Recommendations in words: names, reasons, and what moved the score."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ def explained(
     answers = []
     for place, row in enumerate(best.to_dict("records")):
         article, led_by = shown[row["article_id"]], because[place]
-        led_name = shown[led_by]["name"] if led_by else None
+        led_name = _full_name(shown[led_by]) if led_by else None
         answers.append(
             {
                 "article_id": row["article_id"],
@@ -65,6 +65,13 @@ def explained(
             }
         )
     return answers
+
+
+def _full_name(article: Mapping[str, Any]) -> str | None:
+    """The name with the colour, which tells variants of one product apart."""
+    if article["name"] and article["colour"]:
+        return f"{article['name']} ({article['colour']})"
+    return article["name"]
 
 
 def article_display(articles: Iterable[str], features: Features) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +29,8 @@ from feature_repo import moment_features, places
 from feature_repo.errors import LookbookError
 from feature_repo.feature_sql import definition_hash
 from feature_repo.stores.connection import scratch
+from pipelines.feature_tables import latest_build
+from pipelines.warehouse import reading
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
-KEYS = ("customer_id", "article_id", "postal_code")
+POSTAL_CODE = "postal_code"
+KEYS = ("customer_id", "article_id", POSTAL_CODE)
 
 
 class FeatureError(LookbookError):
@@ -85,9 +89,19 @@ def _service(name: str) -> Any:
     try:
         return feature_store().get_feature_service(name)
     except (FeatureServiceNotFoundException, FeastObjectNotFoundException, FileNotFoundError) as e:
+        there = _registered_services()
         raise FeatureError(
-            f"Feature service {name!r} is not registered: run `feast -c feature_repo apply`."
+            f"Feature service {name!r} is not registered; there are: {', '.join(there)}."
+            if there
+            else "No feature service is registered: run `feast -c feature_repo apply`."
         ) from e
+
+
+def _registered_services() -> list[str]:
+    try:
+        return sorted(service.name for service in feature_store().list_feature_services())
+    except FileNotFoundError:
+        return []
 
 
 def service_fields(name: str) -> dict[str, str]:
@@ -173,6 +187,62 @@ def _typed(values: pd.DataFrame, fields: dict[str, str]) -> pd.DataFrame:
     return values.assign(
         **{name: casts[kind](values[name]) for name, kind in fields.items() if kind in casts}
     )
+
+
+def require_built(moment: datetime) -> None:
+    """Refuse a moment at which the feature tables, built day by day, are out of date.
+
+    Raises:
+        FeatureError: it lies a day or more after the end of the last day built.
+    """
+    end = moment_of(latest_build().through + timedelta(days=1))
+    if moment >= end + timedelta(days=1):
+        raise FeatureError(
+            f"Features are built up to {end:%Y-%m-%d} 00:00 UTC, and {moment:%Y-%m-%d %H:%M} is later: "
+            "load later purchases and run `lookbook features build`."
+        )
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Rows with features, and how many rows asked for a key that the shop does not have."""
+
+    rows: pd.DataFrame
+    unknown: dict[str, tuple[int, str]]
+    """{key column: (rows, an example)}."""
+
+
+def join(rows: pd.DataFrame, service: str) -> Joined:
+    """Features of rows at their own moments, for analysts.
+
+    A service that needs the postal code gets the customer's, where the rows do not bring one.
+
+    Args:
+        rows: keys as text and `event_timestamp` (UTC).
+
+    Raises:
+        FeatureError: a moment lies after the feature tables, or the service is unknown.
+        InputError: a key of the service is missing.
+    """
+    require_built(rows[MOMENT].max().to_pydatetime())
+    wanted = rows
+    if POSTAL_CODE not in rows and "customer_id" in rows:
+        profiles = OfflineFeatures().read(rows[["customer_id", MOMENT]], "customer_state")
+        wanted = rows.assign(**{POSTAL_CODE: profiles[f"customer_profile__{POSTAL_CODE}"]})
+    found = OfflineFeatures().read(wanted, service)
+    unknown = {}
+    with reading() as con:
+        for key, table in (("customer_id", "customers"), ("article_id", "articles")):
+            if key in rows:
+                asked = pd.DataFrame({key: rows[key].dropna().unique()}, dtype=object)
+                con.register("asked", asked)
+                strange = con.execute(
+                    f"SELECT {key} FROM asked ANTI JOIN staging.{table} USING ({key}) ORDER BY ALL"
+                ).fetchall()
+                if strange:
+                    names = {row[0] for row in strange}
+                    unknown[key] = (int(rows[key].isin(names).sum()), strange[0][0])
+    return Joined(found.drop(columns=set(wanted.columns) - set(rows.columns)), unknown)
 
 
 def declared_features() -> dict[str, dict[str, str]]:

@@ -111,6 +111,11 @@ def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame
     )
 
 
+def is_known(state: pd.DataFrame) -> bool:
+    """Whether anything is known of a single customer."""
+    return bool(state.drop(columns="customer_id").notna().any(axis=None))
+
+
 @contextmanager
 def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
     started = perf_counter()

@@ -13,10 +13,17 @@ from feature_repo.errors import InputError
 from feature_repo.stores.connection import scratch
 from pipelines.explaining import explained
 from pipelines.feature_tables import latest_build
-from pipelines.features import Features, OfflineFeatures, OnlineFeatures, moment_of, online_moment
-from pipelines.model_registry.publishing import load_recommender, release_for
+from pipelines.features import (
+    Features,
+    OfflineFeatures,
+    OnlineFeatures,
+    moment_of,
+    online_moment,
+    require_built,
+)
+from pipelines.model_registry.publishing import load_recommender, release_for, require_fresh
 from pipelines.model_registry.release import Release
-from pipelines.recommender import BATCH_CUSTOMERS, customer_state
+from pipelines.recommender import BATCH_CUSTOMERS, customer_state, is_known
 from pipelines.warehouse import reading
 
 
@@ -26,6 +33,8 @@ class Answer:
 
     release: str
     moment: datetime
+    known: bool
+    """False for a customer of whom the shop has heard nothing; the answer is then what is popular."""
     rows: list[dict[str, Any]]
 
 
@@ -35,33 +44,26 @@ def for_customer(customer: str, *, k: int, at: datetime | None = None) -> Answer
     Raises:
         RegistryError: no release is in production, or none is as old as the moment.
         FeatureError: the online store is empty.
-        InputError: the moment lies after the feature tables.
+        FeatureError: the moment lies after the feature tables.
     """
     chosen = _release(at)
     recommender, _ = load_recommender(chosen)
     moment = at or online_moment()
+    if at is None:
+        require_fresh(chosen, moment)
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
     state = customer_state([customer], features)
     best = recommender.recommend([customer], features, moment, k, state=state, with_features=True)
-    return Answer(chosen.tag, moment, explained(recommender, best, state, features, moment))
+    rows = explained(recommender, best, state, features, moment)
+    return Answer(chosen.tag, moment, is_known(state), rows)
 
 
 def _release(at: datetime | None) -> Release:
     """The release that answers a moment: days are cut in UTC, whatever the moment's own zone."""
     if at is None:
         return release_for(None)
-    end = _end()
-    if at > end:
-        raise InputError(
-            f"Features are built up to {end:%Y-%m-%d} 00:00 UTC, before {at:%Y-%m-%d %H:%M}: load "
-            "later purchases and run `lookbook features build`."
-        )
+    require_built(at)
     return release_for(at.astimezone(UTC).date())
-
-
-def _end() -> datetime:
-    """The moment at which everything in the feature tables is known."""
-    return moment_of(latest_build().through + timedelta(days=1))
 
 
 def to_file(
@@ -87,7 +89,7 @@ def to_file(
         RegistryError: there is no release for the moment.
         InputError: the file of customers cannot be read.
     """
-    moment = at or _end()
+    moment = at or moment_of(latest_build().through + timedelta(days=1))
     recommender, _ = load_recommender(_release(at))
     features = OfflineFeatures(moment)
     everyone = _customers(customers)

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
-import pandas as pd
-
 from pipelines.explaining import article_display, explained, number_or_none, text_or_none
 from pipelines.features import Features, OnlineFeatures, online_moment
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import load_recommender
-from pipelines.recommender import Recommender, customer_state
+from pipelines.model_registry.publishing import load_recommender, require_fresh
+from pipelines.recommender import Recommender, customer_state, is_known
 from pipelines.retrievers.base import recent_purchases
 from services.schemas import (
     Customer,
@@ -54,7 +52,9 @@ def load_served() -> Served:
     """
     chosen = releases.get(ALIAS)
     recommender, sample = load_recommender(chosen)
-    return Served(chosen, recommender, sample, online_moment())
+    moment = online_moment(refresh=True)
+    require_fresh(chosen, moment)
+    return Served(chosen, recommender, sample, moment)
 
 
 class Answers:
@@ -106,10 +106,10 @@ class Answers:
         stages["display"] = perf_counter() - started
         return Recommendations(
             customer_id=customer_id,
-            known=_known(state),
+            known=is_known(state),
             release=served.release.tag,
             moment=served.moment,
-            fallback=None if _known(state) else "unknown_customer",
+            fallback=None if is_known(state) else "unknown_customer",
             stages_ms={stage: round(1000 * seconds, 2) for stage, seconds in stages.items()},
             recommendations=[Recommendation.model_validate(row) for row in rows],
         )
@@ -124,7 +124,7 @@ class Answers:
         age = number_or_none(profile["customer_profile__age"])
         return Customer(
             customer_id=customer_id,
-            known=_known(state),
+            known=is_known(state),
             age=None if age is None else int(age),
             age_bucket=text_or_none(profile["customer_profile__age_bucket"]),
             postal_code=text_or_none(profile["customer_profile__postal_code"]),
@@ -154,8 +154,3 @@ class Answers:
             parts=served.release.parts,
             metrics=served.release.metrics,
         )
-
-
-def _known(state: pd.DataFrame) -> bool:
-    """Whether the online store holds anything of the customer."""
-    return bool(state.drop(columns="customer_id").notna().any(axis=None))

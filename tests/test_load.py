@@ -146,14 +146,18 @@ def test_descriptions_with_commas_quotes_and_line_breaks(shop: Shop) -> None:
 
 
 def test_codes_that_are_numbers_in_parquet_get_their_zeros_back(shop: Shop) -> None:
-    shop.write("articles", article(product_code="0108775"), article(SCARF, product_code="12345678"))
+    shop.write("articles", article(product_code="0108775"), article(SCARF, product_code="12"))
     file = shop.file("articles")
-    duckdb.sql(f"COPY (FROM read_csv('{file}')) TO '{file.with_suffix('.parquet')}'")
+    duckdb.sql(
+        "COPY (SELECT * REPLACE (CAST(article_id AS BIGINT) AS article_id, "
+        f"CAST(product_code AS DOUBLE) AS product_code) FROM read_csv('{file}')) "
+        f"TO '{file.with_suffix('.parquet')}'"
+    )
     file.unlink()
     shop.load()
     assert ask("SELECT article_id, product_code FROM raw.articles ORDER BY 1") == [
         (SHIRT, "0108775"),
-        (SCARF, "12345678"),
+        (SCARF, "0000012"),
     ]
 
 
@@ -310,6 +314,24 @@ def test_the_newest_attributes_win_also_when_an_old_file_comes_back(shop: Shop) 
         assert (report.tables["customers"].updated, report.tables["customers"].loaded) == (1, 0)
         assert report.tables["transactions"].unchanged
         assert ask("SELECT age FROM raw.customers ORDER BY customer_id") == [(int(age),), (None,)]
+
+
+def test_one_of_two_files_alone_is_newer_than_both(shop: Shop) -> None:
+    adapter = shop.folder / "mine.py"
+    adapter.write_text(
+        "def read(source):\n"
+        "    files = [source.rows(f.name) for f in sorted(source.path.glob('*.csv'))]\n"
+        "    return {'customers': ' UNION ALL '.join(f'FROM {file}' for file in files)}\n"
+    )
+    cards = shop.folder / "cards"
+    cards.mkdir()
+    for name, age in (("a.csv", 24), ("b.csv", 25)):
+        (cards / name).write_text(f"customer_id,age\n{ANNA},{age}\n")
+    load(f"{adapter}:{cards}")
+    assert ask("SELECT age FROM raw.customers") == [(24,)]
+    (cards / "a.csv").unlink()
+    load(f"{adapter}:{cards}")
+    assert ask("SELECT age FROM raw.customers") == [(25,)]
 
 
 def test_loading_twice_adds_nothing(shop: Shop) -> None:
@@ -579,6 +601,14 @@ def test_names_of_files_are_only_names(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "ho'me"))
     shop = Shop(tmp_path / "it's [a] *shop?; DROP TABLE x --")
     assert shop.load().tables["transactions"].loaded == 2
+
+
+def test_a_home_that_cannot_be_written_is_told(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("a file")
+    with pytest.raises(
+        WarehouseError, match=r"home cannot be written \(File exists\): set LOOKBOOK"
+    ):
+        shop.load()
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,8 @@ def connect(
         text = str(error).lower()
         if "different configuration" in text or "lock" in text:
             raise WarehouseError(
-                f"The warehouse {path} is in use by another writer: wait for it to end, then try again."
+                f"The warehouse {path} is in use by another process (loading and building need it "
+                "alone): wait for that to end, or end it, then try again."
             ) from error
         raise WarehouseError(f"The warehouse {path} cannot be opened: {error}") from error
     con.execute("SET TimeZone = 'UTC'")

@@ -163,8 +163,14 @@ def _scratch_file() -> Iterator[Path]:
     by who holds the lock is nobody's any more.
     """
     home = places.home()
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "loading.lock").open("w") as lock:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = (home / "loading.lock").open("w")
+    except OSError as error:
+        raise WarehouseError(
+            f"{home} cannot be written ({error.strerror}): set LOOKBOOK_HOME to a folder of yours."
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -204,7 +210,7 @@ def _adapter(source: str) -> tuple[Adapter, Path, str]:
     read = getattr(module, "read", None)
     if not callable(read):
         raise LoadError(f"The adapter {file} has no function read(source).")
-    code = [file, __file__, adapters.__file__, raw_tables.__file__]
+    code: list[str | Path] = [file, __file__, adapters.__file__, raw_tables.__file__]
     rules = hashlib.sha256(b"".join(Path(part).read_bytes() for part in code)).hexdigest()
     return read, Path(path).expanduser(), rules
 
@@ -250,14 +256,16 @@ def _stage(
 ) -> dict[str, _Staged]:
     # Chunks are sorted when they are merged, so no earlier step needs to keep an order.
     con.execute("SET preserve_insertion_order = false")
-    con.execute(
-        "CREATE OR REPLACE TABLE rejected (file VARCHAR, line BIGINT, table_name VARCHAR, "
-        "reason VARCHAR, row VARCHAR, accepted_before BIGINT)"
-    )
     progress(f"opening {path}")
     source = Source(con, path)
     with _explained(path):
         selects = read(source)
+    made = con.execute("SELECT lower(table_name) FROM information_schema.tables").fetchall()
+    own = {str(name) for (name,) in made} - set(source.files)
+    con.execute(
+        "CREATE OR REPLACE TABLE rejected (file VARCHAR, line BIGINT, table_name VARCHAR, "
+        "reason VARCHAR, row VARCHAR, accepted_before BIGINT)"
+    )
     if unknown := sorted(set(selects) - set(RAW_TABLES)):
         raise LoadError(
             f"The adapter gives {', '.join(unknown)}: the raw tables are {', '.join(RAW_TABLES)}."
@@ -268,8 +276,7 @@ def _stage(
     for name, table in RAW_TABLES.items():
         if name not in selects:
             continue
-        with _explained(path):
-            files = _files_of(source, selects[name])
+        files = _files_of(selects[name], source.files, own)
         if _loaded_before(table, files, rules):
             progress(f"{name}: the same content was loaded before")
             staged[name] = _Staged(table, files=files, unchanged=True)
@@ -288,13 +295,13 @@ def _stage(
     return staged
 
 
-def _files_of(source: Source, select: str) -> tuple[SourceFile, ...]:
-    """The files whose view a SELECT names. Where it names none, or reads a table that the adapter
-    has filled, its rows may come from any."""
-    named = tuple(file for view, file in source.files.items() if view in select)
-    if named and not source.con.get_table_names(select):
+def _files_of(select: str, opened: dict[str, SourceFile], own: set[str]) -> tuple[SourceFile, ...]:
+    """The files whose views a SELECT names. If it names none, or a table or view that the adapter
+    made of its own, the rows may come from any."""
+    named = tuple(file for view, file in opened.items() if view in select)
+    if named and not any(name in select.lower() for name in own):
         return named
-    return tuple(source.files.values())
+    return tuple(opened.values())
 
 
 @contextmanager
@@ -490,7 +497,7 @@ def _collect_rejected(
     con.execute(
         """
         CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT DISTINCT ON (file, line) parse_filename(s.file_path) AS file, e.line, ? AS table_name,
+        SELECT DISTINCT ON (file, line) parse_filename(s.file_path) AS file, e.line, $1 AS table_name,
             CASE e.error_type
                 WHEN 'MISSING COLUMNS' THEN 'the line has too few values'
                 WHEN 'TOO MANY COLUMNS' THEN 'the line has too many values'
@@ -499,7 +506,7 @@ def _collect_rejected(
                 ELSE 'the line is no CSV: ' || lower(CAST(e.error_type AS VARCHAR)) END AS reason,
             e.csv_line AS row, e.error_type
         FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)
-        WHERE list_contains(?, parse_filename(s.file_path))
+        WHERE len($2) = 0 OR list_contains($2, parse_filename(s.file_path))
         ORDER BY file, line, e.column_idx""",
         [name, [f.path.name for f in files]],
     )

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from pipelines import feature_tables
-from pipelines.features import schema_hash
+from pipelines.features import moment_of, schema_hash
 from pipelines.model_catalog import (
     RANKERS,
     RELEASE,
@@ -77,7 +77,8 @@ def train(
     for name in names or ():
         if name not in known:
             raise RegistryError(f"No model is called {name!r}; there are: {', '.join(known)}.")
-    tags: dict[str, str] = {}
+    # Everything is trained before anything is registered: a failure leaves no half of a release.
+    trained: dict[str, tuple[Callable[[Path], None], Lineage]] = {}
     with reading() as con:
         end = feature_tables.latest_build().through + timedelta(days=1)
         if cutoff > end:
@@ -91,12 +92,14 @@ def train(
                 retriever = make_retriever(name).fit(con, cutoff)
                 model = RETRIEVERS[name].settings_in_full()
                 lineage = _lineage(STATE_SERVICE, cutoff, data, {"model": model})
-                tags[name] = save_version(name, retriever.save, lineage, {})
+                trained[name] = (retriever.save, lineage)
             else:
-                tags[name] = _train_ranker(con, cutoff, name, data, settings, progress)
-            progress(f"registered {tags[name]}")
-        tags[SAMPLE_PART] = _save_sample(con, cutoff, data)
-    return tags
+                trained[name] = _train_ranker(con, cutoff, name, data, settings, progress)
+            progress(f"trained {name}")
+        trained[SAMPLE_PART] = _sample(con, cutoff, data)
+    return {
+        name: save_version(name, write, lineage, {}) for name, (write, lineage) in trained.items()
+    }
 
 
 def _train_ranker(
@@ -106,7 +109,7 @@ def _train_ranker(
     data: str,
     settings: ReleaseSettings,
     progress: Callable[[str], None],
-) -> str:
+) -> tuple[Callable[[Path], None], Lineage]:
     settings = replace(settings, ranker=name)
     weeks = training_weeks(cutoff, settings)
     rows = []
@@ -125,7 +128,7 @@ def _train_ranker(
             "rows": sum(map(len, rows)),
         },
     )
-    return save_version(name, ranker.save, lineage, {})
+    return ranker.save, lineage
 
 
 def _lineage(service: str | None, cutoff: date, data: str, settings: dict[str, Any]) -> Lineage:
@@ -139,7 +142,9 @@ def _lineage(service: str | None, cutoff: date, data: str, settings: dict[str, A
     )
 
 
-def _save_sample(con: duckdb.DuckDBPyConnection, cutoff: date, data: str) -> str:
+def _sample(
+    con: duckdb.DuckDBPyConnection, cutoff: date, data: str
+) -> tuple[Callable[[Path], None], Lineage]:
     """Customers that a page offers to look at: the service itself never opens the warehouse."""
     sample = [
         {
@@ -153,7 +158,7 @@ def _save_sample(con: duckdb.DuckDBPyConnection, cutoff: date, data: str) -> str
     def write(folder: Path) -> None:
         (folder / _SAMPLE_FILE).write_text(json.dumps(sample, indent=1), encoding="utf-8")
 
-    return save_version(SAMPLE_PART, write, _lineage(None, cutoff, data, {}), {})
+    return write, _lineage(None, cutoff, data, {})
 
 
 def create_release(
@@ -226,6 +231,21 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
         ) from error
     sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
     return Recommender(retrievers, per_source, ranker), sample
+
+
+def require_fresh(chosen: release.Release, moment: datetime) -> None:
+    """Refuse to answer as of a moment at which the release's own past was still to come.
+
+    Raises:
+        RegistryError: the online store ends before the release's data; the text says what to run.
+    """
+    needed = moment_of(chosen.lineage.data_cutoff)
+    if moment < needed:
+        raise RegistryError(
+            f"The online store was brought up to {moment:%Y-%m-%d %H:%M} UTC, and {chosen.tag} has "
+            f"learned from days up to {needed:%Y-%m-%d}: run `feast -c feature_repo materialize "
+            f"1970-01-01T00:00:00 {needed:%Y-%m-%dT%H:%M:%S}`."
+        )
 
 
 def release_for(moment_day: date | None) -> release.Release:
