@@ -100,6 +100,54 @@ def test_features_join_keeps_rows_and_order(shop: Path, tmp_path: Path) -> None:
     assert found["customer_activity__t_transactions_lifetime"].notna().any()
 
 
+def test_features_join_finds_the_postal_code_and_names_unknown_keys(
+    shop: Path, tmp_path: Path
+) -> None:
+    files = shop.parent / "files"
+    people = pd.read_csv(files / "customers.csv", dtype=str).dropna(subset="postal_code")
+    bought = pd.read_csv(files / "transactions_train.csv", dtype=str)
+    known = bought[bought["customer_id"].isin(people["customer_id"])].iloc[-1]
+    entities, out = tmp_path / "labels.csv", tmp_path / "rows.parquet"
+    entities.write_text(
+        "customer_id,article_id,event_timestamp\n"
+        f"{known.customer_id},{known.article_id},2020-09-23\n"
+        f"{known.customer_id},{known.article_id.lstrip('0')},2020-09-23\n"
+        "nobody,0000000001,2020-09-23\n"
+    )
+    words = ("features", "join", "--entities", str(entities), "--service", "ranking")
+    result = as_json(*words, "--out", str(out))
+    found = pd.read_parquet(out)
+    assert found["postal_code_activity__t_purchases_30d"].notna().tolist() == [True, True, False]
+    assert "postal_code" not in found
+    assert result["unknown"] == {"customer_id": 1, "article_id": 2}
+    said = lookbook(*words, "--out", str(out)).stderr
+    assert "1 of 3 rows: customer_id is unknown to the shop, for example nobody" in said
+
+
+def test_features_join_refuses_what_it_cannot_answer(shop: Path, tmp_path: Path) -> None:
+    entities, out = tmp_path / "labels.csv", tmp_path / "rows.parquet"
+    words = ("features", "join", "--entities", str(entities), "--out", str(out))
+    entities.write_text("customer_id,article_id,event_timestamp\na,b,2030-01-01\n")
+    assert "built up to 2020-09-23" in one_sentence(lookbook(*words, "--service", "ranking"))
+    entities.write_text("customer_id,event_timestamp\na,2020-09-01\n")
+    assert "'article_id'" in one_sentence(lookbook(*words, "--service", "ranking"))
+    assert "article_display, customer_state, ranking" in one_sentence(
+        lookbook(*words, "--service", "nonsense")
+    )
+    numbers = tmp_path / "labels.parquet"
+    moment = pd.Timestamp("2020-09-01", tz="UTC")
+    pd.DataFrame({"article_id": [108775015], "event_timestamp": [moment]}).to_parquet(numbers)
+    words = ("features", "join", "--entities", str(numbers), "--out", str(out))
+    assert "article_id" in one_sentence(lookbook(*words, "--service", "article_display"))
+    assert not out.exists()
+
+
+def test_a_moment_after_the_features_is_refused(shop: Path) -> None:
+    asked = lookbook("recommend", "--customer", "x", "--at", "2030-01-01")
+    assert "built up to 2020-09-23" in one_sentence(asked)
+    assert "2020-09-23" in one_sentence(lookbook("train", "popular", "--cutoff", "2030-01-01"))
+
+
 def test_features_join_names_the_bad_row(shop: Path, tmp_path: Path) -> None:
     entities = tmp_path / "labels.csv"
     entities.write_text(
@@ -116,6 +164,8 @@ def test_features_join_names_the_bad_row(shop: Path, tmp_path: Path) -> None:
 def test_recommend_one_customer_now_and_then(shop: Path) -> None:
     customer = pd.read_csv(shop.parent / "files" / "transactions_train.csv")["customer_id"].iloc[-1]
     now = as_json("recommend", "--customer", customer, "-k", "3")
+    assert now["known"]
+    assert not as_json("recommend", "--customer", "nobody")["known"]
     assert [row["rank"] for row in now["recommendations"]] == [1, 2, 3]
     assert all(row["reason"] for row in now["recommendations"])
     # The same moment, asked of the warehouse instead of the online store.

@@ -8,16 +8,17 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from feature_repo import places
-from pipelines import demo
+from feature_repo import feature_sql, places
+from pipelines import demo, features
 from pipelines.model_registry import RegistryError, publishing, release
+from pipelines.recommender import customer_state
 from services.answers import Answers
 from tests.conftest import Serve, until
 
@@ -94,6 +95,31 @@ def test_a_promotion_and_a_rollback_change_what_is_served(own_shop: Path) -> Non
         until(lambda: answers.release().release == first)
     finally:
         answers.stop()
+
+
+def test_an_online_store_older_than_the_release_is_refused(own_shop: Path) -> None:
+    features.materialize(date(2020, 8, 1))
+    with pytest.raises(RegistryError, match=r"materialize 1970-01-01T00:00:00 2020-09-23T00:00:00"):
+        Answers()
+
+
+def test_going_back_in_time_leaves_nothing_of_the_future_online(own_shop: Path) -> None:
+    customers = [found.customer_id for found in Answers().sample_customers()]
+    features.materialize(date(2020, 8, 1))
+    moment = features.online_moment()
+    assert moment == features.moment_of(date(2020, 8, 2))
+    offline = customer_state(customers, features.OfflineFeatures(moment))
+    online = customer_state(customers, features.OnlineFeatures(moment))
+    days = "customer_recent__recent_days"
+    assert online[days].dropna().map(list).equals(offline[days].dropna().map(list))
+
+
+def test_a_release_of_other_features_is_refused(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feature_sql, "DECAY_DAYS", 7.0)
+    with pytest.raises(RegistryError, match=r"was trained on schema .* of the feature service"):
+        Answers()
 
 
 def test_a_service_without_a_release_says_so(home: Path) -> None:
@@ -238,6 +264,18 @@ def test_the_demo_from_files_to_a_checked_request(tmp_path: Path, home: Path) ->
         assert f"[{number}/8]" in text
     assert "production points at release:" in text
     assert "somebody new: " in text
+
+
+def test_a_service_that_does_not_start_says_where_its_log_is(home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places.models_folder().mkdir(parents=True)
+    with (
+        pytest.raises(demo.LookbookError, match=r"did not start; its log is .*service\.log"),
+        demo._served(port, lambda text: None),
+    ):
+        pass
 
 
 def test_the_demo_ends_when_its_port_is_taken(shop: Path) -> None:

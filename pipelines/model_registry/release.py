@@ -200,6 +200,11 @@ def resolve(alias: str) -> str:
     """
     with _database() as con:
         newest = _newest(con, alias)
+    if newest is None and alias == "production" and not list_versions(NAME):
+        raise RegistryError(
+            "There is no release yet, so nothing is in production: run `lookbook train`, "
+            "`lookbook release create`, then `lookbook release promote release:latest`."
+        )
     if newest is None:
         raise RegistryError(
             f"No alias {alias!r} exists (known: {', '.join(aliases()) or 'none yet'}): "
