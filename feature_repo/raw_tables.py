@@ -125,7 +125,11 @@ TRANSACTIONS = RawTable(
     ),
     ours=(
         Column("quantity", "INTEGER", "pieces in this row; 1 in H&M's files", minimum=1),
-        Column("known_at", "TIMESTAMP", "when this row was loaded, UTC"),
+        Column(
+            "known_at",
+            "TIMESTAMP",
+            "when this row was loaded, UTC: what could be known at a past moment",
+        ),
     ),
 )
 

@@ -145,8 +145,9 @@ def synthesize(out: Path, customers: int, articles: int, days: int, seed: int) -
 
 @data.command("load")
 @click.argument("source")
+@click.option("--add", is_flag=True, help="Also beside what came through another adapter.")
 @_verb
-def load_command(source: str) -> Any:
+def load_command(source: str, add: bool) -> Any:
     """Check raw files and load them; loading the same twice adds nothing.
 
     SOURCE is a folder in the Kaggle layout, ADAPTER:PATH (for example online-retail:FILE), or
@@ -159,7 +160,7 @@ def load_command(source: str) -> Any:
     """
     from pipelines.data.load import load
 
-    report = load(source, progress=_say)
+    report = load(source, add=add, progress=_say)
     return str(report), report.to_dict()
 
 
@@ -515,7 +516,7 @@ def recommend(
     "--data",
     "source",
     default="",
-    help="A folder in the Kaggle layout, or online-retail; a made-up shop if left out.",
+    help="What `data load` takes, or online-retail; a made-up shop if left out.",
 )
 @click.option(
     "--serve/--no-serve", default=None, help="Stay up; default unless CI or SERVE=0 is set."

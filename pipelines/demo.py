@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import socket
@@ -41,7 +42,7 @@ def run(
     Run again, it makes no new shop and loads nothing twice, and trains anew.
 
     Args:
-        source: a folder in the Kaggle layout, "online-retail", or "" for a made-up shop.
+        source: what `lookbook data load` takes, "online-retail", or "" for a made-up shop.
         serve: stay up until interrupted; if None, unless CI or SERVE=0 is set.
         port: of the service, on this machine only.
 
@@ -82,7 +83,7 @@ def _shop_name(source: str) -> str:
     if source == ONLINE_RETAIL:
         return source
     folder = Path(source).expanduser().resolve()
-    return f"{folder.name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
+    return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', folder.name)}-{hashlib.sha256(str(folder).encode()).hexdigest()[:6]}"
 
 
 def _require_free(port: int) -> None:

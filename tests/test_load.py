@@ -689,3 +689,24 @@ def test_online_retail_a_later_country_changes_no_customer(
         assert table.updated == 0
         assert ask("SELECT customer_id, postal_code FROM raw.customers") == [("1", "France")]
     assert ask("SELECT count(*) FROM raw.transactions") == [(8,)]
+
+
+def test_another_shop_is_not_mixed_in_unless_told_so(shop: Shop, tmp_path: Path) -> None:
+    shop.load()
+    sales = tmp_path / "sales.csv"
+    sales.write_text(f"day,who,what,price\n2020-09-03,{CARA},{SHIRT},0.07\n")
+    adapter = tmp_path / "till.py"
+    adapter.write_text(
+        "def read(source):\n"
+        "    rows = source.rows()\n"
+        "    return {'transactions': f'SELECT day AS t_dat, who AS customer_id, what AS article_id, '\n"
+        "        f'price, 1 AS sales_channel_id, _file, _line FROM {rows}'}\n"
+    )
+    source = f"{adapter}:{sales}"
+    before = everything()
+    with pytest.raises(LoadError, match=r"holds kaggle:.* set LOOKBOOK_HOME .* or give --add"):
+        load(source)
+    assert everything() == before
+    assert load(source, add=True).tables["transactions"].loaded == 1
+    # Both are there now, so both may go on.
+    assert load(f"kaggle:{shop.folder}", add=True).tables["transactions"].unchanged

@@ -36,7 +36,7 @@ import duckdb
 
 from feature_repo import places, raw_tables
 from feature_repo.raw_tables import RAW_TABLES, Column, RawTable
-from feature_repo.stores.connection import connect
+from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect
 from pipelines.data import adapters
 from pipelines.data.adapters import LoadError, Source, SourceFile, literal
 from pipelines.warehouse import (
@@ -122,7 +122,11 @@ class LoadReport:
 
 
 def load(
-    source: str, *, progress: Progress = lambda _: None, memory_limit: str = "8GB"
+    source: str,
+    *,
+    add: bool = False,
+    progress: Progress = lambda _: None,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> LoadReport:
     """Load raw files into the warehouse: all of them, or nothing at all.
 
@@ -130,14 +134,17 @@ def load(
         source: a folder in the Kaggle layout, `ADAPTER:PATH` with a module of
             `pipelines.data.adapters` (`online-retail:FILE`), or `path/to/my_shop.py:PATH` with an
             adapter file of your own, which is run as your own code.
+        add: also if what is there came through another adapter, which is mostly another shop.
         progress: called with one line of text at each step.
         memory_limit: in DuckDB's notation; more than this goes to disk.
 
     Raises:
-        LoadError: a file as a whole, or the adapter, cannot be right.
+        LoadError: a file as a whole, or the adapter, cannot be right, or the warehouse holds
+            another shop.
         WarehouseError: another load is running, or another process holds the warehouse.
     """
     read, path, rules = _adapter(source)
+    recorded = ":".join(_split(source))
     with _scratch_file() as scratch:
         # One load at a time: the order of these times is the order in which the rows came in.
         loaded_at = datetime.now(UTC).replace(tzinfo=None)
@@ -147,12 +154,32 @@ def load(
             reports = {name: TableReport(unchanged=True) for name in staged}
             return LoadReport(source, loaded_at, reports)
         with writing(memory_limit=memory_limit) as con:
+            if not add:
+                _require_same_shop(con, recorded)
             con.execute(f"ATTACH {literal(str(scratch))} AS scratch (READ_ONLY)")
             with transaction(con):
                 reports = _merge(con, staged, loaded_at, progress)
-                _record(con, source, staged, reports, rules, loaded_at)
+                _record(con, recorded, staged, reports, rules, loaded_at)
             progress("done")
     return LoadReport(source, loaded_at, reports)
+
+
+def _require_same_shop(con: duckdb.DuckDBPyConnection, source: str) -> None:
+    """Two shops in one warehouse cannot be told apart again."""
+    if not has_table(con, "raw", "loads"):
+        return
+    for (before,) in con.execute(
+        "SELECT DISTINCT source FROM raw.loads ORDER BY source"
+    ).fetchall():
+        if _adapter_name(before) != _adapter_name(source):
+            raise LoadError(
+                f"The warehouse in {places.home()} holds {before}, and {source} would be mixed with "
+                "it: set LOOKBOOK_HOME to another folder, or give --add if it is the same shop."
+            )
+
+
+def _adapter_name(source: str) -> str:
+    return Path(source.partition(":")[0]).name
 
 
 @contextmanager

@@ -21,6 +21,7 @@ import re
 import secrets
 import subprocess
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -385,7 +386,10 @@ def _refuse_pickle_content(path: Path) -> None:
 def _write_bentoml_card(folder: Path, record: dict[str, Any]) -> None:
     """`model.yaml`, from which `bentoml models list/get` show the version."""
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    import bentoml  # half a second, and only saving needs it
+    # Half a second, and only saving needs it. It turns warnings on that speak of its own parts.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import bentoml
 
     def without_none(value: Any) -> Any:
         """BentoML's metadata has no null."""
