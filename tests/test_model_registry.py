@@ -565,7 +565,7 @@ def test_an_alias_never_points_at_what_does_not_open() -> None:
 
 
 def test_an_unknown_alias_lists_the_known() -> None:
-    with pytest.raises(RegistryError, match="There is no release yet.*lookbook train"):
+    with pytest.raises(RegistryError, match=r"There is no release yet.*lookbook train"):
         release.resolve("production")
     release.promote(a_release(), alias="shadow")
     with pytest.raises(RegistryError, match=r"No alias 'production' exists \(known: shadow\)"):
