@@ -9,12 +9,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 def home() -> Path:
     """The state folder: `LOOKBOOK_HOME`, or `.lookbook/` beside `feature_repo/`.
 
-    Read at every call, so that a test or a second shop can move it. Relative paths are meant
-    from where the command was started; `feast apply` changes the working directory, so the
-    default never depends on it.
+    Read at every call, so that a test or a second shop can move it. A relative path is below the
+    project's folder: `feast apply` changes the working directory, so nothing may depend on that.
     """
-    chosen = os.environ.get("LOOKBOOK_HOME")
-    return Path(chosen).expanduser().resolve() if chosen else PROJECT / ".lookbook"
+    chosen = os.environ.get("LOOKBOOK_HOME") or ".lookbook"
+    return (PROJECT / Path(chosen).expanduser()).resolve()
 
 
 def resolve(path: str | Path) -> Path:

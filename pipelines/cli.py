@@ -95,7 +95,8 @@ def _moment(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 def main() -> None:
     """Feature store, model registry and recommender for a fashion shop.
 
-    State lives in the folder LOOKBOOK_HOME (default: .lookbook/ in the project).
+    State lives in the folder LOOKBOOK_HOME (default: .lookbook/; a relative path is below the
+    project).
 
     \b
     Example:

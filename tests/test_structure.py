@@ -68,6 +68,18 @@ def test_floors_of_pipelines_import_only_what_stands_below() -> None:
                 assert level[parts[1]] <= level[own], f"pipelines/{own} imports {name}"
 
 
+def test_a_relative_home_does_not_depend_on_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOOKBOOK_HOME", ".lookbook-other")
+    monkeypatch.chdir(tmp_path)
+    assert places.home() == ROOT / ".lookbook-other"
+    monkeypatch.setenv("LOOKBOOK_HOME", "~/shops/one")
+    assert places.home() == Path.home() / "shops" / "one"
+    monkeypatch.delenv("LOOKBOOK_HOME")
+    assert places.home() == ROOT / ".lookbook"
+
+
 def test_feast_apply_reads_only_definitions() -> None:
     from feast.repo_operations import get_repo_files
 
