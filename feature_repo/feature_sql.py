@@ -29,6 +29,12 @@ VIEW_KEYS: dict[str, tuple[str, ...]] = {
 }
 """Every feature table with its keys, in an order in which each finds what it reads."""
 
+TABLES = (
+    *(("staging", name) for name in STAGING),
+    *(("features", name) for name in VIEW_KEYS),
+)
+"""(schema, table) of everything that a build computes, in order."""
+
 _environment = Environment(
     loader=FileSystemLoader(SQL_FOLDER),
     undefined=StrictUndefined,
@@ -61,6 +67,5 @@ def definition_hash() -> str:
     """A fingerprint of what all feature tables mean: their SQL, windows and constants, without
     comments and layout. A model that was trained on other meanings of the same names is refused."""
     day = date(2000, 1, 1)
-    tables = [("staging", name) for name in STAGING] + [("features", name) for name in VIEW_KEYS]
-    text = "\n".join(render(folder, name, day) for folder, name in tables)
+    text = "\n".join(render(folder, name, day) for folder, name in TABLES)
     return hashlib.sha256(" ".join(_COMMENT.sub("", text).split()).encode()).hexdigest()[:16]

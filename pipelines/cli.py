@@ -11,7 +11,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TextIO
@@ -188,10 +188,9 @@ def build(through: date | None) -> Any:
     text = f"{views} views through {made.through}, {sum(made.rows.values()):,} rows"
     if made.reused:
         text += f" ({len(made.reused)} tables were up to date)"
-    end = made.through + timedelta(days=1)
     text += (
         "\nTo serve them: feast -c feature_repo apply"
-        f" && feast -c feature_repo materialize 1970-01-01T00:00:00 {end}T00:00:00"
+        f" && feast -c feature_repo materialize 1970-01-01T00:00:00 {made.end}T00:00:00"
     )
     return text, made.to_dict()
 
@@ -268,16 +267,11 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
       lookbook train
       lookbook train gradient_boosting --cutoff 2020-09-16
     """
+    from pipelines.feature_tables import latest_build
     from pipelines.model_registry import publishing
 
-    tags = publishing.train(cutoff or _next_day(), models or None, progress=_say)
+    tags = publishing.train(cutoff or latest_build().end, models or None, progress=_say)
     return "\n".join(tags.values()), {"versions": tags}
-
-
-def _next_day() -> date:
-    from pipelines.feature_tables import latest_build
-
-    return latest_build().through + timedelta(days=1)
 
 
 @main.command()

@@ -15,7 +15,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +127,7 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
     features.apply()
     features.materialize(built.through)
     say("[5/8] Training")
-    tags = publishing.train(built.through + timedelta(days=1), progress=step)
+    tags = publishing.train(built.end, progress=step)
     say(f"[6/8] Evaluating on the last {weeks} weeks, each trained on what came before it")
     found = evaluate(built.through, weeks=weeks, progress=step)
     for name, metrics in found.models.items():

@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import duckdb
 
-from feature_repo.feature_sql import STAGING, VIEW_KEYS, render
+from feature_repo.feature_sql import TABLES, VIEW_KEYS, render
 from pipelines.warehouse import (
     WarehouseError,
     has_table,
@@ -48,6 +48,11 @@ class Build:
     data_hash: str
     rows: dict[str, int]
     reused: tuple[str, ...]
+
+    @property
+    def end(self) -> date:
+        """The first day after: at its start everything in the tables is known."""
+        return self.through + timedelta(days=1)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "through": self.through.isoformat()}
@@ -108,11 +113,10 @@ def build(
             )
         con.execute(_CREATE_BUILDS)
         fingerprint = data_hash(con)
-        tables = [("staging", name) for name in STAGING] + [("features", v) for v in VIEW_KEYS]
         rows: dict[str, int] = {}
         sql_so_far = hashlib.sha256()
         reused: list[str] = []
-        for number, (schema, name) in enumerate(tables, start=1):
+        for number, (schema, name) in enumerate(TABLES, start=1):
             sql = render(schema, name, through)
             sql_so_far.update(sql.encode())
             step = (through, sql_so_far.hexdigest()[:16], fingerprint)
@@ -126,7 +130,7 @@ def build(
                 reused.append(f"{schema}.{name}")
                 continue
             rows[f"{schema}.{name}"] = _replace(con, schema, name, sql, step)
-            progress(f"{number}/{len(tables)} {schema}.{name}: {rows[f'{schema}.{name}']:,} rows")
+            progress(f"{number}/{len(TABLES)} {schema}.{name}: {rows[f'{schema}.{name}']:,} rows")
     return Build(through, fingerprint, rows, tuple(reused))
 
 
@@ -165,7 +169,7 @@ def latest_build() -> Build:
         )
     if not found:
         raise WarehouseError("No features are built: run `lookbook features build`.")
-    if len(found) < len(STAGING) + len(VIEW_KEYS) or len({row[1:3] for row in found}) > 1:
+    if len(found) < len(TABLES) or len({row[1:3] for row in found}) > 1:
         raise WarehouseError(
             "The last build of features did not end: run `lookbook features build` again."
         )

@@ -106,9 +106,13 @@ def _registered_services() -> list[str]:
 
 def service_fields(name: str) -> dict[str, str]:
     """The columns `view__feature` of a service with Feast's type names, in order."""
+    return _fields(_service(name))
+
+
+def _fields(service: Any) -> dict[str, str]:
     return {
         f"{projection.name_to_use()}__{field.name}": str(field.dtype)
-        for projection in _service(name).feature_view_projections
+        for projection in service.feature_view_projections
         for field in projection.features
     }
 
@@ -132,13 +136,14 @@ class OfflineFeatures:
         self.moment = moment
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
-        columns = [*rows.columns, *service_fields(service)]
+        wanted = _service(service)
+        columns = [*rows.columns, *_fields(wanted)]
         if rows.empty:
             return rows.reindex(columns=columns)
         moment = rows[MOMENT] if self.moment is None else pd.Timestamp(self.moment)
         asked = rows.assign(**{MOMENT: moment, REQUEST_TIME: moment})
         job = feature_store().get_historical_features(
-            entity_df=asked, features=_service(service), full_feature_names=True
+            entity_df=asked, features=wanted, full_feature_names=True
         )
         return job.to_df().set_axis(rows.index)[columns]
 
@@ -155,7 +160,8 @@ class OnlineFeatures:
         self.moment = moment
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
-        fields = service_fields(service)
+        wanted = _service(service)
+        fields = _fields(wanted)
         if rows.empty:
             return rows.reindex(columns=[*rows.columns, *fields])
         moment = self.moment or datetime.now(UTC)
@@ -165,7 +171,6 @@ class OnlineFeatures:
             for name in KEYS
             if name in rows.columns
         }
-        wanted = _service(service)
         asked = {**keys, REQUEST_TIME: [moment] * len(rows)}
         found = feature_store().get_online_features(
             features=wanted, entity_rows=asked, full_feature_names=True
@@ -195,7 +200,7 @@ def require_built(moment: datetime) -> None:
     Raises:
         FeatureError: it lies a day or more after the end of the last day built.
     """
-    end = moment_of(latest_build().through + timedelta(days=1))
+    end = moment_of(latest_build().end)
     if moment >= end + timedelta(days=1):
         raise FeatureError(
             f"Features are built up to {end:%Y-%m-%d} 00:00 UTC, and {moment:%Y-%m-%d %H:%M} is later: "
@@ -254,16 +259,19 @@ def declared_features() -> dict[str, dict[str, str]]:
 
 
 def _declared_views() -> list[Any]:
+    return sorted(_declared("projection"), key=lambda view: view.name)
+
+
+def _declared(attribute: str) -> list[Any]:
+    """Everything in definitions.py that has the attribute: views have a projection, services several."""
     from feature_repo import definitions
 
-    declared = [getattr(definitions, name) for name in definitions.__all__]
-    return sorted((d for d in declared if hasattr(d, "projection")), key=lambda view: view.name)
+    declared = (getattr(definitions, name) for name in definitions.__all__)
+    return [found for found in declared if hasattr(found, attribute)]
 
 
 def catalogue() -> str:
     """Every view and on-demand view that is declared, as Markdown: the page docs/features.md."""
-    from feature_repo import definitions
-
     lines = [
         "# Features",
         "",
@@ -282,8 +290,7 @@ def catalogue() -> str:
             for field in view.features
         ]
         lines.append("")
-    declared = [getattr(definitions, name) for name in definitions.__all__]
-    services = [found for found in declared if hasattr(found, "feature_view_projections")]
+    services = _declared("feature_view_projections")
     lines += ["## Feature services", "", "| service | |", "|---|---|"]
     lines += [f"| `{found.name}` | {found.description} |" for found in services]
     return "\n".join(lines) + "\n"
@@ -349,15 +356,13 @@ def materialize(through: date) -> None:
 
     Going back in time empties it first: what was brought for a later day is not known then.
     """
+    end = moment_of(through + timedelta(days=1))
     with contextlib.suppress(FeatureError):
-        if online_moment() > moment_of(through + timedelta(days=1)):
+        if online_moment() > end:
             store = feature_store()
             store._get_provider().online_store.clear(store.config, store.list_feature_views())
     with contextlib.redirect_stdout(io.StringIO()):
-        feature_store().materialize(
-            start_date=datetime(1970, 1, 1, tzinfo=UTC),
-            end_date=moment_of(through + timedelta(days=1)),
-        )
+        feature_store().materialize(start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=end)
 
 
 def online_moment(refresh: bool = False) -> datetime:

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def to_file(
         RegistryError: there is no release for the moment.
         InputError: the file of customers cannot be read.
     """
-    moment = at or moment_of(latest_build().through + timedelta(days=1))
+    moment = at or moment_of(latest_build().end)
     recommender, _ = load_recommender(_release(at))
     features = OfflineFeatures(moment)
     everyone = _customers(customers)

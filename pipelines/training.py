@@ -1,7 +1,7 @@
 """Training: retrievers on everything before a day, the ranker on the weeks that lead up to it."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import duckdb
@@ -14,8 +14,6 @@ from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_
 from pipelines.rankers.base import Ranker, learnable
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.retrievers.base import Retriever
-
-Progress = Callable[[str], None]
 
 
 def fit_retrievers(

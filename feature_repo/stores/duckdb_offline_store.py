@@ -284,19 +284,17 @@ class DuckDBOfflineStore(OfflineStore):
             newer = [timestamp_field, *filter(None, [created_timestamp_column])]
             keys = ", ".join(map(identifier, join_key_columns))
             newest = _newest(keys or "1", *map(identifier, newer))
-        return DuckDBRetrievalJob(
+        in_range = DuckDBOfflineStore.pull_all_from_table_or_query(
             config,
-            _range_query(
-                data_source,
-                join_key_columns,
-                feature_name_columns,
-                timestamp_field,
-                created_timestamp_column,
-                since,
-                end_date,
-            )
-            + newest,
+            data_source,
+            join_key_columns,
+            feature_name_columns,
+            timestamp_field,
+            created_timestamp_column,
+            since,
+            end_date,
         )
+        return DuckDBRetrievalJob(config, in_range.to_sql() + newest)
 
     @staticmethod
     def pull_all_from_table_or_query(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def train(
     # Everything is trained before anything is registered: a failure leaves no half of a release.
     trained: dict[str, tuple[Callable[[Path], None], Lineage]] = {}
     with reading() as con:
-        end = feature_tables.latest_build().through + timedelta(days=1)
+        end = feature_tables.latest_build().end
         if cutoff > end:
             raise RegistryError(
                 f"Features are built up to {end}, and the cutoff {cutoff} is later: load later "
