@@ -1,13 +1,14 @@
 """The raw tables, exactly: columns, types, keys, ranges and references.
 
-The schema is that of Kaggle's H&M competition (2022). Loading checks every row against it, the
-made-up shop is written in it, and adapters for other shops map onto it. Columns marked
-`required=False` may be missing or empty in another shop's data and are then null, never invented.
+The schema is that of Kaggle's H&M competition (2022), with interactions, which Kaggle's files do not
+have. Loading checks every row against it, the made-up shop is written in it, and adapters for other
+shops map onto it. Columns marked `required=False` may be missing or empty in another shop's data and
+are then null, never invented.
 """
 
 from dataclasses import dataclass, field
 
-UNKNOWN_SOURCE = "known from transactions only"
+UNKNOWN_SOURCE = "no file describes it: known from transactions or interactions only"
 
 
 @dataclass(frozen=True)
@@ -23,21 +24,29 @@ class Column:
     maximum: float | None = None
     above: float | None = None
     """A minimum that is itself not allowed."""
+    values: tuple[str, ...] = ()
+    """All values that are allowed; empty if any is."""
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """One raw table: `key` is unique (empty for transactions: an exact duplicate is a quantity);
-    `references` maps a column to the table whose key it names."""
+    """One raw table. It has a `key`, which is unique, or its rows are events at a `moment`."""
 
     name: str
     file: str
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()
+    moment: str = ""
+    """The column that says when an event was: a DATE or a TIMESTAMP."""
+    quantities: bool = False
+    """Of events: an exact duplicate is one more piece. Else it is the same event told twice."""
     references: dict[str, str] = field(default_factory=dict)
+    """Maps a column to the table whose key it names."""
     ours: tuple[Column, ...] = ()
     """Columns that Lookbook adds to the table and that no file needs to have."""
+    optional: bool = False
+    """A shop may have nothing of it."""
 
     @property
     def column_names(self) -> list[str]:
@@ -45,6 +54,9 @@ class RawTable:
 
 
 FROM_TRANSACTIONS = Column("from_transactions", "BOOLEAN", UNKNOWN_SOURCE)
+KNOWN_AT = Column(
+    "known_at", "TIMESTAMP", "when this row was loaded, UTC: what could be known at a past moment"
+)
 
 
 def _attributes(*names: str) -> list[Column]:
@@ -108,6 +120,8 @@ TRANSACTIONS = RawTable(
     name="transactions",
     file="transactions_train.csv",
     description="One row per article bought; an exact duplicate row is a quantity.",
+    moment="t_dat",
+    quantities=True,
     references={"customer_id": "customers", "article_id": "articles"},
     columns=(
         Column("t_dat", "DATE", "day of the purchase", required=True),
@@ -125,12 +139,44 @@ TRANSACTIONS = RawTable(
     ),
     ours=(
         Column("quantity", "INTEGER", "pieces in this row; 1 in H&M's files", minimum=1),
-        Column(
-            "known_at",
-            "TIMESTAMP",
-            "when this row was loaded, UTC: what could be known at a past moment",
-        ),
+        KNOWN_AT,
     ),
 )
 
-RAW_TABLES: dict[str, RawTable] = {t.name: t for t in (ARTICLES, CUSTOMERS, TRANSACTIONS)}
+INTERACTIONS = RawTable(
+    name="interactions",
+    file="interactions.csv",
+    description="One row per event between a customer and an article that a page or an app saw.",
+    moment="event_time",
+    references={"customer_id": "customers", "article_id": "articles"},
+    columns=(
+        Column("event_time", "TIMESTAMP", "when it happened, UTC", required=True),
+        Column("customer_id", "VARCHAR", "who was there", required=True),
+        Column("article_id", "VARCHAR", "what it was about", required=True, pattern=r"\d{10}"),
+        Column(
+            "kind",
+            "VARCHAR",
+            "impression (on the screen, passed unless more follows), view (opened), cart, purchase, "
+            "dismiss",
+            required=True,
+            values=("impression", "view", "cart", "purchase", "dismiss"),
+        ),
+        Column("request_id", "VARCHAR", "the answer that showed it: the events of one slate agree"),
+        Column("position", "INTEGER", "place in the list, from 1; null if in none", minimum=1),
+        Column("surface", "VARCHAR", "where it was shown: a page or a carousel"),
+        Column("variant", "VARCHAR", "arm of the experiment that chose it"),
+        Column(
+            "propensity",
+            "DOUBLE",
+            "probability with which it was chosen for that place; null if unknown",
+            above=0.0,
+            maximum=1,
+        ),
+    ),
+    ours=(KNOWN_AT,),
+    optional=True,
+)
+
+RAW_TABLES: dict[str, RawTable] = {
+    t.name: t for t in (ARTICLES, CUSTOMERS, TRANSACTIONS, INTERACTIONS)
+}

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from feature_repo.places import PROJECT
 from feature_repo.raw_tables import RAW_TABLES
@@ -26,6 +28,7 @@ from pipelines.warehouse import WarehouseError, reading
 
 ANNA, BERT, CARA = "a" * 64, "b" * 64, "c" * 64
 SHIRT, SCARF = "0108775015", "0108775044"
+KAGGLES = [table.name for table in RAW_TABLES.values() if not table.optional]
 
 
 def article(article_id: str = SHIRT, **values: str) -> str:
@@ -41,6 +44,17 @@ def purchase(
     channel: str = "2",
 ) -> str:
     return f"{day},{who},{what},{price},{channel}"
+
+
+def event(
+    time: str = "2020-09-22 14:03:05",
+    who: str = ANNA,
+    what: str = SHIRT,
+    kind: str = "view",
+    position: str = "3",
+    propensity: str = "0.25",
+) -> str:
+    return f"{time},{who},{what},{kind},r1,{position},home,,{propensity}"
 
 
 class Shop:
@@ -85,8 +99,7 @@ def hash_of_data() -> str:
 
 
 def everything() -> list[list[tuple[Any, ...]]]:
-    tables = ("articles", "customers", "transactions", "quarantine")
-    return [ask(f"SELECT * FROM raw.{table} ORDER BY ALL") for table in tables]
+    return [ask(f"SELECT * FROM raw.{table} ORDER BY ALL") for table in (*RAW_TABLES, "quarantine")]
 
 
 def test_three_csv_files(shop: Shop) -> None:
@@ -119,7 +132,7 @@ def test_gzip_parquet_and_the_named_adapter_give_the_same(shop: Shop, kind: str)
     if kind == "kaggle:":
         source = Path(f"kaggle:{shop.folder}")
     else:
-        for table in RAW_TABLES:
+        for table in KAGGLES:
             file = shop.file(table)
             if kind == "csv.gz":
                 Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
@@ -224,6 +237,10 @@ def test_article_id_read_as_a_number_gets_its_zero_back(shop: Shop) -> None:
         ("2020-09-01,too few", "the line has too few values"),
         (purchase() + ",extra", "the line has too many values"),
         (purchase(who='"a"b'), "a quote in the line is not closed"),
+        (purchase(who=f"{ANNA[:9]}\0"), "customer_id holds a NUL character"),
+        (purchase(day=" 2020-09-01", who=f" {ANNA}\t", what="108775015\u00a0", price=" 1 "), None),
+        (purchase(who="  "), "customer_id is missing"),
+        (purchase(price="1e12"), "price is above 999,999,999"),
     ],
 )
 def test_a_bad_row_goes_to_quarantine_with_reason_and_line(
@@ -253,6 +270,80 @@ def test_lines_stay_right_after_lines_that_are_no_csv(shop: Shop) -> None:
         (9, "UTF-8"),
     ]
     assert (report.read, report.loaded, sum(report.quarantined.values())) == (8, 2, 6)
+
+
+PIECES = {
+    "good": ([purchase()], None),
+    "bad": ([purchase(price="-1")], "price is not above 0"),
+    "short": (["short"], "the line has too few values"),
+    "long": ([purchase() + ",x"], "the line has too many values"),
+    "blank": ([""], None),
+    "quoted": ([purchase(who=f'"{ANNA}"')], None),
+    "inch": ([purchase(who='5" wide')], None),
+    "spoilt": ([purchase(who='"a"b"')], "a quote in the line is not closed"),
+    "spoilt twice": (['"x"y,"a"b",""'], "a quote in the line is not closed"),
+    "soft": ([purchase(who='"a "soft" scarf"')], "a quote in the line is not closed"),
+    "swallowed": (
+        ['2020-09-01,"a, ""b""', "", f'c",{SHIRT},0.05,2'],
+        "customer_id holds a line break",
+    ),
+    "bad twice": (['2020-09-01, "a', f'b" ,{SHIRT},0.05'], "the line has too few values"),
+}
+"""Lines of a file, and what is wrong with the record that they are."""
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    pieces=st.lists(st.sampled_from(sorted(PIECES)), max_size=40),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_the_line_of_a_bad_row_is_that_of_the_file(pieces: list[str], end: str) -> None:
+    lines = [",".join(RAW_TABLES["transactions"].column_names), *[purchase()] * 9]
+    expected = []
+    for piece in pieces:
+        more, reason = PIECES[piece]
+        expected += [(len(lines) + 1, reason)] if reason else []
+        lines += more
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKBOOK_HOME", f"{folder}/home")
+        shop = Shop(Path(folder) / "shop")
+        shop.file("transactions").write_bytes("".join(line + end for line in lines).encode())
+        shop.load()
+        assert ask("SELECT line, reason FROM raw.quarantine ORDER BY line") == expected
+
+
+def test_a_line_far_into_a_compressed_file(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines are found a chunk at a time; here each chunk is a few lines."""
+    monkeypatch.setattr(adapters, "CHUNK", 200)
+    rows = [purchase(who=f"{n:064}") for n in range(100)]
+    rows[20:20], rows[60], rows[90] = ["", '2020-09-01,"a', f'b",{SHIRT},0.05,2'], "short", "short"
+    rows += [purchase(price="0")]
+    shop.write("transactions", *rows)
+    file = shop.file("transactions")
+    Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    shop.load()
+    assert [line for _, line, _ in quarantine()] == [23, 62, 92, 105]
+
+
+def test_nothing_is_lost_after_a_bad_line_where_a_new_piece_of_the_file_begins(
+    shop: Shop,
+) -> None:
+    """DuckDB takes 32,000,000 bytes at a time."""
+    row = purchase() + "\n"
+    with shop.file("transactions").open("w") as file:
+        before = file.write(",".join(RAW_TABLES["transactions"].column_names) + "\n")
+        good = (32_000_000 - before) // len(row)
+        file.write(row * (good + 1) + "short\n" + row * 9)
+    report = shop.load().tables["transactions"]
+    assert (report.loaded, report.read) == (good + 10, good + 11)
+    assert [line for _, line, _ in quarantine()] == [good + 3]
+
+
+def test_a_repeated_key_after_a_bad_line_is_told_with_its_own_line(shop: Shop) -> None:
+    shop.write("articles", article(), "short", article(prod_name="Another"), article(SCARF))
+    shop.load()
+    assert [line for _, line, _ in quarantine()] == [3, 4]
 
 
 def test_lines_swallowed_by_a_quote_are_kept_in_the_quarantine(shop: Shop) -> None:
@@ -342,7 +433,7 @@ def test_loading_twice_adds_nothing(shop: Shop) -> None:
     before, loads = everything(), ask("FROM raw.loads")
     assert all(table.unchanged for table in shop.load().tables.values())
     assert ask("FROM raw.loads") == loads
-    for table in RAW_TABLES:  # the same rows as another file: read again, nothing new
+    for table in KAGGLES:  # the same rows as another file: read again, nothing new
         shop.file(table).write_bytes(shop.file(table).read_bytes() + b"\n")
         Path(f"{shop.file(table)}.gz").write_bytes(gzip.compress(shop.file(table).read_bytes()))
         shop.file(table).unlink()
@@ -361,6 +452,183 @@ def test_a_longer_export_adds_what_is_new_and_tells_when_it_was_known(shop: Shop
     assert shop.load().tables["transactions"].loaded == 2
     counts = ask("SELECT count(*) FROM raw.transactions GROUP BY known_at ORDER BY known_at")
     assert counts == [(2,), (2,)]
+
+
+def test_a_shop_without_interactions_has_none(shop: Shop) -> None:
+    assert "interactions" not in shop.load().tables
+    assert ask("SELECT count(*) FROM raw.interactions") == [(0,)]
+    shop.write("interactions")
+    assert shop.load().tables["interactions"].read == 0
+
+
+def test_other_things_in_the_folder_are_ignored(shop: Shop) -> None:
+    for folder in ("images", "truth"):
+        (shop.folder / folder).mkdir()
+        (shop.folder / folder / "interactions.csv").write_text("x")
+    (shop.folder / "dirt.json").write_text("{}")
+    assert [*shop.load().tables] == KAGGLES
+
+
+def test_an_interaction_is_an_event_with_all_its_columns(shop: Shop) -> None:
+    shop.write(
+        "interactions",
+        event("2020-09-22T14:03:05.123456Z"),
+        event(time="2020-09-24 08:00:00", kind="dismiss", position="", propensity=""),
+    )
+    assert shop.load().tables["interactions"].loaded == 2
+    first, second = ask("SELECT * EXCLUDE known_at FROM raw.interactions ORDER BY event_time")
+    moment = datetime(2020, 9, 22, 14, 3, 5, 123456)
+    assert first == (moment, ANNA, SHIRT, "view", "r1", 3, "home", None, 0.25)
+    assert second[3:] == ("dismiss", "r1", None, "home", None, None)
+    assert ask("SELECT count(known_at) FROM raw.interactions") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("time", "utc"),
+    [
+        ("2020-09-22T14:03:05.123456Z", "2020-09-22 14:03:05.123456"),
+        ("2020-09-22T14:03:05.123456789Z", "2020-09-22 14:03:05.123456"),
+        ("2020-09-22 14:03:05", "2020-09-22 14:03:05"),
+        ("2020-09-22T01:03:05+02:00", "2020-09-21 23:03:05"),
+        ("2020-09-22 14:03:05.5-0330", "2020-09-22 17:33:05.5"),
+        ("2020-09-22 14:03:05+02", "2020-09-22 12:03:05"),
+    ],
+)
+def test_event_times_are_utc(shop: Shop, time: str, utc: str) -> None:
+    shop.write("interactions", event(time))
+    shop.load()
+    assert ask("SELECT CAST(event_time AS VARCHAR) FROM raw.interactions") == [(utc,)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "kept"),
+    [
+        (event(time="2020-09-22"), "event_time is not a time YYYY-MM-DD HH:MM:SS", False),
+        (event(time="2020-02-30 10:00:00"), "event_time is not a time YYYY-MM-DD HH:MM:SS", False),
+        (event(time="18-09-20 10:00:00"), "event_time is not a time YYYY-MM-DD HH:MM:SS", False),
+        (event(time="2999-01-01 10:00:00"), "event_time is in the future", False),
+        (event(time=""), "event_time is missing", False),
+        (event(who=""), "customer_id is missing", False),
+        (event(what="SHIRT"), r"article_id does not match \d{10}", False),
+        (event(what="108775015.0"), None, False),
+        (
+            event(kind="click"),
+            "kind is not one of impression, view, cart, purchase, dismiss",
+            False,
+        ),
+        (event(kind=""), "kind is missing", False),
+        (event(position="0"), "position is below 1", True),
+        (event(position="1.5"), "position is not a whole number", True),
+        (event(propensity="0"), "propensity is not above 0", True),
+        (event(propensity="1.5"), "propensity is above 1", True),
+        (event(propensity="1"), None, False),
+    ],
+)
+def test_a_bad_event_goes_to_quarantine(
+    shop: Shop, row: str, reason: str | None, kept: bool
+) -> None:
+    shop.write("interactions", event(time="2020-09-20 10:00:00"), event(who=BERT), row)
+    assert shop.load().tables["interactions"].loaded == (3 if kept or reason is None else 2)
+    assert ask("SELECT file, line, reason, row_kept FROM raw.quarantine") == (
+        [("interactions.csv", 4, reason, kept)] if reason else []
+    )
+
+
+def test_keys_of_interactions_that_no_file_has_are_added(shop: Shop) -> None:
+    shop.write("transactions", purchase(), purchase(what="0999999998"))
+    shop.write("interactions", event(what="0999999999", who=CARA), event(what="0999999998"))
+    report = shop.load()
+    assert report.tables["articles"].from_transactions == 1
+    assert report.tables["articles"].from_interactions == 1
+    assert report.tables["customers"].from_interactions == 1
+    assert "  1 known from interactions only" in str(report)
+    assert ask("SELECT customer_id FROM raw.customers WHERE from_transactions") == [(CARA,)]
+
+
+@settings(max_examples=6, deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(1, 3), st.booleans())), min_size=1, max_size=3))
+def test_interactions_are_a_union_of_sets(exports: list[list[tuple[int, bool]]]) -> None:
+    """An event with an empty position is the same event the second time, too."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LOOKBOOK_HOME", f"{folder}/home")
+        shop = Shop(Path(folder) / "shop")
+        twin: set[tuple[int, bool]] = set()
+        for n, export in enumerate(exports):
+            rows = [
+                event(f"2020-09-0{day} 10:00:00", position="1" if shown else "")
+                for day, shown in export
+            ]
+            shop.write("interactions", *rows, event(f"2019-01-0{n + 1} 10:00:00"))
+            report = shop.load().tables["interactions"]
+            assert report.loaded == len(set(export) - twin) + 1
+            assert report.already_there == report.read - report.loaded
+            twin |= set(export)
+        found = ask(
+            "SELECT day(event_time), position IS NOT NULL FROM raw.interactions "
+            "WHERE event_time > DATE '2020-01-01'"
+        )
+        assert sorted(found) == sorted(twin)
+
+
+def typed(csv: Path, types: dict[str, str], dictionary: str = "") -> None:
+    """The CSV as Parquet with these types instead of text, and one column by a dictionary."""
+    values = ", ".join(f"CAST({name} AS {kind}) AS {name}" for name, kind in types.items())
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'")
+        rows = con.sql(
+            f"SELECT * REPLACE ({values}) FROM read_csv('{csv}', all_varchar = true)"
+        ).to_arrow_table()
+    if dictionary:
+        at = rows.column_names.index(dictionary)
+        rows = rows.set_column(at, dictionary, rows[dictionary].dictionary_encode())
+    parquet.write_table(rows, csv.with_suffix(".parquet"))
+    csv.unlink()
+
+
+@pytest.mark.parametrize(
+    ("channel", "time"),
+    [("TINYINT", "TIMESTAMP"), ("SMALLINT", "TIMESTAMPTZ"), ("INTEGER", "TIMESTAMP_NS")],
+)
+def test_typed_parquet_gives_the_same_tables_as_csv(shop: Shop, channel: str, time: str) -> None:
+    codes = [c.name for c in RAW_TABLES["articles"].columns if c.type == "INTEGER"]
+    black = dict.fromkeys(codes, "17") | {"colour_group_code": "09", "product_code": "0108775"}
+    shop.write("articles", article(**black), article(SCARF, product_type_no="-1"))
+    shop.write("transactions", *[purchase(price=repr(c / 59000)) for c in range(1, 99)])
+    shop.write(
+        "interactions",
+        event("2020-09-22T14:03:05.123456Z", propensity=repr(1 / 3)),
+        event(position="", propensity=""),
+    )
+    shop.load()
+    tables = [f"SELECT * FROM raw.{n} ORDER BY ALL" for n in ("articles", "customers")]
+    tables += [
+        f"SELECT * EXCLUDE known_at FROM raw.{n} ORDER BY ALL"
+        for n in ("transactions", "interactions")
+    ]
+    expected = [ask(table) for table in tables]
+    assert len(expected[2]) == 98
+    typed(shop.file("articles"), dict.fromkeys([*codes, "product_code"], "INTEGER"))
+    typed(shop.file("customers"), {"FN": "DOUBLE", "Active": "DOUBLE", "age": "INTEGER"})
+    kinds = {"t_dat": "DATE", "price": "DOUBLE", "sales_channel_id": channel}
+    typed(shop.file("transactions"), kinds, dictionary="customer_id")
+    kinds = {"event_time": time, "position": "INTEGER", "propensity": "DOUBLE"}
+    typed(shop.file("interactions"), kinds, dictionary="article_id")
+    os.environ["LOOKBOOK_HOME"] += "2"
+    shop.load()
+    assert [ask(table) for table in tables] == expected
+    assert quarantine() == []
+
+
+def test_few_articles_from_a_file_with_more_bad_lines(shop: Shop) -> None:
+    """Lines that do not fit are held against those of the file, not against what is made of it."""
+    adapter = shop.folder / "mine.py"
+    adapter.write_text(
+        "def read(source):\n"
+        "    rows = source.rows('transactions_train.csv')\n"
+        "    return {'articles': f'SELECT article_id FROM {rows} GROUP BY 1'}\n"
+    )
+    shop.write("transactions", *[purchase()] * 90, *["short"] * 60)
+    assert load(f"{adapter}:{shop.folder}").tables["articles"].loaded == 1
 
 
 COPIED = """
@@ -509,6 +777,21 @@ def test_transactions_are_a_multiset_union_by_maximum(
             ),
             r"transactions_train\.csv, line 3: a quote is opened and never closed",
         ),
+        (
+            lambda s: s.file("customers").write_bytes(
+                s.file("customers").read_bytes().replace(b"p3\n", b"p3\r\n")
+            ),
+            r"customers\.csv mixes line ends .*: save it with one of them",
+        ),
+        (
+            lambda s: s.write("interactions", *[event(time="22.09.2020 14:03")] * 3),
+            r"interactions\.csv: in 3 of 3 rows event_time is not a time YYYY-MM-DD HH:MM:SS",
+        ),
+        (lambda s: s.file("interactions").write_text(""), r"interactions\.csv is empty"),
+        (
+            lambda s: s.write("transactions", *[purchase() + ",more"] * 30),
+            r"30 of 30 lines do not fit the header, most often because the line has too many values",
+        ),
         (lambda s: truncated_gzip(s.file("transactions")), "not a complete gzip file"),
         (lambda s: broken_parquet(s.file("articles")), "not a complete Parquet file"),
         (
@@ -550,23 +833,29 @@ def broken_parquet(file: Path) -> None:
     file.unlink()
 
 
-def test_killed_in_the_middle_the_warehouse_is_as_it_was(shop: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["transactions: 1 new rows", "interactions: 1 new rows"])
+def test_killed_in_the_middle_the_warehouse_is_as_it_was(
+    shop: Shop, tmp_path: Path, moment: str
+) -> None:
     shop.load()
     before = everything()
     shop.write("customers", f"{CARA},,,,,50,p3")
     shop.write("transactions", purchase(day="2020-09-05"))
+    shop.write("interactions", event())
     code = (
         "import os, signal, sys\n"
         "from pipelines.data.load import load\n"
         "def die(line):\n"
-        "    if line.startswith('transactions: 1 new rows'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if line.startswith(sys.argv[2]): os.kill(os.getpid(), signal.SIGKILL)\n"
         "load(sys.argv[1], progress=die)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", code, str(shop.folder)], cwd=PROJECT, check=False)
+    command = [sys.executable, "-c", code, str(shop.folder), moment]
+    ended = subprocess.run(command, cwd=PROJECT, check=False)
     assert ended.returncode == -signal.SIGKILL
     assert everything() == before
     assert len(list((tmp_path / "home").glob("loading-*"))) == 1
-    assert shop.load().tables["transactions"].loaded == 1
+    tables = shop.load().tables
+    assert (tables["transactions"].loaded, tables["interactions"].loaded) == (1, 1)
     assert not list((tmp_path / "home").glob("loading-*"))
 
 

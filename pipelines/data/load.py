@@ -12,9 +12,12 @@ another name adds nothing, and a longer export adds what is new. The price of th
 files split the duplicates of one day between them (one piece in each), the second is taken for the
 first; export whole days. The quarantine follows the same rule on (table, reason, row).
 
+**Interactions** have no key either, but no quantity: an event is all its columns, and an exact
+duplicate is the same event, within a file and across loads.
+
 **Articles and customers** are one row for each key. Within a load the first row of a key stays, a
 later one with other values is quarantined. Across loads the newest values win, of the columns that
-the source has. Keys known only from transactions are rows with null attributes and
+the source has. Keys known only from transactions or interactions are rows with null attributes and
 `from_transactions`, until a file brings them.
 """
 
@@ -23,22 +26,33 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from feature_repo import places, raw_tables
 from feature_repo.raw_tables import RAW_TABLES, Column, RawTable
 from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect
 from pipelines.data import adapters
-from pipelines.data.adapters import LoadError, Source, SourceFile, literal
+from pipelines.data.adapters import (
+    BLANKS,
+    LoadError,
+    RecordPlaces,
+    Source,
+    SourceFile,
+    literal,
+    open_quote,
+    record_places,
+)
 from pipelines.warehouse import (
     WarehouseError,
     has_table,
@@ -53,8 +67,17 @@ __all__ = ["LoadError", "LoadReport", "TableReport", "load"]
 FIRST_DAY = date(1900, 1, 1)
 """A date before this was written in another order: DuckDB reads 18-09-20 as the year 18."""
 
+FORMS = {
+    "DATE": ("date YYYY-MM-DD", r"\d{4}-\d{2}-\d{2}"),
+    "TIMESTAMP": (
+        "time YYYY-MM-DD HH:MM:SS",
+        r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?(Z|[+-]\d{2}(:?\d{2})?)?",
+    ),
+}
+"""How a day and a moment may be written: in words, and exactly. Without a zone it is UTC."""
+
 ROWS_AT_A_TIME = 2_000_000
-"""Transactions merged in one statement: what bounds the memory of a load."""
+"""Events merged in one statement: what bounds the memory of a load."""
 
 SUPPLIED_BY_SHOP = ("quantity",)
 """The columns of ours that an adapter may bring."""
@@ -78,6 +101,8 @@ class TableReport:
     """Rows that stayed, with a value that could not be right left null, by reason."""
     from_transactions: int = 0
     """Rows added because transactions name a key that no file describes."""
+    from_interactions: int = 0
+    """The same of interactions: keys that transactions do not name either."""
     unchanged: bool = False
     """These files were loaded before and not read again; the counts are then zero."""
 
@@ -112,6 +137,8 @@ class LoadReport:
                 lines.append(f"{name}: {table.read:,} rows read, {', '.join(said)}")
             if table.from_transactions:
                 lines.append(f"  {table.from_transactions:,} known from transactions only")
+            if table.from_interactions:
+                lines.append(f"  {table.from_interactions:,} known from interactions only")
             for what, reasons in (
                 ("set aside", table.set_aside),
                 ("quarantined", table.quarantined),
@@ -290,8 +317,8 @@ def _stage(
     made = con.execute("SELECT lower(table_name) FROM information_schema.tables").fetchall()
     own = {str(name) for (name,) in made} - set(source.files)
     con.execute(
-        "CREATE OR REPLACE TABLE rejected (file VARCHAR, line BIGINT, table_name VARCHAR, "
-        "reason VARCHAR, row VARCHAR, accepted_before BIGINT)"
+        "CREATE OR REPLACE TABLE rejected (file VARCHAR, number BIGINT, place BIGINT, line BIGINT, "
+        "table_name VARCHAR, reason VARCHAR, row VARCHAR, faults BIGINT)"
     )
     if unknown := sorted(set(selects) - set(RAW_TABLES)):
         raise LoadError(
@@ -311,12 +338,12 @@ def _stage(
         progress(f"{name}: reading and checking")
         with _explained(path):
             given = _check(con, table, selects[name], today)
+            repeats = _settle_repeats(con, table)
             _collect_rejected(con, name, files)
         where = ", ".join(file.path.name for file in files) or str(path)
         _stop_if_hopeless(con, table, where)
-        repeats = _settle_repeats(con, table)
         staged[name] = _counted(con, table, given, files, repeats)
-        if staged[name].read == 0:
+        if staged[name].read == 0 and not table.optional:
             raise LoadError(f"{where} holds no {name}, not one row: export it again.")
         progress(f"{name}: {staged[name].read:,} rows read")
     return staged
@@ -337,8 +364,15 @@ def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
+        text = str(error)
+        if "state machine reached an invalid state" in text:
+            file = re.search(r"^ *file = (.+)$", text, re.M)
+            raise LoadError(
+                f"{file[1] if file else path} mixes line ends (LF, CR LF, or a CR within a line): "
+                "save it with one of them."
+            ) from error
         raise LoadError(
-            f"{path} cannot be read with this adapter: {str(error).splitlines()[0]}"
+            f"{path} cannot be read with this adapter: {text.splitlines()[0]}"
         ) from error
 
 
@@ -437,12 +471,13 @@ def _joined(faults: list[str]) -> str:
 
 
 def _text(column: Column, kind: str) -> str:
-    """A value as the text that is checked. A timestamp is cut to its day; a text is not: what
-    stands after the day may mean another one."""
+    """A value as the text that is checked. A timestamp is cut to its day where a day is wanted; a
+    text is not: what stands after the day may mean another one."""
     name = identifier(column.name)
     if column.type == "DATE" and kind.startswith("TIMESTAMP"):
         name = f"CAST({name} AS DATE)"
-    return f"CAST({name} AS VARCHAR)"
+    text = f"CAST({name} AS VARCHAR)"
+    return f"trim({text}, {BLANKS})" if column.required and kind == "VARCHAR" else text
 
 
 def _typed(column: Column) -> str:
@@ -450,14 +485,23 @@ def _typed(column: Column) -> str:
     if column.type in ("INTEGER", "TINYINT"):
         value = f"TRY_CAST(TRY_CAST({name} AS DOUBLE) AS {column.type})"
         return f"coalesce({value}, 1)" if column.name == "quantity" else value
+    if column.type == "TIMESTAMP":
+        # Only a cast by way of TIMESTAMPTZ heeds an offset; it takes four times as long.
+        return (
+            f"CASE WHEN regexp_matches(substr({name}, 20), '[+-]') "
+            f"THEN CAST(TRY_CAST({name} AS TIMESTAMPTZ) AS TIMESTAMP) "
+            f"ELSE TRY_CAST({name} AS TIMESTAMP) END"
+        )
     return name if column.type == "VARCHAR" else f"TRY_CAST({name} AS {column.type})"
 
 
 def _unreadable(column: Column) -> str:
     """The fault of a text that is no value of the column's type: enough of these, and the whole
     column is wrong."""
-    if column.type == "DATE":
-        return f"{column.name} is not a date YYYY-MM-DD"
+    if column.type in FORMS:
+        return f"{column.name} is not a {FORMS[column.type][0]}"
+    if column.values:
+        return f"{column.name} is not one of {', '.join(column.values)}"
     if column.pattern:
         return f"{column.name} does not match {column.pattern}"
     kind = "whole number" if column.type in ("INTEGER", "TINYINT") else "number"
@@ -474,18 +518,24 @@ def _fault(column: Column, today: date) -> str:
         cases.append(
             (f"NOT regexp_full_match({name}, {literal(column.pattern)})", _unreadable(column))
         )
-    elif column.required and column.type == "VARCHAR":
-        # A quote left open and closed lines later is good CSV, and swallows the lines between.
-        cases.append((f"contains({name}, chr(10))", f"{column.name} holds a line break"))
-    if column.type == "DATE":
+    elif column.values:
+        allowed = ", ".join(literal(value) for value in column.values)
+        cases.append((f"{name} NOT IN ({allowed})", _unreadable(column)))
+    elif column.type == "VARCHAR":
+        cases.append((f"contains({name}, chr(0))", f"{column.name} holds a NUL character"))
+        if column.required:
+            # A quote left open and closed lines later is good CSV, and swallows the lines between.
+            cases.append((f"contains({name}, chr(10))", f"{column.name} holds a line break"))
+    if column.type in FORMS:
         cases.append(
             (
-                f"NOT regexp_full_match({name}, '\\d{{4}}-\\d{{2}}-\\d{{2}}') "
+                f"NOT regexp_full_match({name}, {literal(FORMS[column.type][1])}) "
                 f"OR {name} IS NOT NULL AND coalesce({typed} < DATE '{FIRST_DAY}', true)",
                 _unreadable(column),
             )
         )
-        cases.append((f"{typed} > DATE '{today}'", f"{column.name} is in the future"))
+        tomorrow = today + timedelta(days=1)
+        cases.append((f"{typed} >= DATE '{tomorrow}'", f"{column.name} is in the future"))
     elif column.type != "VARCHAR":
         number = f"TRY_CAST({name} AS DOUBLE)"
         readable = (
@@ -498,85 +548,127 @@ def _fault(column: Column, today: date) -> str:
         )
         if column.above is not None:
             cases.append(
-                (f"{number} <= {column.above}", f"{column.name} is not above {column.above:g}")
+                (f"{number} <= {column.above}", f"{column.name} is not above {_said(column.above)}")
             )
         if column.minimum is not None:
             cases.append(
-                (f"{number} < {column.minimum}", f"{column.name} is below {column.minimum:g}")
+                (f"{number} < {column.minimum}", f"{column.name} is below {_said(column.minimum)}")
             )
         if column.maximum is not None:
             cases.append(
-                (f"{number} > {column.maximum}", f"{column.name} is above {column.maximum:g}")
+                (f"{number} > {column.maximum}", f"{column.name} is above {_said(column.maximum)}")
             )
     whens = " ".join(f"WHEN {condition} THEN {literal(reason)}" for condition, reason in cases)
     return f"CASE {whens} END" if whens else "CAST(NULL AS VARCHAR)"
 
 
+def _said(number: float) -> str:
+    return f"{number:,.15g}"
+
+
 def _collect_rejected(
     con: duckdb.DuckDBPyConnection, name: str, files: tuple[SourceFile, ...]
 ) -> None:
-    """Copy the lines that are no CSV into `rejected`, and correct the line of the rows after them:
-    rows were numbered without them. A line belongs to the last table that reads its file."""
-    if not con.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE table_name = 'reject_errors'"
-    ).fetchone():
-        return
+    """Copy the lines that are no CSV into `rejected`, and set the lines of the rows that go to
+    quarantine. A rejected line belongs to the last table that reads its file."""
+    csvs = {file.path.name: file for file in files if file.delimiter}
+    if con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchone():
+        con.execute("DELETE FROM rejected WHERE list_contains(?, file)", [list(csvs)])
+        # DuckDB's `line` counts blank lines; its `byte_position` is always inside the line.
+        con.execute(
+            """
+            INSERT INTO rejected
+            SELECT file, number, min(place), NULL, $1, arg_min(reason, (place, reason)),
+                arg_min(row, (place, reason)), count(*) FROM (
+                SELECT DISTINCT parse_filename(s.file_path) AS file, e.line AS number,
+                    e.byte_position - 1 AS place, trim(e.csv_line, chr(10) || chr(13)) AS row,
+                    CASE e.error_type
+                        WHEN 'MISSING COLUMNS' THEN 'the line has too few values'
+                        WHEN 'TOO MANY COLUMNS' THEN 'the line has too many values'
+                        WHEN 'INVALID ENCODING' THEN 'the line is not UTF-8'
+                        WHEN 'UNQUOTED VALUE' THEN 'a quote in the line is not closed'
+                        ELSE 'the line is no CSV: ' || lower(CAST(e.error_type AS VARCHAR)) END AS reason
+                FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)
+                WHERE list_contains($2, parse_filename(s.file_path)))
+            GROUP BY file, number""",
+            [name, list(csvs)],
+        )
+    for file_name, file in csvs.items():
+        bad, reason = con.execute(
+            "SELECT count(*), mode(reason) FROM rejected WHERE file = ?", [file_name]
+        ).fetchall()[0]
+        places = record_places(file, [])
+        if places.count >= 10 and bad > 0.9 * places.count:
+            raise LoadError(
+                f"{file_name}: {bad:,} of {places.count:,} lines do not fit the header, most often "
+                f"because {reason}: export it again."
+            )
+        numbers: list[int] = []
+        if bad:
+            found = con.execute(
+                "SELECT number, place FROM rejected WHERE file = ? ORDER BY place", [file_name]
+            ).fetchall()
+            numbers = [number for number, _ in found]
+            places = record_places(file, [place for _, place in found])
+        _set_lines(con, name, file_name, numbers, places)
+
+
+def _set_lines(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    file_name: str,
+    numbers: list[int],
+    places: RecordPlaces,
+) -> None:
+    """Turn the number of a row, which counts what DuckDB accepted, into its line in the file."""
+    # Where a line has several faults, what DuckDB shows of it may be a part, or the line before.
     con.execute(
         """
-        CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT DISTINCT ON (file, line) parse_filename(s.file_path) AS file, e.line, $1 AS table_name,
-            CASE e.error_type
-                WHEN 'MISSING COLUMNS' THEN 'the line has too few values'
-                WHEN 'TOO MANY COLUMNS' THEN 'the line has too many values'
-                WHEN 'INVALID ENCODING' THEN 'the line is not UTF-8'
-                WHEN 'UNQUOTED VALUE' THEN 'a quote in the line is not closed'
-                ELSE 'the line is no CSV: ' || lower(CAST(e.error_type AS VARCHAR)) END AS reason,
-            e.csv_line AS row, e.error_type
-        FROM reject_errors e JOIN reject_scans s USING (scan_id, file_id)
-        WHERE len($2) = 0 OR list_contains($2, parse_filename(s.file_path))
-        ORDER BY file, line, e.column_idx""",
-        [name, [f.path.name for f in files]],
+        UPDATE rejected SET line = found.line,
+            row = CASE WHEN faults = 1 OR starts_with(row, text) THEN row ELSE text END
+        FROM (SELECT unnest($2::BIGINT[]) AS number, unnest($3::BIGINT[]) AS line,
+                unnest($4::VARCHAR[]) AS text) AS found
+        WHERE file = $1 AND rejected.number = found.number""",
+        [file_name, numbers, places.lines, places.texts],
     )
     # The parser swallows all lines up to the next quote, so they would be lost without a word.
-    open_quote = con.execute(
-        "SELECT file, line FROM fresh WHERE error_type IN ('UNQUOTED VALUE', 'LINE SIZE OVER MAXIMUM') "
-        "AND contains(rtrim(row, chr(10) || chr(13)), chr(10)) ORDER BY line LIMIT 1"
+    swallowing = con.execute(
+        """SELECT line FROM rejected WHERE file = ? AND contains(row, chr(10))
+        AND reason IN ('a quote in the line is not closed', 'the line is no CSV: line size over maximum')
+        ORDER BY line LIMIT 1""",
+        [file_name],
     ).fetchone()
-    if open_quote:
-        raise LoadError(
-            f"{open_quote[0]}, line {open_quote[1]}: a quote is opened and never closed, so the "
-            "lines after it cannot be told apart: close it, or double it if it is part of the text."
-        )
-    con.execute(
-        "DELETE FROM rejected USING fresh WHERE rejected.file = fresh.file AND rejected.line = fresh.line"
-    )
-    con.execute(
-        """INSERT INTO rejected SELECT file, line, table_name, reason, row,
-            line - 1 - row_number() OVER (PARTITION BY file ORDER BY line) FROM fresh"""
-    )
+    if swallowing:
+        raise open_quote(file_name, swallowing[0])
+    # An accepted row comes after the rejected record r, the jth, if its number is r - j or more.
+    rejected = np.array(places.records, dtype=np.int64)
+    after = rejected - np.arange(len(rejected))
+    first, ahead = np.array(places.first), np.array(places.ahead)
+    steps = np.unique(np.concatenate([first - np.searchsorted(rejected, first), after]))
+    records = steps + np.searchsorted(after, steps, side="right")
+    shifts = records - steps + ahead[np.searchsorted(first, records, side="right") - 1]
     con.execute(
         f"""
-        UPDATE {identifier(name)} AS t SET _line = t._line + before.n
+        UPDATE {identifier(name)} AS t SET _line = bad.number + bad.shift
         FROM (
-            SELECT bad.id, r.n FROM
-                (SELECT rowid AS id, _file AS file, _line - 1 AS nth FROM {identifier(name)}
-                 WHERE _row IS NOT NULL) AS bad
-            ASOF JOIN (
-                SELECT file, accepted_before, max(n) AS n FROM (
-                    SELECT file, accepted_before,
-                        row_number() OVER (PARTITION BY file ORDER BY line) AS n
-                    FROM rejected)
-                GROUP BY ALL) AS r
-            ON bad.file = r.file AND bad.nth > r.accepted_before) AS before
-        WHERE t.rowid = before.id"""
+            SELECT id, number, shift FROM
+                (SELECT rowid AS id, _line - 1 AS number FROM {identifier(name)}
+                 WHERE _row IS NOT NULL AND _file = $1) AS named
+            ASOF JOIN (SELECT unnest($2::BIGINT[]) AS step, unnest($3::BIGINT[]) AS shift)
+            ON named.number >= step) AS bad
+        WHERE t.rowid = bad.id""",
+        [file_name, steps.tolist(), shifts.tolist()],
     )
 
 
 def _stop_if_hopeless(con: duckdb.DuckDBPyConnection, table: RawTable, where: str) -> None:
-    """Tell a wrong column from a few wrong values: a date column stops the load if more than half
-    is no date, any other required column if more than nine in ten (of ten or more) are unreadable."""
+    """Tell a wrong column from a few wrong values: a date or time column stops the load if more than
+    half is none, any other required column if more than nine in ten (of ten or more) are unreadable."""
     name = identifier(table.name)
-    for column in (c for c in table.columns if c.required and (c.type != "VARCHAR" or c.pattern)):
+    for column in table.columns:
+        form = column.type != "VARCHAR" or column.pattern or column.values
+        if not (column.required and form):
+            continue
         fault = _unreadable(column)
         lost = f"contains(_wrong, {literal(fault)}) OR contains(_wrong, {literal(column.name + ' is missing')})"
         rows, bad, line, example = con.execute(
@@ -585,7 +677,7 @@ def _stop_if_hopeless(con: duckdb.DuckDBPyConnection, table: RawTable, where: st
             FROM {name}""",
             [f"$.{column.name}"],
         ).fetchall()[0]
-        enough = bad > rows / 2 if column.type == "DATE" else rows >= 10 and bad > 0.9 * rows
+        enough = bad > rows / 2 if column.type in FORMS else rows >= 10 and bad > 0.9 * rows
         if enough:
             raise LoadError(
                 f"{where}: in {bad:,} of {rows:,} rows {fault}, for example {example!r} in line "
@@ -671,7 +763,7 @@ def _merge(
         if part.table.key:
             loaded, updated = _merge_keyed(con, part)
         else:
-            loaded, updated = _merge_transactions(con, loaded_at, progress), 0
+            loaded, updated = _merge_events(con, part.table, loaded_at, progress), 0
         lost = sum(part.set_aside.values()) + sum(part.quarantined.values())
         reports[name] = TableReport(
             read=part.read,
@@ -684,20 +776,28 @@ def _merge(
         )
         _merge_quarantine(con, part, loaded_at)
         progress(f"{name}: {loaded:,} new rows")
-    if "transactions" in staged and not staged["transactions"].unchanged:
-        for column, name in RAW_TABLES["transactions"].references.items():
-            added = _count(
-                con.execute(
-                    f"""INSERT INTO {identifier("raw", name)} BY NAME
-                    SELECT DISTINCT {identifier(column)}, true AS from_transactions
-                    FROM scratch.transactions ANTI JOIN {identifier("raw", name)}
-                        USING ({identifier(column)})
-                    WHERE _wrong IS NULL AND _set_aside IS NULL ORDER BY 1"""
-                )
-            )
-            known = asdict(reports.get(name, TableReport()))
-            reports[name] = TableReport(**(known | {"from_transactions": added}))
+    for part in staged.values():
+        if not part.unchanged:
+            _add_named_keys(con, part.table, reports)
     return {name: reports[name] for name in RAW_TABLES if name in reports}
+
+
+def _add_named_keys(
+    con: duckdb.DuckDBPyConnection, events: RawTable, reports: dict[str, TableReport]
+) -> None:
+    """Rows for the keys that events name and no table has yet."""
+    for column, name in events.references.items():
+        added = _count(
+            con.execute(
+                f"""INSERT INTO {identifier("raw", name)} BY NAME
+                SELECT DISTINCT {identifier(column)}, true AS from_transactions
+                FROM {identifier("scratch", events.name)} ANTI JOIN {identifier("raw", name)}
+                    USING ({identifier(column)})
+                WHERE _wrong IS NULL AND _set_aside IS NULL ORDER BY 1"""
+            )
+        )
+        known = asdict(reports.get(name, TableReport()))
+        reports[name] = TableReport(**(known | {f"from_{events.name}": added}))
 
 
 def _create_tables(con: duckdb.DuckDBPyConnection) -> None:
@@ -752,46 +852,46 @@ def _merge_keyed(con: duckdb.DuckDBPyConnection, part: _Staged) -> tuple[int, in
     return loaded, updated
 
 
-def _merge_transactions(
-    con: duckdb.DuckDBPyConnection, loaded_at: datetime, progress: Progress
+def _merge_events(
+    con: duckdb.DuckDBPyConnection, table: RawTable, loaded_at: datetime, progress: Progress
 ) -> int:
-    """The multiset union by maximum, a run of whole days at a time; returns the rows added."""
-    identity = ", ".join(identifier(c.name) for c in _columns(RAW_TABLES["transactions"]))
+    """The multiset union by maximum, or the union of sets if the table has no quantities, a run of
+    whole days at a time; returns the rows added."""
+    identity = ", ".join(identifier(c.name) for c in _columns(table))
+    target, moment = identifier("raw", table.name), identifier(table.moment)
+    good = f"FROM {identifier('scratch', table.name)} WHERE _wrong IS NULL AND _set_aside IS NULL"
     days = con.execute(
-        "SELECT t_dat, count(*) FROM scratch.transactions "
-        "WHERE _wrong IS NULL AND _set_aside IS NULL GROUP BY 1 ORDER BY 1"
+        f"SELECT CAST({moment} AS DATE), count(*) {good} GROUP BY 1 ORDER BY 1"
     ).fetchall()
     added = 0
     while days:
         rows, last = 0, 0
         while last < len(days) and (last == 0 or rows + days[last][1] <= ROWS_AT_A_TIME):
             rows, last = rows + days[last][1], last + 1
-        span = [days[0][0], days[last - 1][0]]
-        arriving = (
-            f"SELECT {identity} FROM scratch.transactions "
-            "WHERE _wrong IS NULL AND _set_aside IS NULL AND t_dat BETWEEN $1 AND $2"
-        )
-        if con.execute(
-            "SELECT 1 FROM raw.transactions WHERE t_dat BETWEEN $1 AND $2 LIMIT 1", span
-        ).fetchone():
+        span = [days[0][0], days[last - 1][0] + timedelta(days=1)]
+        within = f"{moment} >= $1 AND {moment} < $2"
+        arriving = f"SELECT {identity} {good} AND {within}"
+        known = f"SELECT {identity} FROM {target} WHERE {within}"
+        if not table.quantities:
+            arriving = f"{arriving} EXCEPT {known}"
+        elif con.execute(f"{known} LIMIT 1", span).fetchone():
             arriving = f"""
                 WITH arriving AS (
                     SELECT *, count(*) AS pieces FROM ({arriving}) GROUP BY ALL),
                 known AS (
-                    SELECT {identity}, count(*) AS pieces FROM raw.transactions
-                    WHERE t_dat BETWEEN $1 AND $2 GROUP BY ALL)
+                    SELECT *, count(*) AS pieces FROM ({known}) GROUP BY ALL)
                 SELECT {identity}, unnest(range(arriving.pieces - coalesce(known.pieces, 0)))
                 FROM arriving LEFT JOIN known USING ({identity})"""
         added += _count(
             con.execute(
-                f"""INSERT INTO raw.transactions BY NAME
+                f"""INSERT INTO {target} BY NAME
                 SELECT {identity}, CAST($3 AS TIMESTAMP) AS known_at FROM ({arriving})
-                ORDER BY t_dat, customer_id, article_id""",
+                ORDER BY {moment}, customer_id, article_id""",
                 [*span, loaded_at],
             )
         )
+        progress(f"{table.name}: {added:,} new rows, through {days[last - 1][0]}")
         days = days[last:]
-        progress(f"transactions: {added:,} new rows, through {span[1]}")
     return added
 
 
