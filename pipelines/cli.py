@@ -10,7 +10,8 @@ exit status 1.
 import json
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial, wraps
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, TextIO
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from feature_repo.errors import InputError, LookbookError
@@ -49,6 +51,33 @@ class _Group(click.Group):
 
 def _say(text: str) -> None:
     _screen.print(text, style="dim", markup=False)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Shows how far each step is: as bars on a screen, else as a line now and then."""
+    if _screen.is_terminal:
+        tasks: dict[str, TaskID] = {}
+        with Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=_screen
+        ) as bars:
+
+            def show(step: str, done: float) -> None:
+                if step not in tasks:
+                    tasks[step] = bars.add_task(step, total=1.0)
+                bars.update(tasks[step], completed=done)
+
+            yield show
+    else:
+        shown: dict[str, int] = {}
+
+        def say(step: str, done: float) -> None:
+            quarter = int(done * 4)
+            if quarter > shown.get(step, 0):
+                shown[step] = quarter
+                _say(f"{step}: {quarter * 25}%" if quarter < 4 else f"{step} written")
+
+        yield say
 
 
 def _verb(function: Callable[..., Any]) -> Callable[..., None]:
@@ -113,34 +142,65 @@ def data() -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="A new or empty folder."
 )
-@click.option("--customers", default=2000, show_default=True, help="How many customers.")
-@click.option("--articles", default=800, show_default=True, help="How many articles.")
-@click.option("--days", default=240, show_default=True, help="How many days, up to 2020-09-22.")
+@click.option("--customers", type=int, help="How many customers.  [default: 2000]")
+@click.option("--articles", type=int, help="How many articles.  [default: 800]")
+@click.option("--days", type=int, help="How many days, up to 2020-09-22.  [default: 240]")
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same files.")
+@click.option(
+    "--like-hm",
+    is_flag=False,
+    flag_value=1.0,
+    type=float,
+    metavar="[SHARE]",
+    help="H&M's size (1,371,980 customers, 105,542 articles, 734 days), or a share of it.",
+)
+@click.option(
+    "--interactions",
+    default=0,
+    metavar="DAYS",
+    help="Also what was shown, viewed, put in the cart and dismissed on the last days.",
+)
+@click.option("--images", default=0, metavar="N", help="Also pictures of N articles.")
+@click.option("--dirt", is_flag=True, help="Plant defects, listed in dirt.json; needs --csv.")
+@click.option("--csv", is_flag=True, help="CSV as Kaggle has it, instead of Parquet.")
+@click.option("--threads", type=int, help="All cores if left out; changes nothing but the time.")
 @_verb
-def synthesize(out: Path, customers: int, articles: int, days: int, seed: int) -> Any:
-    """Make a shop up, in the layout of Kaggle's H&M files.
+def synthesize(out: Path, like_hm: float | None, **asked: Any) -> Any:
+    """Make a shop up, in the layout of Kaggle's H&M files, with the truth behind it.
+
+    The truth (what customers like, and how likely they are to view, put in the cart and buy what
+    they are shown) is in the folder truth/; docs/made-up-shop.md says how to use it.
 
     \b
-    Example:
+    Examples:
       lookbook data synthesize --out /tmp/shop --customers 5000 --articles 2000
+      lookbook data synthesize --out /tmp/shop --interactions 28 --images 800
+      lookbook data synthesize --out /tmp/hm --like-hm
+      lookbook data synthesize --out /tmp/tenth --like-hm 0.1
     """
+    from pipelines.data.synthetic import like_hm as size_of
     from pipelines.data.synthetic import synthesize as make
 
-    steps: list[str] = []
-
-    def progress(step: str, done: float) -> None:
-        if done >= 1 and step not in steps:
-            steps.append(step)
-            _say(f"{step} written")
-
-    made = make(
-        out, customers=customers, articles=articles, days=days, seed=seed, progress=progress
-    )
+    sizes = ("customers", "articles", "days")
+    if like_hm is not None:
+        for name in sizes:
+            if asked[name] is not None:
+                raise click.UsageError(f"--like-hm sets the size: leave --{name} out.")
+        asked |= size_of(like_hm)
+    # What is left out has its default where the shop is made.
+    given = {name: value for name, value in asked.items() if value is not None}
+    with _progress() as told:
+        made = make(out, **given, progress=told)
     text = (
         f"{made.folder}: {made.customers:,} customers, {made.articles:,} articles, "
         f"{made.transactions:,} transactions from {made.first_day} to {made.last_day}"
     )
+    for count, what in (
+        (made.interactions, "interactions"),
+        (made.images, "images"),
+        (made.defects, "defects planted"),
+    ):
+        text += f", {count:,} {what}" * (count > 0)
     return text, {**vars(made), "folder": str(made.folder)}
 
 
@@ -163,6 +223,67 @@ def load_command(source: str, add: bool) -> Any:
 
     report = load(source, add=add, progress=_say)
     return str(report), report.to_dict()
+
+
+@data.command("compare")
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--page", type=click.Path(dir_okay=False, path_type=Path), help="Also write it as a web page."
+)
+@_verb
+def compare_command(source: Path | None, page: Path | None) -> Any:
+    """Hold a shop against the published figures of H&M's.
+
+    SOURCE is a folder in the Kaggle layout, as CSV or Parquet; the loaded shop if left out.
+
+    \b
+    Examples:
+      lookbook data compare
+      lookbook data compare /tmp/shop --page compare.html
+    """
+    from rich.console import Group
+
+    from pipelines.data.compare import compare
+
+    found = compare(source, progress=_say)
+    tables = []
+    for section, rows in found.sections().items():
+        table = Table(title=section, title_justify="left")
+        for column in ("figure", "H&M", "this shop", "difference", "within 15%"):
+            table.add_column(column, justify="right" if column in ("H&M", "this shop") else "left")
+        for row in rows:
+            near = {None: "", True: "yes", False: "[bold]no[/]"}[row.within15]
+            table.add_row(row.figure.name, row.theirs_text, row.ours_text, row.says, near)
+        tables.append(table)
+    if page is not None:
+        found.page().write(page)
+        _say(f"{page} written")
+    return Group(*tables, found.summary), {
+        **found.to_dict(),
+        "page": None if page is None else str(page),
+    }
+
+
+@main.command("explore")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The page; reports/explore.html in LOOKBOOK_HOME if left out.",
+)
+@_verb
+def explore_command(out: Path | None) -> Any:
+    """Write what the loaded shop's data say as one web page with plots.
+
+    \b
+    Examples:
+      lookbook explore
+      lookbook explore --out shop.html
+    """
+    from feature_repo import places
+    from pipelines.data.explore import explore
+
+    found = explore(out or places.home() / "reports" / "explore.html", progress=_say)
+    return str(found.out), found.to_dict()
 
 
 @main.group()
@@ -277,8 +398,13 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
 @main.command()
 @click.option("--weeks", default=4, show_default=True, type=click.IntRange(1), help="Test weeks.")
 @click.option("--models", help="Names separated by commas; all if left out.")
+@click.option(
+    "--truth",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of the made-up shop that is loaded: also judge its oracle.",
+)
 @_verb
-def evaluate(weeks: int, models: str | None) -> Any:
+def evaluate(weeks: int, models: str | None, truth: Path | None) -> Any:
     """Judge the recommender, its retrievers and baselines on the last weeks.
 
     Each week is a fold: everything is trained strictly on what came before it, and every customer
@@ -288,12 +414,13 @@ def evaluate(weeks: int, models: str | None) -> Any:
     Examples:
       lookbook evaluate
       lookbook evaluate --weeks 2 --models release,popular --json
+      lookbook evaluate --truth /tmp/shop
     """
     from pipelines.evaluation.weekly import evaluate as judge
     from pipelines.feature_tables import latest_build
 
     names = [name.strip() for name in models.split(",")] if models else None
-    found = judge(latest_build().through, weeks=weeks, models=names, progress=_say)
+    found = judge(latest_build().through, weeks=weeks, models=names, truth=truth, progress=_say)
     table = Table(
         title=f"{found.customers:,} customers, {weeks} week{'s' * (weeks > 1)} from {found.weeks[0]}"
         " (95% intervals)"

@@ -36,7 +36,7 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("built_shop")
     files = folder / "files"
-    synthesize(files, customers=400, articles=150, days=150, seed=3)
+    synthesize(files, customers=400, articles=150, days=150, seed=3, csv=True)
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(folder / "home")
     try:

@@ -17,7 +17,7 @@ from pipelines import feature_tables, features
 from pipelines.data.load import load
 from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.evaluation.metrics import METRICS, bootstrap
-from pipelines.evaluation.weekly import BASELINE, Evaluation, evaluate, model_names
+from pipelines.evaluation.weekly import Evaluation, evaluate, model_names
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS
 from pipelines.recommender import Recommender, customer_state
@@ -25,6 +25,7 @@ from pipelines.training import fit_ranker, fit_retrievers, training_rows, traini
 from pipelines.warehouse import reading
 
 LAST_DAY = date(2020, 9, 22)
+HISTORY = "repurchase_then_popular"
 TEST_WEEK = Week(date(2020, 9, 16))
 NEW_CUSTOMER, NEW_ARTICLE = "f" * 64, "0999999999"
 
@@ -127,13 +128,13 @@ def test_customers_without_history_count(
     monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "home"))
     plant(shop, tmp_path / "home", [f"2020-09-20,{NEW_CUSTOMER},{most_popular},0.05,2"])
 
-    found = evaluate(LAST_DAY, weeks=1, models=["repurchase", "popular", BASELINE])
+    found = evaluate(LAST_DAY, weeks=1, models=["repurchase", "popular", HISTORY])
 
     cold = found.per_customer[found.per_customer["customer_id"] == NEW_CUSTOMER]
     assert cold.set_index("model")["MAP@12"].to_dict() == {
         "repurchase": 0.0,
         "popular": 1.0,
-        BASELINE: 1.0,
+        HISTORY: 1.0,
     }
 
 
@@ -163,8 +164,8 @@ def test_every_model_is_judged_on_the_same_customers(shop: Path) -> None:
 
 
 def test_weeks_without_buyers_are_left_out_of_the_mean(shop: Path) -> None:
-    one = evaluate(LAST_DAY, weeks=1, models=["popular", BASELINE])
-    three = evaluate(LAST_DAY + timedelta(days=14), weeks=3, models=["popular", BASELINE])
+    one = evaluate(LAST_DAY, weeks=1, models=["popular", HISTORY])
+    three = evaluate(LAST_DAY + timedelta(days=14), weeks=3, models=["popular", HISTORY])
     assert len(three.weeks) == 3
     assert three.models == one.models
 
@@ -208,7 +209,7 @@ def test_the_baselines_are_where_others_find_them(online_retail: Evaluation) -> 
     assert online_retail.weeks == (date(2011, 12, 3),)
     assert online_retail.customers == 464
     means = {name: metrics["MAP@12"]["mean"] for name, metrics in online_retail.models.items()}
-    assert set(means) >= {*RETRIEVERS, BASELINE, "release"}
+    assert set(means) >= {*RETRIEVERS, HISTORY, "release"}
     assert means["popular"] == pytest.approx(0.052, abs=0.002)
     assert means["repurchase"] == pytest.approx(0.170, abs=0.003)
 
@@ -218,5 +219,5 @@ def test_the_release_beats_the_best_simple_model(online_retail: Evaluation) -> N
     wide = online_retail.per_customer.pivot_table(
         index=["customer_id", "week"], columns="model", values="MAP@12"
     )
-    better = (wide["release"] - wide[BASELINE]).rename("MAP@12").reset_index()
+    better = (wide["release"] - wide[HISTORY]).rename("MAP@12").reset_index()
     assert bootstrap(better)["MAP@12"]["low"] > 0.03

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -10,19 +11,21 @@ import pandas as pd
 
 from feature_repo.errors import LookbookError
 from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.data.synthetic import Shop
+from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.metrics import METRICS, bootstrap, measure
 from pipelines.features import Features, OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
-from pipelines.retrievers.base import COLUMNS, Retriever, top
+from pipelines.retrievers.base import COLUMNS, Retriever
 from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
 from pipelines.warehouse import reading
 
 DEPTH = max(metric.k for metric in METRICS.values())
 RELEASE_NAME = "release"
 MERGED = "merged"
-BASELINE = "repurchase_then_popular"
-BASELINE_PARTS = ("repurchase", "popular")
+ORACLE = "oracle"
+"""Who knows the truth of a made-up shop, and only what it was before the week."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,9 @@ class Evaluation:
         }
 
 
-def model_names() -> list[str]:
+def model_names(truth: Path | None = None) -> list[str]:
     """Everything `evaluate` can judge."""
-    return [RELEASE_NAME, MERGED, BASELINE, *RETRIEVERS]
+    return [*([ORACLE] if truth else []), RELEASE_NAME, MERGED, *BASELINES, *RETRIEVERS]
 
 
 def evaluate(
@@ -59,6 +62,7 @@ def evaluate(
     weeks: int = 4,
     models: Sequence[str] | None = None,
     settings: ReleaseSettings = RELEASE,
+    truth: Path | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Judge the recommender, its retrievers and baselines on the last weeks.
@@ -70,23 +74,26 @@ def evaluate(
         last_day: the last day of the last test week.
         weeks: how many test weeks.
         models: names from `model_names`; all if None.
+        truth: the folder of the made-up shop that is loaded: its oracle is then judged too.
 
     Raises:
-        LookbookError: a model is unknown, or there are too few weeks of purchases.
+        LookbookError: a model is unknown, there are too few weeks of purchases, or the folder has
+            no truth.
     """
-    names = list(dict.fromkeys(models or model_names()))
+    names = list(dict.fromkeys(models or model_names(truth)))
     for name in names:
-        if name not in model_names():
+        if name not in model_names(truth):
             raise LookbookError(
-                f"No model is called {name!r}; there are: {', '.join(model_names())}."
+                f"No model is called {name!r}; there are: {', '.join(model_names(truth))}."
             )
+    shop = Shop.open(truth) if truth else None
     tests = weeks_before(last_day + timedelta(days=1), weeks)
     trained: dict[Week, pd.DataFrame] = {}
     measured = []
     with reading() as con:
         _require_history(con, tests[0], settings, RELEASE_NAME in names)
         for number, week in enumerate(tests, start=1):
-            truth = buyers(con, week)
+            bought = buyers(con, week)
             if RELEASE_NAME in names:
                 before = training_weeks(week.start, settings)
                 for past in before:
@@ -94,13 +101,12 @@ def evaluate(
                         trained[past] = training_rows(con, past, settings)
                 # Weeks that no later fold needs are let go.
                 trained = {past: rows for past, rows in trained.items() if past >= before[0]}
-            for name, found in _recommendations(con, week, truth, names, settings, trained):
-                measured.append(
-                    measure(found, truth)
-                    .reset_index()
-                    .assign(model=name, week=week.start.isoformat())
-                )
-            shoppers = truth["customer_id"].nunique()
+            if shop is not None and ORACLE in names:
+                best = shop.best(list(bought["customer_id"].unique()), week.start, DEPTH)
+                measured.append(_measured(ORACLE, week, best, bought))
+            for name, found in _recommendations(con, week, bought, names, settings, trained):
+                measured.append(_measured(name, week, found, bought))
+            shoppers = bought["customer_id"].nunique()
             progress(f"week {number}/{len(tests)} from {week.start}: {shoppers:,} customers")
     per_customer = pd.concat(measured, ignore_index=True)
     return Evaluation(
@@ -116,31 +122,37 @@ def evaluate(
     )
 
 
+def _measured(name: str, week: Week, found: pd.DataFrame, bought: pd.DataFrame) -> pd.DataFrame:
+    return measure(found, bought).reset_index().assign(model=name, week=week.start.isoformat())
+
+
 def _recommendations(
     con: duckdb.DuckDBPyConnection,
     week: Week,
-    truth: pd.DataFrame,
+    bought: pd.DataFrame,
     names: Sequence[str],
     settings: ReleaseSettings,
     trained: dict[Week, pd.DataFrame],
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """(model, its recommendations) for the week's buyers, `DEPTH` for each."""
-    customers = list(truth["customer_id"].unique())
+    customers = list(bought["customer_id"].unique())
     features = OfflineFeatures(week.moment)
-    alone = [name for name in names if name not in (RELEASE_NAME, MERGED)]
-    needed = {part for name in alone for part in (BASELINE_PARTS if name == BASELINE else (name,))}
-    if len(alone) < len(names):
+    whole = [name for name in names if name in (RELEASE_NAME, MERGED)]
+    alone = [name for name in names if name not in (*whole, ORACLE)]
+    needed = {
+        part for name in alone for part in (BASELINES[name].parts if name in BASELINES else (name,))
+    }
+    if whole:
         needed |= set(settings.retrievers)
     retrievers = fit_retrievers(con, week.start, [name for name in RETRIEVERS if name in needed])
-    for name in names:
-        if name not in alone:
-            ranker = None
-            if name == RELEASE_NAME:
-                before = training_weeks(week.start, settings)
-                ranker = fit_ranker([trained[past] for past in before], settings)
-            chosen = {name: retrievers[name] for name in settings.retrievers}
-            recommender = Recommender(chosen, settings.per_source, ranker)
-            yield name, recommender.recommend(customers, features, week.moment, DEPTH)
+    for name in whole:
+        ranker = None
+        if name == RELEASE_NAME:
+            before = training_weeks(week.start, settings)
+            ranker = fit_ranker([trained[past] for past in before], settings)
+        chosen = {name: retrievers[name] for name in settings.retrievers}
+        recommender = Recommender(chosen, settings.per_source, ranker)
+        yield name, recommender.recommend(customers, features, week.moment, DEPTH)
     yield from _alone(alone, retrievers, customers, features, week.moment)
 
 
@@ -151,29 +163,18 @@ def _alone(
     features: Features,
     moment: datetime,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(model, its recommendations) of retrievers by themselves and of the baseline."""
+    """(model, its recommendations) of retrievers by themselves and of baselines."""
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
     for start in range(0, len(customers) if names else 0, BATCH_CUSTOMERS):
         state = customer_state(customers[start : start + BATCH_CUSTOMERS], features)
         for name, found in parts.items():
             found.append(
-                _then_popular(retrievers, state, moment)
-                if name == BASELINE
+                BASELINES[name].recommend(retrievers, state, moment, DEPTH)
+                if name in BASELINES
                 else retrievers[name].candidates(state, moment, DEPTH)
             )
     for name, found in parts.items():
         yield name, pd.concat(found) if found else pd.DataFrame(columns=COLUMNS)
-
-
-def _then_popular(
-    retrievers: Mapping[str, Retriever], state: pd.DataFrame, moment: datetime
-) -> pd.DataFrame:
-    """What the customer bought before, then what is popular: the best simple model."""
-    own = retrievers["repurchase"].candidates(state, moment, DEPTH)
-    rest = retrievers["popular"].candidates(state, moment, DEPTH)
-    both = pd.concat([own, rest.assign(rank=rest["rank"] + DEPTH)])
-    both = both.sort_values("rank").drop_duplicates(["customer_id", "article_id"])
-    return top(both.assign(score=-both["rank"]), DEPTH)
 
 
 def _require_history(

@@ -1,38 +1,37 @@
-"""A made-up shop in the exact layout of Kaggle's H&M files.
+"""A made-up shop in the exact layout of Kaggle's H&M files, with the truth behind it.
 
-`synthesize` draws the truth (catalogue.py, customers.py), lets the customers shop (behaviour.py)
-and writes what a shop would know of it. The same arguments give the same bytes, on any number of
-threads.
+`synthesize` draws the truth (catalogue.py, customers.py), lets the customers shop (behaviour.py,
+response.py) and writes what a shop would know of it (files.py, interactions.py, pictures), and the
+truth beside it (truth.py). The same arguments give the same bytes, on any number of threads.
 """
 
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from feature_repo.errors import LookbookError
-from feature_repo.raw_tables import ARTICLES, CUSTOMERS, TRANSACTIONS
-from pipelines.data.synthetic.behaviour import shop_days
+from feature_repo.raw_tables import ARTICLES, CUSTOMERS, INTERACTIONS, TRANSACTIONS
+from pipelines.data.synthetic import dirt as planted
+from pipelines.data.synthetic import taxonomy
+from pipelines.data.synthetic.behaviour import Picks, ShopDays
 from pipelines.data.synthetic.catalogue import MAX_ARTICLES, Catalogue, draw_catalogue
 from pipelines.data.synthetic.customers import Customers, draw_customers
+from pipelines.data.synthetic.files import ShopError, TableFile, whole_folder, write_table
+from pipelines.data.synthetic.interactions import day_of_log, others
+from pipelines.data.synthetic.shelves import Day
+from pipelines.data.synthetic.truth import Shop, write_truth
 
-__all__ = ["LAST_DAY", "ShopError", "ShopSummary", "synthesize"]
+__all__ = ["LAST_DAY", "Shop", "ShopError", "ShopSummary", "like_hm", "synthesize"]
 
 LAST_DAY = date(2020, 9, 22)
 MAX_DAYS = 3660
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done, 0 to 1."""
-
-
-class ShopError(LookbookError, ValueError):
-    """A shop that cannot be made: a bad size, or a folder that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,30 @@ class ShopSummary:
     customers: int
     articles: int
     transactions: int
+    interactions: int
+    images: int
+    defects: int
     first_day: date
     last_day: date
 
 
 def _silent(step: str, done: float) -> None:
     pass
+
+
+def like_hm(share: float = 1.0) -> dict[str, int]:
+    """The size of H&M's own files, or a share of their customers and articles, for `synthesize`.
+
+    Raises:
+        ShopError: the share is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise ShopError(f"The share of H&M's size must be above 0 and at most 1, not {share}.")
+    return {
+        "customers": max(1, round(1_371_980 * share)),
+        "articles": max(1, round(105_542 * share)),
+        "days": 734,
+    }
 
 
 def synthesize(
@@ -58,12 +75,26 @@ def synthesize(
     articles: int = 800,
     days: int = 240,
     seed: int = 7,
+    interactions: int = 0,
+    images: int = 0,
+    dirt: bool = False,
+    csv: bool = False,
+    threads: int | None = None,
     progress: Progress = _silent,
 ) -> ShopSummary:
     """Write a made-up shop into the folder `out`, which must be new or empty.
 
     The folder appears whole or not at all: it is written under a hidden name beside `out` and
     renamed at the end.
+
+    Args:
+        interactions: for how many of the last days the log of impressions, views, carts, purchases
+            and dismissals is written. The transactions are the same with it and without.
+        images: pictures of how many articles, the first ones by article_id.
+        dirt: plant the defects that real files have, and list them in `dirt.json`; needs `csv`.
+        csv: write CSV as Kaggle does, instead of Parquet.
+        threads: as many as there are cores if None.
+        progress: called with the step and the share of it that is done.
 
     Raises:
         ShopError: a size out of range, `out` not empty or not writable, or the disk full.
@@ -73,20 +104,30 @@ def synthesize(
     _check("articles", articles, 1, MAX_ARTICLES)
     _check("days", days, 1, MAX_DAYS)
     _check("seed", seed, 0, 2**63 - 1)
+    _check("interactions", interactions, 0, days)
+    _check("images", images, 0, articles)
+    if threads is not None:
+        _check("threads", threads, 1, 1024)
+    if dirt and not csv:
+        raise ShopError("Dirt can only be planted in CSV files: ask for csv too.")
     first_date = LAST_DAY - timedelta(days=days - 1)
-    with _whole_folder(Path(out)) as folder:
+    with whole_folder(Path(out)) as folder:
         progress("articles", 0.0)
-        catalogue = draw_catalogue(articles, days, first_date, np.random.default_rng([seed, 1]))
-        catalogue.frame.to_csv(folder / ARTICLES.file, index=False, lineterminator="\n")
+        catalogue = draw_catalogue(articles, days, first_date, seed)
+        write_table(folder, ARTICLES, catalogue.table, csv=csv)
         progress("articles", 1.0)
         progress("customers", 0.0)
         people = draw_customers(customers, days, np.random.default_rng([seed, 2]))
-        people.frame.to_csv(folder / CUSTOMERS.file, index=False, lineterminator="\n")
+        write_table(folder, CUSTOMERS, people.table, csv=csv)
+        write_truth(folder, catalogue, people, days=days, seed=seed)
         progress("customers", 1.0)
-        rows = _write_transactions(
-            folder / TRANSACTIONS.file, catalogue, people, days, seed, progress
-        )
-    return ShopSummary(Path(out), customers, articles, rows, first_date, LAST_DAY)
+        shop = ShopDays(catalogue, people, days, seed, threads or os.cpu_count() or 1)
+        rows, events = _write_days(folder, shop, seed, days - interactions, csv, progress)
+        drawn = _draw_pictures(folder, catalogue, images, seed, progress) if images else 0
+        defects = len(planted.plant(folder, seed)["defects"]) if dirt else 0
+    return ShopSummary(
+        Path(out), customers, articles, rows, events, drawn, defects, first_date, LAST_DAY
+    )
 
 
 def _check(name: str, value: int, least: int, most: int) -> None:
@@ -94,73 +135,60 @@ def _check(name: str, value: int, least: int, most: int) -> None:
         raise ShopError(f"{name} must be a whole number from {least} to {most}, not {value!r}.")
 
 
-def _write_transactions(
-    file: Path,
-    catalogue: Catalogue,
-    customers: Customers,
-    days: int,
-    seed: int,
-    progress: Progress,
+def _write_days(
+    folder: Path, shop: ShopDays, seed: int, first_logged: int, csv: bool, progress: Progress
+) -> tuple[int, int]:
+    """Stream the purchases by day, then customer, as Kaggle orders them, and the log of the days
+    from `first_logged`; returns the rows of both."""
+    log_wanted = first_logged < shop.days
+    lookers_on, lookers = others(shop, first_logged, np.random.default_rng([seed, 7]))
+    with (
+        TableFile(folder, TRANSACTIONS, csv=csv) as bought,
+        TableFile(folder, INTERACTIONS, csv=csv) as log,
+    ):
+        for day, picks in shop:
+            bought.write(_rows(shop.shopping.catalogue, shop.shopping.customers, day, picks))
+            if day.day >= first_logged:
+                place = slice(*np.searchsorted(lookers_on, [day.day, day.day + 1]))
+                rng = np.random.default_rng([seed, 8, day.day])
+                log.write(day_of_log(shop.shopping, day, picks, lookers[place], rng))
+            step = "transactions and interactions" if log_wanted else "transactions"
+            progress(step, (day.day + 1) / shop.days)
+    return bought.rows, log.rows
+
+
+def _rows(catalogue: Catalogue, customers: Customers, day: Day, picks: Picks) -> pa.Table:
+    """The day's purchases in the columns of TRANSACTIONS: a row for each piece."""
+    row = np.repeat(np.arange(len(picks)), picks.pieces)
+    price, which = np.unique(picks.cents, return_inverse=True)
+    return pa.table(
+        {
+            "t_dat": pa.repeat(pa.scalar(day.date, pa.date32()), len(row)),
+            "customer_id": customers.table["customer_id"].take(pa.array(picks.customer[row])),
+            "article_id": catalogue.table["article_id"].take(pa.array(picks.article[row])),
+            "price": pa.array((price / 100 / 590)[which[row]]),
+            "sales_channel_id": pa.array(picks.channel[row] + 1, pa.int8()),
+        }
+    )
+
+
+def _draw_pictures(
+    folder: Path, catalogue: Catalogue, count: int, seed: int, progress: Progress
 ) -> int:
-    """Stream the purchases to CSV by day, then customer, as Kaggle orders them; returns rows.
+    """Pictures of the first articles."""
+    # Only who asks for pictures waits for the library that draws them.
+    from pipelines.data.synthetic.pictures import Look, write_pictures
 
-    No field needs quotes, so the lines are joined directly.
-    """
-    customer_ids = customers.frame["customer_id"].to_numpy()
-    article_ids = catalogue.frame["article_id"].to_numpy()
-    prices: dict[int, str] = {}
-    rows = 0
-    with file.open("w", encoding="ascii", newline="") as lines:
-        lines.write(",".join(TRANSACTIONS.column_names) + "\n")
-        for bought in shop_days(catalogue, customers, days, seed):
-            day = (catalogue.first_date + timedelta(days=bought.day)).isoformat()
-            for cents in np.unique(bought.cents).tolist():
-                # The shortest text that reads back as the same number.
-                prices.setdefault(cents, repr(cents / 100 / 590))
-            lines.writelines(
-                f"{day},{customer},{article},{prices[cents]},{channel}\n"
-                for customer, article, cents, channel in zip(
-                    customer_ids[bought.customer].tolist(),
-                    article_ids[bought.article].tolist(),
-                    bought.cents.tolist(),
-                    bought.channel.tolist(),
-                    strict=True,
-                )
-            )
-            rows += len(bought.cents)
-            progress("transactions", (bought.day + 1) / days)
-    return rows
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A hidden folder beside `out` that takes its place at the end, or disappears.
-
-    Raises:
-        ShopError: `out` is not empty, or the place cannot be written.
-    """
-    out = out.absolute()
-    made: list[Path] = []
-    try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise ShopError(f"{out} already exists and is not an empty folder.")
-        out = out.resolve()
-        for parent in [p for p in reversed(out.parents) if not p.exists()]:
-            parent.mkdir()
-            made.append(parent)
-        partial = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.partial"
-        partial.mkdir()
-        made.append(partial)
-        yield partial
-        partial.rename(out)
-    except BaseException as error:
-        for folder in reversed(made):
-            # Only what is ours: a parent in which somebody else has written by now stays.
-            if folder.name.endswith(".partial"):
-                shutil.rmtree(folder, ignore_errors=True)
-            elif folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-        if isinstance(error, OSError):
-            reason = error.strerror or str(error)
-            raise ShopError(f"The shop cannot be written to {out}: {reason}.") from error
-        raise
+    columns = {
+        "article_id": "article_id",
+        "product_type": "product_type_name",
+        "product_group": "product_group_name",
+        "pattern": "graphical_appearance_name",
+        "colour": "colour_group_name",
+        "index_group": "index_group_name",
+    }
+    rgb = {colour.name: colour.rgb for colour in taxonomy.COLOURS}
+    table = catalogue.table.slice(0, count)
+    rows = zip(*(table[name].to_pylist() for name in columns.values()), strict=True)
+    looks = [Look(**dict(zip(columns, row, strict=True)), rgb=rgb[row[4]]) for row in rows]
+    return write_pictures(looks, folder, seed, progress)

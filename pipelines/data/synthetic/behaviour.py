@@ -5,98 +5,101 @@ The model, with every probability drawn from the truth in Tastes and Catalogue:
 - a customer's visits follow each other after log-normal gaps, more of them on busy days;
 - a visit is one basket in one channel. Its first article sets the outfit;
 - an article is picked on two levels: a shelf (index group x product type) by the customer's
-  tastes, season and what goes with the outfit; then, of the few articles on that shelf that catch
-  the eye (by their draw that day), one by colour, style and price;
+  tastes, season, channel and what goes with the outfit; then articles of that shelf catch the eye
+  one after the other, by their draw that day, until one is accepted (`response`);
 - or it is one that the customer has bought before, or another colour of it, or another colour of
   the outfit's first article.
+
+`Shopping` plays it; `expectation` gives the same probabilities in closed form.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 
-from pipelines.data.synthetic import taxonomy as shop
-from pipelines.data.synthetic.catalogue import Catalogue, Flags, Floats, Ints
+from pipelines.data.synthetic.calendar import demand_by_day
+from pipelines.data.synthetic.catalogue import Catalogue
 from pipelines.data.synthetic.customers import Customers
+from pipelines.data.synthetic.designs import Flags, Floats, Ints
+from pipelines.data.synthetic.response import OWNED, steps
+from pipelines.data.synthetic.shelves import NOBODY, Day
 
 REMEMBERED = 32
 """Purchases that a customer may buy again: the latest ones."""
+GAP_SPREAD = 1.35
+"""Of the log of the days between two visits of a customer."""
+LATECOMERS = 0.7
+"""How far customers are placed so that all their visits fall into the days of the shop."""
 LARGEST_BASKET = 20
-SEEN_ON_SHELF = 10
-"""Articles that a shopper looks at before picking one."""
-AGAIN_MEMORY_DAYS = 25.0
-AGAIN_RESISTANCE = 30.0
-"""Sum of the pull of remembered articles at which half of the picks are repeats."""
+BASKET_SPREAD = 0.85
+AGAIN_DAYS = 7.0
+AGAIN_LATER, AGAIN_LATER_DAYS = 0.2, 60.0
+"""What was bought pulls again at once, and a part of that for months."""
+AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 90.0, 10_000
+"""Sum of the pull of remembered articles at which half of the picks are repeats, in a shop of so
+many articles; in a smaller one less is needed."""
 OTHER_COLOUR_OF_REMEMBERED = 0.45
-OTHER_COLOUR_OF_FIRST = 0.04
-OWNED_ALREADY = 3.5
-"""How much less (log) an article draws whose product the shopper has already."""
-PIECE_MORE = 0.10
+OTHER_COLOUR_OF_FIRST = 0.033
+PIECE_MORE = 0.095
 """Probability of one more piece of the same article."""
-OFFER = 0.12
-"""Share of visits with a personal offer on everything."""
+MOST_PIECES = 9
+OFFER, OFFERS = 0.2, (0.1, 0.15, 0.2)
+"""Share of visits with a personal offer on everything, and how much it takes off."""
 
-_GOES_WITH = np.log(np.array(shop.GOES_WITH))
+_ROUNDS = (8, 16, 32, 64, 120)
+"""Glances at a time, so that few are wasted after the one that was accepted."""
+GLANCES = sum(_ROUNDS)
+"""Articles of a shelf that a shopper looks at before giving up."""
+CUSTOMERS_IN_BLOCK = 180_000
+"""Customers whose days are played on one random stream: what makes threads change nothing."""
 
 
 @dataclass(frozen=True)
-class Purchases:
-    """One day's purchases, one row per piece; positions in Catalogue and Customers."""
+class Picks:
+    """What was bought, one row per customer and article; positions in Catalogue and Customers."""
 
-    day: int
     customer: Ints
     article: Ints
+    pieces: Ints
     cents: Ints
+    """Of one piece."""
     channel: Ints
+    """STORE or ONLINE."""
+    shelf: Ints
+    """Where it was found, NOBODY if it was remembered."""
+    beside: Ints
+    """The style of the basket's first article plus 1, or 0 for a first article."""
+    visit: Ints
+    """Numbers the visits of the day from 0."""
+
+    def __len__(self) -> int:
+        return len(self.article)
+
+    def only(self, chosen: Flags | Ints) -> "Picks":
+        return Picks(*(getattr(self, field.name)[chosen] for field in fields(Picks)))
+
+    @staticmethod
+    def joined(parts: "list[Picks]") -> "Picks":
+        return Picks(
+            *(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Picks))
+        )
 
 
-def demand_by_day(catalogue: Catalogue, days: int, rng: np.random.Generator) -> Floats:
-    """Visits to expect on each day, relative: year, week day, growth, weather and sales."""
-    dates = [catalogue.first_date + timedelta(days=d) for d in range(days)]
-    of_year = np.array([d.timetuple().tm_yday for d in dates])
-    year = 1 + 0.22 * np.cos(2 * np.pi * (of_year - 172) / 365.25)
-    week = np.array([0.97, 0.97, 1.0, 1.0, 1.03, 1.11, 0.95])[[d.weekday() for d in dates]]
-    growth = 1 + 0.1 * np.arange(days) / max(days, 365)
-    sale = np.where(rng.random(days) < 0.01, 2.0, 1.0)
-    return year * week * growth * sale * np.exp(rng.normal(0.0, 0.08, days))
-
-
-def draw_visits(
-    customers: Customers, demand: Floats, rng: np.random.Generator
-) -> tuple[Ints, Ints]:
-    """(day, customer) of every visit, sorted, one a day at most.
-
-    Each customer's visits are a chain with log-normal gaps that goes round the time of the shop
-    as on a ring. It starts anywhere, a little less often late, when most visits are of customers
-    who came before. Time then runs faster where demand is higher.
-    """
-    days = len(demand)
-    who = np.repeat(np.arange(len(customers)), customers.visits)
-    gaps = customers.gap_days[who] * np.exp(rng.normal(0.0, 1.2, len(who)))
-    first = np.r_[0, np.cumsum(customers.visits)[:-1]]
-    total = np.cumsum(gaps)
-    since_first = total - total[first][who]
-    # Density 1.25 at the first day, falling to 0.75 at the last.
-    start = 2 * (1.25 - np.sqrt(1.25**2 - rng.random(len(customers))))
-    moment = (since_first / days + start[who]) % 1.0
-    clock = np.cumsum(demand) / demand.sum()
-    day = np.minimum(np.searchsorted(clock, moment, side="right"), days - 1)
-    key = np.unique(day.astype(np.int64) * len(customers) + who)
-    return key // len(customers), key % len(customers)
-
-
-class _Memory:
+class Memory:
     """The latest purchases of every customer, in a ring."""
 
     def __init__(self, customers: int) -> None:
-        self.article = np.full((customers, REMEMBERED), -1, dtype=np.int32)
-        self.day = np.zeros((customers, REMEMBERED), dtype=np.int32)
-        self._next = np.zeros(customers, dtype=np.int64)
+        self.article = np.full((customers, REMEMBERED), NOBODY, dtype=np.int32)
+        self.day = np.zeros((customers, REMEMBERED), dtype=np.int16)
+        self._next = np.zeros(customers, dtype=np.int32)
 
     def add(self, day: int, customer: Ints, article: Ints) -> None:
         """Remember one day's articles; the rows of a customer are neighbours."""
+        if not len(customer):
+            return
         first = np.flatnonzero(np.r_[True, customer[1:] != customer[:-1]])
         count = np.diff(np.r_[first, len(customer)])
         rank = np.arange(len(customer)) - np.repeat(first, count)
@@ -106,164 +109,238 @@ class _Memory:
         self._next[customer[first]] += count
 
 
-class _Shelves:
-    """The articles on sale on one day, in shelves of one index group and product type."""
+@dataclass(frozen=True)
+class Remembered:
+    """What each of n shoppers remembers, n x REMEMBERED; NOBODY where nothing."""
 
-    def __init__(self, catalogue: Catalogue, day: int) -> None:
-        self.on_sale = catalogue.on_sale(day)
-        kinds = len(shop.PRODUCT_TYPES)
-        shelf = catalogue.index_group * kinds + catalogue.product_type
-        live = np.flatnonzero(self.on_sale)
-        self.article = live[np.argsort(shelf[live], kind="stable")]
-        shelves, self._start = np.unique(shelf[self.article], return_index=True)
-        self._end = np.r_[self._start[1:], len(self.article)]
-        self._cumulative = np.cumsum(catalogue.draw(day)[self.article])
-        self._low = np.r_[0.0, self._cumulative][self._start]
-        self._high = self._cumulative[self._end - 1]
-        self.index_group = shelves // kinds
-        self.product_type = shelves % kinds
-        self.product_group = catalogue.product_group[self.article[self._start]]
-        # The pull of a shelf within its index group: what share each index group sells is a
-        # matter of its customers, not of how many articles it lists.
-        weight = self._high - self._low
-        total = np.bincount(self.index_group, weight, len(shop.INDEX_GROUPS))
-        self.pull = np.log(weight / total[self.index_group])
+    article: Ints
+    pull: Floats
+    """How much each could be bought again; 0 if it is not on sale."""
 
-    def catch_the_eye(self, shelf: Ints, rng: np.random.Generator) -> Ints:
-        """Picks x SEEN_ON_SHELF articles of each shelf, the strong ones more often."""
-        point = rng.random((len(shelf), SEEN_ON_SHELF))
-        low, high = self._low[shelf][:, None], self._high[shelf][:, None]
-        place = np.searchsorted(self._cumulative, low + point * (high - low), side="right")
-        last = self._end[shelf][:, None] - 1
-        return self.article[np.clip(place, self._start[shelf][:, None], last)]
+    again: Floats
+    """Probability that a pick is one of these; one value per shopper."""
 
 
-def _pick(weight: Floats, rng: np.random.Generator) -> Ints:
-    """One column of each row, with a probability in proportion to its weight."""
-    cumulative = np.cumsum(weight, axis=1)
-    point = rng.random(len(weight)) * (1 - 1e-12) * cumulative[:, -1]
-    return (cumulative <= point[:, None]).sum(axis=1)
+def remember(
+    customers: Customers, memory: Memory, day: Day, customer: Ints, row: Ints | None = None
+) -> Remembered:
+    """Basics pull most, and what was bought lately more than what was bought long ago.
+
+    Args:
+        row: where each customer's purchases are in the memory, if not at the customer's position.
+    """
+    row = customer if row is None else row
+    article = memory.article[row]
+    gap = (day.day - memory.day[row]).astype(np.float32)
+    fresh = np.exp(gap * np.float32(-1 / AGAIN_DAYS))
+    lasting = np.float32(AGAIN_LATER) * np.exp(gap * np.float32(-1 / AGAIN_LATER_DAYS))
+    pull = day.catalogue.again[article] * (fresh + lasting)
+    pull *= customers.tastes.loyalty[customer][:, None]
+    pull = np.where((article >= 0) & day.on_sale[article], pull, np.float32(0))
+    choice = min(1.0, len(day.catalogue) / MUCH_TO_CHOOSE_FROM)
+    total = pull.sum(axis=1)
+    return Remembered(article, pull, total / (total + np.float32(AGAIN_RESISTANCE * choice**0.5)))
 
 
 class Shopping:
-    """The shop day by day. `open_day` must be called for day 0, 1, 2, ...: it remembers."""
+    """The shop day by day: it remembers, so days are played in order."""
 
     def __init__(self, catalogue: Catalogue, customers: Customers) -> None:
         self.catalogue = catalogue
         self.customers = customers
-        self._memory = _Memory(len(customers))
+        self.memory = Memory(len(customers))
 
-    def open_day(self, day: int, visitors: Ints, rng: np.random.Generator) -> Purchases:
-        """What the visitors (sorted positions of customers, each once) buy on that day."""
-        if len(visitors) == 0:
-            empty = np.empty(0, dtype=np.int64)
-            return Purchases(day, empty, empty, empty, empty)
-        catalogue, visits = self.catalogue, len(visitors)
-        shelves = _Shelves(catalogue, day)
-        online = rng.random(visits) < self.customers.tastes.online[visitors]
-        size = np.ceil(np.exp(rng.normal(np.log(1.7), 0.85, visits))).astype(np.int64)
+    def visit(
+        self, day: Day, visitors: Ints, rng: np.random.Generator, *, in_vain: bool = False
+    ) -> Picks:
+        """What the visitors (sorted positions of customers) buy on that day.
+
+        Args:
+            in_vain: also give where somebody found nothing on a shelf; the article is NOBODY.
+        """
+        visits = len(visitors)
+        channel = day.channels(self.customers, visitors, rng)
+        median = self.customers.tastes.basket[visitors]
+        size = np.ceil(median * np.exp(rng.normal(0.0, BASKET_SPREAD, visits))).astype(np.int64)
         size = np.minimum(size, LARGEST_BASKET)
 
-        nobody = np.full(visits, -1, dtype=np.int64)
-        first = self._articles(day, visitors, online, nobody, shelves, rng)
-        more = np.repeat(np.arange(visits), size - 1)
-        others = self._articles(day, visitors[more], online[more], first[more], shelves, rng)
+        nobody = np.full(visits, NOBODY)
+        first, first_shelf = self._pick(day, visitors, channel, nobody, rng)
+        more = np.repeat(np.arange(visits), np.where(first >= 0, size - 1, 0))
+        others, others_shelf = self._pick(day, visitors[more], channel[more], first[more], rng)
+        article, shelf = np.r_[first, others], np.r_[first_shelf, others_shelf]
+        beside = np.r_[np.zeros_like(first), self.catalogue.look[first[more]] + 1]
+        visit = np.r_[np.arange(visits), more]
 
         # An article that was picked twice in one basket is one choice; pieces are drawn apart.
-        picked = np.r_[np.arange(visits), more] * len(catalogue) + np.r_[first, others]
-        visit, article = np.divmod(np.unique(picked), len(catalogue))
-        self._memory.add(day, visitors[visit], article)
+        _, where = np.unique(visit * len(self.catalogue) + article, return_index=True)
+        found = where[article[where] >= 0]
+        if in_vain:
+            found = np.sort(np.r_[found, np.flatnonzero(article < 0)])
+        article, shelf, beside, visit = article[found], shelf[found], beside[found], visit[found]
 
-        pieces = np.minimum(rng.geometric(1 - PIECE_MORE, len(article)), 9)
-        offer = np.where(rng.random(visits) < OFFER, rng.choice([0.1, 0.15, 0.2], visits), 0.0)
-        cents = np.rint(catalogue.price_cents(day)[article] * (1 - offer[visit])).astype(np.int64)
-        row = np.repeat(np.arange(len(article)), pieces)
-        return Purchases(
-            day, visitors[visit][row], article[row], cents[row], np.where(online, 2, 1)[visit][row]
+        offer = np.where(rng.random(visits) < OFFER, rng.choice(OFFERS, visits), 0.0)
+        pieces = np.minimum(rng.geometric(1 - PIECE_MORE, len(article)), MOST_PIECES)
+        return Picks(
+            customer=visitors[visit],
+            article=article,
+            pieces=pieces,
+            cents=np.rint(day.cents[article] * (1 - offer[visit])).astype(np.int64),
+            channel=channel[visit],
+            shelf=shelf,
+            beside=beside,
+            visit=visit,
         )
 
-    def _articles(
-        self,
-        day: int,
-        customer: Ints,
-        online: Flags,
-        outfit: Ints,
-        shelves: _Shelves,
-        rng: np.random.Generator,
-    ) -> Ints:
-        """One article for each pick; `outfit` is the first article of the basket, or -1."""
-        article = self._from_shelf(day, customer, online, outfit, shelves, rng)
-        again, is_again = self._remembered(day, customer, shelves.on_sale, rng)
-        recolour = rng.random(len(customer)) < OTHER_COLOUR_OF_REMEMBERED
-        again = np.where(recolour, self._other_colour(again, shelves.on_sale, rng), again)
-        article = np.where(is_again, again, article)
+    def _pick(
+        self, day: Day, customer: Ints, channel: Ints, outfit: Ints, rng: np.random.Generator
+    ) -> tuple[Ints, Ints]:
+        """An article for each shopper, NOBODY where none is found, and the shelf, if from one."""
+        known = remember(self.customers, self.memory, day, customer)
+        by_shelf = rng.random(len(customer)) >= known.again
         beside = (outfit >= 0) & (rng.random(len(customer)) < OTHER_COLOUR_OF_FIRST)
-        return np.where(beside, self._other_colour(outfit, shelves.on_sale, rng), article)
+        by_shelf &= ~beside
+
+        running = np.cumsum(known.pull, axis=1)
+        point = rng.random(len(customer), dtype=np.float32) * running[:, -1]
+        place = np.minimum((running <= point[:, None]).sum(axis=1), REMEMBERED - 1)
+        again = known.article[np.arange(len(customer)), place].astype(np.int64)
+        recolour = beside | (rng.random(len(customer)) < OTHER_COLOUR_OF_REMEMBERED)
+        again = np.where(beside, outfit, again)
+        again = np.where(recolour, self._other_colour(day, again, rng), again)
+
+        article, shelf = again, np.full(len(customer), NOBODY)
+        those = np.flatnonzero(by_shelf)
+        article[those], shelf[those] = self._from_shelf(
+            day, customer[those], channel[those], outfit[those], known.article[those], rng
+        )
+        return article, shelf
 
     def _from_shelf(
         self,
-        day: int,
+        day: Day,
         customer: Ints,
-        online: Flags,
+        channel: Ints,
         outfit: Ints,
-        shelves: _Shelves,
+        owned: Ints,
         rng: np.random.Generator,
-    ) -> Ints:
-        catalogue, tastes = self.catalogue, self.customers.tastes
-        liking = shelves.pull + tastes.index_group[customer][:, shelves.index_group]
-        liking += tastes.product_type[customer][:, shelves.product_type]
-        matched = (outfit >= 0)[:, None]
-        goes = _GOES_WITH[catalogue.product_group[outfit]][:, shelves.product_group]
-        same = catalogue.index_group[outfit][:, None] == shelves.index_group
-        liking += np.where(matched, goes + 1.5 * same, 0.0)
-        seen = shelves.catch_the_eye(_pick(np.exp(liking), rng), rng)
+    ) -> tuple[Ints, Ints]:
+        """The first article of a shelf that each shopper accepts, and the shelf."""
+        shelf = day.find_shelf(self.customers, customer, channel, outfit, rng)
+        beside = np.where(outfit >= 0, self.catalogue.look[outfit] + 1, 0)
+        colours = self.customers.likes(customer, "colour")
+        taken = np.full(len(customer), NOBODY)
+        left = np.arange(len(customer))
+        for glances in _ROUNDS:
+            if not len(left):
+                break
+            seen = day.catch_the_eye(shelf[left], beside[left], glances, rng)
+            accepts = steps(self.customers, day, customer[left], seen, colours[left]).acceptance
+            yes = rng.random(seen.shape, dtype=np.float32) < accepts
+            while len(row := np.flatnonzero(yes.any(axis=1) & (taken[left] < 0))):
+                place = yes[row].argmax(axis=1)
+                article = seen[row, place]
+                # Asked of the accepted one alone, which is the same as asking it of every one.
+                factor = wardrobe_factor(self.catalogue, article[:, None], owned[left[row]])
+                keep = rng.random(len(row)) < factor.ravel()
+                taken[left[row[keep]]] = article[keep]
+                yes[row, place] = False
+            left = left[taken[left] < 0]
+        return taken, shelf
 
-        wanted_price = tastes.price_level[customer] + np.where(online, 0.1, -0.2)
-        like = 2.0 * np.einsum("nkd,nd->nk", catalogue.style[seen], tastes.style[customer])
-        like += tastes.colour[customer[:, None], catalogue.colour[seen]]
-        like -= 2.0 * np.abs(catalogue.price_level[seen] - wanted_price[:, None])
-        outfit_style = np.where(matched, catalogue.style[outfit], 0.0)
-        like += 1.5 * np.einsum("nkd,nd->nk", catalogue.style[seen], outfit_style)
-        # What already hangs in the wardrobe, or lies in the basket, is seldom picked anew.
-        product = catalogue.product_start[seen]
-        owned = self._memory.article[customer]
-        owned = np.where(owned >= 0, catalogue.product_start[owned], -1)
-        have = (product[:, :, None] == owned[:, None, :]).any(axis=2)
-        have |= matched & (product == catalogue.product_start[outfit][:, None])
-        like -= np.where(have, OWNED_ALREADY, 0.0)
-        return seen[np.arange(len(seen)), _pick(np.exp(like), rng)]
-
-    def _remembered(
-        self, day: int, customer: Ints, on_sale: Flags, rng: np.random.Generator
-    ) -> tuple[Ints, Flags]:
-        """An article bought before and still on sale for each pick, and whether it is taken.
-
-        Basics pull most, and what was bought lately more than what was bought long ago.
-        """
-        article = self._memory.article[customer]
-        gap = day - self._memory.day[customer]
-        pull = self.catalogue.again[article] * np.exp(-gap / AGAIN_MEMORY_DAYS)
-        pull = np.where((article >= 0) & on_sale[article], pull, 0.0)
-        total = pull.sum(axis=1) * self.customers.tastes.loyalty[customer]
-        taken = rng.random(len(customer)) < total / (total + AGAIN_RESISTANCE)
-        place = np.minimum(_pick(pull, rng), REMEMBERED - 1)
-        return article[np.arange(len(article)), place].astype(np.int64), taken
-
-    def _other_colour(self, article: Ints, on_sale: Flags, rng: np.random.Generator) -> Ints:
+    def _other_colour(self, day: Day, article: Ints, rng: np.random.Generator) -> Ints:
         """A variant of the same product that is on sale, else the article itself."""
         start, count = self.catalogue.product_start[article], self.catalogue.variants[article]
         variant = start + rng.integers(0, count)
-        return np.where(on_sale[variant], variant, article)
+        return np.where(day.on_sale[variant], variant, article)
 
 
-def shop_days(
-    catalogue: Catalogue, customers: Customers, days: int, seed: int
-) -> Iterator[Purchases]:
-    """All purchases, day by day. Every day has its own random stream."""
-    rng = np.random.default_rng([seed, 3])
-    day_of_visit, visitor = draw_visits(customers, demand_by_day(catalogue, days, rng), rng)
-    bounds = np.searchsorted(day_of_visit, np.arange(days + 1))
-    shopping = Shopping(catalogue, customers)
-    for day in range(days):
-        visitors = visitor[bounds[day] : bounds[day + 1]]
-        yield shopping.open_day(day, visitors, np.random.default_rng([seed, 4, day]))
+def wardrobe_factor(catalogue: Catalogue, article: Ints, owned: Ints) -> Floats:
+    """How acceptable articles (n x k) of a shelf stay beside those owned (n x REMEMBERED).
+
+    What one has is not looked for on a shelf (it is bought again from memory), and another colour
+    of it seldom is.
+    """
+    same = np.zeros(article.shape, dtype=bool)
+    product = np.zeros(article.shape, dtype=bool)
+    owned_product = np.where(owned >= 0, catalogue.product_start[owned], NOBODY)
+    for column in range(article.shape[1]):
+        one = article[:, column, None]
+        same[:, column] = (owned == one).any(axis=1)
+        product[:, column] = (owned_product == catalogue.product_start[one]).any(axis=1)
+    return np.where(same, 0, np.where(product, OWNED, 1)).astype(np.float32)
+
+
+def draw_visits(
+    customers: Customers, demand: Floats, rng: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """(day, customer) of every visit, sorted, one a day at most.
+
+    Each customer's visits are a chain with log-normal gaps, placed anywhere in the days of the
+    shop; one that is too long for them is squeezed, and what lies behind their end is not seen.
+    Then time runs faster where demand is higher.
+    """
+    days = len(demand)
+    who = np.repeat(np.arange(len(customers)), customers.visits)
+    gaps = customers.gap_days[who] * np.exp(rng.normal(0.0, GAP_SPREAD, len(who)))
+    first = np.r_[0, np.cumsum(customers.visits)[:-1]]
+    total = np.cumsum(gaps)
+    since_first = (total - total[first][who]) / days
+    length = since_first[first + customers.visits - 1]
+    squeeze = np.minimum(1.0, 0.98 / np.maximum(length, 1e-9))
+    # Who comes late in these days is seen only until their end.
+    start = rng.random(len(customers)) * (1 - LATECOMERS * length * squeeze)
+    moment = start[who] + since_first * squeeze[who]
+    seen = np.flatnonzero(moment < 1)
+    seen = seen[np.argsort(moment[seen], kind="stable")]
+    # Each day gets the visits that its demand asks for.
+    clock = np.cumsum(demand) / demand.sum()
+    day = np.searchsorted(clock, (np.arange(len(seen)) + 0.5) / len(seen))
+    key = np.unique(day * len(customers) + who[seen])
+    return key // len(customers), key % len(customers)
+
+
+def blocks(customers: int) -> list[tuple[int, int]]:
+    """The customers in runs, each played on random streams of its own."""
+    count = -(-customers // CUSTOMERS_IN_BLOCK)
+    edges = np.linspace(0, customers, count + 1).astype(int).tolist()
+    return list(pairwise(edges))
+
+
+class ShopDays:
+    """All the days of a shop, played in order on several threads."""
+
+    def __init__(
+        self, catalogue: Catalogue, customers: Customers, days: int, seed: int, threads: int
+    ) -> None:
+        self.days, self._seed, self._threads = days, seed, threads
+        self.shopping = Shopping(catalogue, customers)
+        rng = np.random.default_rng([seed, 3])
+        demand = demand_by_day(catalogue.first_date, days, rng)
+        self.day_of_visit, self.visitor = draw_visits(customers, demand, rng)
+
+    def __iter__(self) -> Iterator[tuple[Day, Picks]]:
+        """Each day with its purchases in order of customers. They are remembered when the next
+        day is asked for."""
+        catalogue, customers = self.shopping.catalogue, len(self.shopping.customers)
+        runs = blocks(customers)
+        bounds = np.searchsorted(self.day_of_visit, np.arange(self.days + 1))
+        with ThreadPoolExecutor(self._threads) as pool:
+            coming = pool.submit(Day, catalogue, 0)
+            for number in range(self.days):
+                day = coming.result()
+                coming = pool.submit(Day, catalogue, number + 1)
+                visitors = self.visitor[bounds[number] : bounds[number + 1]]
+                edges = np.searchsorted(visitors, [run[0] for run in runs] + [customers])
+                played = [
+                    pool.submit(
+                        self.shopping.visit,
+                        day,
+                        visitors[edges[block] : edges[block + 1]],
+                        np.random.default_rng([self._seed, 4, number, block]),
+                    )
+                    for block in range(len(runs))
+                ]
+                picks = Picks.joined([part.result() for part in played])
+                yield day, picks
+                self.shopping.memory.add(number, picks.customer, picks.article)

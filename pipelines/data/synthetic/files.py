@@ -1,0 +1,154 @@
+"""Writing a shop's files: whole or not at all, streamed, as Parquet or as Kaggle's CSV."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from feature_repo.errors import LookbookError
+from feature_repo.raw_tables import RawTable
+
+ROWS_AT_A_TIME = 500_000
+"""Rows of a Parquet row group, about; what waits in memory to be written is twice that."""
+
+_TWO_DIGITS = "colour_group_code"
+"""Kaggle writes it with a leading zero."""
+
+
+class ShopError(LookbookError, ValueError):
+    """A shop that cannot be made: a bad size, or a folder that cannot be written."""
+
+
+class TableFile:
+    """One raw table's file, written in the background in the order in which rows are given."""
+
+    def __init__(self, folder: Path, table: RawTable, *, csv: bool) -> None:
+        name = table.file if csv else f"{Path(table.file).stem}.parquet"
+        self._path, self._csv, self._columns = folder / name, csv, table.column_names
+        self._writer: pq.ParquetWriter | pyarrow.csv.CSVWriter | None = None
+        self._waiting: list[pa.Table] = []
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+        self.rows = 0
+
+    def write(self, rows: pa.Table) -> None:
+        self.rows += len(rows)
+        self._waiting.append(rows.select(self._columns))
+        if sum(map(len, self._waiting)) >= ROWS_AT_A_TIME:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._last is not None:
+            self._last.result()
+        group = pa.concat_tables(self._waiting).unify_dictionaries()
+        self._waiting = []
+        self._last = self._pool.submit(self._put, group)
+
+    def _put(self, group: pa.Table) -> None:
+        if self._csv:
+            group = _as_text(group)
+        if self._writer is None:
+            self._writer = (
+                pyarrow.csv.CSVWriter(
+                    self._path,
+                    group.schema,
+                    write_options=pyarrow.csv.WriteOptions(
+                        quoting_style="needed", quoting_header="none"
+                    ),
+                )
+                if self._csv
+                else pq.ParquetWriter(
+                    self._path,
+                    group.schema,
+                    compression="zstd",
+                    store_schema=False,
+                    dictionary_pagesize_limit=1 << 26,
+                )
+            )
+        self._writer.write(group)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                if self._waiting:
+                    self._hand_over()
+                if self._last is not None:
+                    self._last.result()
+        finally:
+            self._pool.shutdown()
+            if self._writer is not None:
+                self._writer.close()
+
+
+def write_table(folder: Path, table: RawTable, rows: pa.Table, *, csv: bool) -> None:
+    with TableFile(folder, table, csv=csv) as file:
+        file.write(rows)
+
+
+def _as_text(rows: pa.Table) -> pa.Table:
+    """The columns as Kaggle writes them: empty for unknown, 1.0 for a flag, 09 for a colour."""
+    columns = []
+    for name, values in zip(rows.column_names, rows.columns, strict=True):
+        text = values.cast(pa.string()) if not pa.types.is_dictionary(values.type) else values
+        if name == _TWO_DIGITS:
+            text = pc.if_else(
+                pc.greater_equal(values, 0), pc.utf8_lpad(text, width=2, padding="0"), text
+            )
+        elif name in ("FN", "Active"):
+            text = pc.if_else(pc.is_valid(values), "1.0", None)
+        elif pa.types.is_timestamp(values.type):
+            text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
+        columns.append(text.cast(pa.string()))
+    return pa.table(columns, names=rows.column_names)
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder beside `out` that takes its place at the end, or disappears.
+
+    Raises:
+        ShopError: `out` is not empty, or the place cannot be written.
+    """
+    out = out.absolute()
+    made: list[Path] = []
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ShopError(f"{out} already exists and is not an empty folder.")
+        out = out.resolve()
+        for parent in [p for p in reversed(out.parents) if not p.exists()]:
+            parent.mkdir()
+            made.append(parent)
+        partial = out.parent / f".{out.name}.{os.getpid()}-{secrets.token_hex(4)}.partial"
+        partial.mkdir()
+        made.append(partial)
+        yield partial
+        partial.rename(out)
+    except BaseException as error:
+        for folder in reversed(made):
+            # Only what is ours: a parent in which somebody else has written by now stays.
+            if folder.name.endswith(".partial"):
+                shutil.rmtree(folder, ignore_errors=True)
+            elif folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise ShopError(f"The shop cannot be written to {out}: {reason}.") from error
+        raise

@@ -1,0 +1,356 @@
+"""What the shop's own log would hold of its last days: impressions, views, carts, purchases, dismissals.
+
+Online, a shopper in front of a shelf gets page after page of it (surface `shelf`) until something
+is bought. Every impression is answered with the probabilities of `response`, and the page's articles
+come up with the probability that the log gives as `propensity`. What is bought from memory is
+looked up (surface `search`), and what is bought in a store is known from the till (surface `store`).
+Each row of the transactions has one event of the kind `purchase` on its day, and the other way round.
+
+Most visits end without a purchase. For every visit with one, the log has on average one more, on a
+day near by, whose pages are those that a shopper turns before buying. So impressions and purchases
+stand in the proportion that the probabilities say, customer by customer.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo.raw_tables import INTERACTIONS
+from pipelines.data.synthetic.behaviour import (
+    GLANCES,
+    MOST_PIECES,
+    Picks,
+    ShopDays,
+    Shopping,
+    wardrobe_factor,
+)
+from pipelines.data.synthetic.designs import Flags, Floats, Ints
+from pipelines.data.synthetic.response import (
+    BUY,
+    CART,
+    POSITIONS,
+    VIEW,
+    Response,
+    examination,
+    respond,
+    steps,
+)
+from pipelines.data.synthetic.shelves import NOBODY, ONLINE, STORE, Day
+
+KINDS = ("impression", "view", "cart", "purchase", "dismiss")
+IMPRESSION, VIEWED, CARTED, PURCHASED, DISMISSED = range(5)
+SURFACES = ("shelf", "search", "store")
+SHELF, SEARCH, TILL = range(3)
+VARIANT = "control"
+
+_APART_DAYS = 3.0
+"""Mean of the days between a visit with a purchase and the one without."""
+_PAGES_AT_A_TIME = 4_000
+PATIENCE = VIEW * CART * BUY
+"""Glances of the model of the purchases that a position that is looked at stands for."""
+_POSITION = np.arange(1, POSITIONS + 1)
+_TYPICAL = 0.02
+"""Probability of a purchase where the first position shows an average article."""
+_SECOND = 1_000_000
+_HOURS = np.array(
+    [1, 1, 1, 1, 1, 2, 4, 6, 8, 9, 10, 11, 12, 11, 10, 10, 11, 12, 14, 17, 19, 16, 9, 3]
+)
+
+
+def others(shop: ShopDays, first_day: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """(day, customer) of the visits without a purchase from `first_day` on, sorted by both."""
+    logged = shop.day_of_visit >= first_day
+    day, customer = shop.day_of_visit[logged], shop.visitor[logged]
+    apart = rng.geometric(1 / (1 + _APART_DAYS), len(day)) - 1
+    span = shop.days - first_day
+    # Days outside the log are mirrored into it.
+    place = (day - first_day + apart * rng.choice([-1, 1], len(day))) % (2 * span)
+    day = first_day + np.minimum(place, 2 * span - 1 - place)
+    order = np.lexsort((customer, day))
+    return day[order], customer[order]
+
+
+@dataclass(frozen=True)
+class _Pages:
+    """Pages in front of shoppers: one row per page, one column per position."""
+
+    pick: Ints
+    """The row in Picks that the page belongs to."""
+    number: Ints
+    """Of the page within its pick, from 0."""
+    article: Ints
+    """NOBODY behind the page's end."""
+    chance: Floats
+    """Probability with which this article came up at this position."""
+    step: Ints
+    """The furthest that it came: IMPRESSION, VIEWED, CARTED, PURCHASED or DISMISSED."""
+
+
+@dataclass(frozen=True)
+class _Events:
+    """Events in columns; 0 or NaN where there is no request, position or chance."""
+
+    time: Ints
+    """Microseconds of the day."""
+    customer: Ints
+    article: Ints
+    kind: Ints
+    request: Ints
+    position: Ints
+    surface: Ints
+    chance: Floats
+
+
+def day_of_log(
+    shopping: Shopping, day: Day, picks: Picks, lookers: Ints, rng: np.random.Generator
+) -> pa.Table:
+    """The columns of INTERACTIONS for one day in order of time.
+
+    Args:
+        picks: the day's purchases, not yet remembered.
+        lookers: customers with a visit that ends without a purchase, sorted; some more than once.
+    """
+    bought = picks.only(picks.channel == ONLINE)
+    looked = shopping.visit(day, lookers, rng, in_vain=True)
+    looked = looked.only((looked.channel == ONLINE) & (looked.shelf >= 0))
+    last_page = _page_of_purchase(shopping, day, bought, rng)
+    before = _pages_before_purchase(shopping, day, looked, rng)
+    events = [
+        *_online(bought, last_page, 0, rng),
+        *_online(looked, before, len(bought), rng),
+        _till(picks.only(picks.channel == STORE), rng),
+    ]
+    return _table(
+        shopping, day, _Events(*map(np.concatenate, zip(*map(_columns, events), strict=True)))
+    )
+
+
+def _columns(events: _Events | _Pages) -> tuple[np.ndarray, ...]:
+    return tuple(getattr(events, field.name) for field in fields(events))
+
+
+def _page(
+    shopping: Shopping, day: Day, picks: Picks, without: Ints, rng: np.random.Generator
+) -> tuple[Ints, Floats, Response, Ints]:
+    """A page for each pick's shopper and shelf: articles, chances and responses, n x POSITIONS,
+    and how many positions were laid out before what is not shown was taken away.
+
+    Args:
+        without: an article for each pick that is not to be on its page.
+    """
+    customer = picks.customer
+    article, chance = day.lay_page(picks.shelf, picks.beside, POSITIONS, rng)
+    length = (article != NOBODY).sum(axis=1)
+    owned = shopping.memory.article[customer]
+    kept = wardrobe_factor(shopping.catalogue, article, owned)
+    # What the shopper has is not shown on a shelf.
+    hidden = (kept == 0) | (article == without[:, None])
+    article = np.where(hidden, NOBODY, article)
+    # The rest moves up.
+    order = np.argsort(article == NOBODY, axis=1, kind="stable")
+    article = np.take_along_axis(article, order, 1)
+    chance = np.take_along_axis(chance, order, 1)
+    kept = np.take_along_axis(kept, order, 1)
+    colours = shopping.customers.likes(customer, "colour")
+    taken = steps(shopping.customers, day, customer, article, colours)
+    return article, chance, respond(taken, _POSITION, kept < 1), length
+
+
+def _answer(response: Response, chance: Floats) -> Ints:
+    """The furthest step of each impression, from numbers that are uniform on 0 to 1."""
+    step = np.full(chance.shape, IMPRESSION)
+    step[chance < response.view + response.dismiss] = DISMISSED
+    step[chance < response.view] = VIEWED
+    step[chance < response.cart] = CARTED
+    step[chance < response.purchase] = PURCHASED
+    return step
+
+
+def _page_of_purchase(
+    shopping: Shopping, day: Day, bought: Picks, rng: np.random.Generator
+) -> _Pages:
+    """The page on which each pick from a shelf was found: it ends with that article."""
+    pick = np.flatnonzero(bought.shelf >= 0)
+    found = bought.only(bought.shelf >= 0)
+    article, chance, response, length = _page(shopping, day, found, found.article, rng)
+    # Nothing before it was bought.
+    unbought = rng.random(article.shape, dtype=np.float32) * (1 - response.purchase)
+    step = _answer(response, response.purchase + unbought)
+
+    seen = examination(_POSITION)
+    running = np.cumsum(seen * np.cumprod(np.r_[1.0, 1 - _TYPICAL * seen[:-1]]))
+    position = np.searchsorted(running, rng.random(len(pick)) * running[length - 1], side="right")
+    position = np.minimum(position, (article != NOBODY).sum(axis=1))
+    row = np.arange(len(pick))
+    article[row, position] = found.article
+    chance[row, position] = day.chance(found.shelf, found.beside, found.article)
+    step[row, position] = PURCHASED
+    article[position[:, None] < _POSITION - 1] = NOBODY
+    return _Pages(pick, np.zeros_like(pick), article, chance, step)
+
+
+def _pages_before_purchase(
+    shopping: Shopping, day: Day, looked: Picks, rng: np.random.Generator
+) -> _Pages:
+    """The pages that are turned before the first one with a purchase, or until it is enough."""
+    left = np.arange(len(looked))
+    spent = np.zeros(len(looked))
+    none = np.empty((0, POSITIONS), dtype=np.int64)
+    parts = [_Pages(left[:0], left[:0], none, none.astype(np.float32), none)]
+    number = 0
+    while len(left):
+        # Several pages at once for each of a few: numpy is slow at little.
+        ahead = int(np.clip(_PAGES_AT_A_TIME // len(left), 1, 64))
+        shape = (len(left), ahead)
+        pick = np.repeat(left, ahead)
+        waiting, nothing = looked.only(pick), np.full(len(pick), NOBODY)
+        article, chance, response, length = _page(shopping, day, waiting, nothing, rng)
+        step = _answer(response, rng.random(article.shape, dtype=np.float32))
+        bought = ((step == PURCHASED) & (article != NOBODY)).any(axis=1).reshape(shape)
+        # As many glances as in the model of the purchases.
+        glances = (PATIENCE * np.cumsum(examination(_POSITION))[length - 1]).reshape(shape)
+        before = spent[left, None] + np.cumsum(glances, axis=1) - glances
+        turned = (np.cumsum(bought, axis=1) - bought == 0) & (before < GLANCES)
+        kept = (turned & ~bought).ravel()
+        page = np.tile(number + np.arange(ahead), len(left))
+        parts.append(_Pages(pick[kept], page[kept], article[kept], chance[kept], step[kept]))
+        spent[left] += glances.sum(axis=1)
+        left = left[~(turned & bought).any(axis=1) & (spent[left] < GLANCES)]
+        number += ahead
+    return _Pages(*map(np.concatenate, zip(*map(_columns, parts), strict=True)))
+
+
+def _online(
+    picks: Picks, pages: _Pages, first_request: int, rng: np.random.Generator
+) -> list[_Events]:
+    """The events of the visits of these picks, with their pages."""
+    # What has no page was looked up.
+    direct = np.flatnonzero(picks.shelf < 0)
+    pick = np.r_[pages.pick, direct]
+    visit, number = picks.visit[pick], np.r_[pages.number, np.zeros_like(direct)]
+    order = np.lexsort((number, pick, visit))
+    time, checkout = _clock(visit[order], rng)
+    at, end = np.empty_like(time), np.empty_like(time)
+    at[order], end[order] = time, checkout
+    request = np.empty_like(order)
+    request[order] = np.arange(len(order)) + first_request + 1
+
+    row, column = np.nonzero(pages.article != NOBODY)
+    step = pages.step[row, column]
+    shown = {
+        "time": at[row] + column * _SECOND,
+        "customer": picks.customer[pages.pick[row]],
+        "article": pages.article[row, column],
+        "request": request[row],
+        "position": column + 1,
+        "surface": np.full(len(row), SHELF),
+        "chance": pages.chance[row, column],
+    }
+    own = len(pages.pick)
+    looked_up = {
+        "time": at[own:],
+        "customer": picks.customer[direct],
+        "article": picks.article[direct],
+        "request": request[own:],
+        "position": np.zeros_like(direct),
+        "surface": np.full(len(direct), SEARCH),
+        "chance": np.full(len(direct), np.nan, dtype=np.float32),
+    }
+    events = [_of_kind(shown, IMPRESSION, np.ones(len(row), dtype=bool), 0)]
+    reached = {
+        VIEWED: (step >= VIEWED) & (step <= PURCHASED),
+        CARTED: (step >= CARTED) & (step <= PURCHASED),
+        DISMISSED: step == DISMISSED,
+    }
+    for kind, seconds in ((VIEWED, 2), (CARTED, 9), (DISMISSED, 3)):
+        events.append(_of_kind(shown, kind, reached[kind], seconds))
+        if kind != DISMISSED:
+            events.append(_of_kind(looked_up, kind, np.ones(len(direct), dtype=bool), seconds))
+    is_bought = step == PURCHASED
+    for place, chosen, which, done in (
+        (shown, is_bought, pages.pick[row], end[row]),
+        (looked_up, np.ones(len(direct), dtype=bool), direct, end[own:]),
+    ):
+        pieces = np.repeat(np.flatnonzero(chosen), picks.pieces[which[chosen]])
+        piece = np.arange(len(pieces)) - np.searchsorted(pieces, pieces)
+        paid = {name: values[pieces] for name, values in place.items()}
+        paid["time"] = done[pieces] + piece * _SECOND
+        events.append(_of_kind(paid, PURCHASED, np.ones(len(pieces), dtype=bool), 0))
+    return events
+
+
+def _of_kind(columns: dict[str, np.ndarray], kind: int, chosen: Flags, seconds: int) -> _Events:
+    """The chosen rows as events so many seconds later."""
+    rows = {name: values[chosen] for name, values in columns.items()}
+    rows["time"] = rows["time"] + seconds * _SECOND
+    return _Events(kind=np.full(len(rows["time"]), kind), **rows)
+
+
+def _till(picks: Picks, rng: np.random.Generator) -> _Events:
+    """What the stores' tills know: purchases, one event per piece."""
+    time, _ = _clock(picks.visit, rng)
+    row = np.repeat(np.arange(len(picks)), picks.pieces)
+    piece = np.arange(len(row)) - np.searchsorted(row, row)
+    nothing = np.zeros(len(row), dtype=np.int64)
+    return _Events(
+        time=time[row] + piece * _SECOND,
+        customer=picks.customer[row],
+        article=picks.article[row],
+        kind=nothing + PURCHASED,
+        request=nothing,
+        position=nothing,
+        surface=nothing + TILL,
+        chance=np.full(len(row), np.nan, dtype=np.float32),
+    )
+
+
+def _clock(visit: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """When each page of the visits (sorted) is shown, and when its visit is paid; microseconds.
+
+    Visits start by the usual hours and end on the same day.
+    """
+    if not len(visit):
+        return visit, visit
+    first = np.flatnonzero(np.r_[True, visit[1:] != visit[:-1]])
+    count = np.diff(np.r_[first, len(visit)])
+    running = np.cumsum(10 + rng.exponential(35.0, len(visit)))
+    since = running - np.repeat(running[first], count)
+    length = since[first + count - 1] + 120
+    # The day has an end, also for who turns hundreds of pages.
+    scale = np.minimum(1.0, 80_000 / length)
+    hour = rng.choice(24, len(first), p=_HOURS / _HOURS.sum())
+    start = np.minimum((hour + rng.random(len(first))) * 3600, 86_000 - length * scale)
+    time = np.repeat(start, count) + since * np.repeat(scale, count)
+    end = np.repeat(start + length * scale, count)
+    # A few seconds for each article that is paid.
+    paid = end + 10.0 * (np.arange(len(visit)) - np.repeat(first, count))
+    latest = 86_399 - MOST_PIECES
+    return (time * _SECOND).astype(np.int64), (np.minimum(paid, latest) * _SECOND).astype(np.int64)
+
+
+def _table(shopping: Shopping, day: Day, events: _Events) -> pa.Table:
+    midnight = int(np.datetime64(day.date, "us").astype(np.int64))
+    order = np.lexsort((events.kind, events.position, events.request, events.time))
+    events = _Events(*(values[order] for values in _columns(events)))
+    ids = {"customer_id": shopping.customers.table, "article_id": shopping.catalogue.table}
+    names = {}
+    for column, positions in (("customer_id", events.customer), ("article_id", events.article)):
+        present, code = np.unique(positions, return_inverse=True)
+        text = ids[column][column].take(pa.array(present)).combine_chunks()
+        names[column] = pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), text)
+    request = pa.array(events.request + int(f"{day.date:%Y%m%d}") * 10**9).cast(pa.string())
+    none = pa.scalar(None, pa.string())
+    asked, online = events.request > 0, events.surface == SHELF
+    columns = {
+        "event_time": pa.array(midnight + events.time, pa.timestamp("us")),
+        **names,
+        "kind": pa.DictionaryArray.from_arrays(pa.array(events.kind, pa.int8()), KINDS),
+        "request_id": pc.if_else(asked, request, none),
+        "position": pa.array(events.position, pa.int32(), mask=events.position == 0),
+        "surface": pa.DictionaryArray.from_arrays(pa.array(events.surface, pa.int8()), SURFACES),
+        "variant": pc.if_else(online, VARIANT, none),
+        "propensity": pa.array(events.chance, pa.float64(), mask=np.isnan(events.chance)),
+    }
+    return pa.table(columns).select(INTERACTIONS.column_names)
