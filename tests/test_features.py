@@ -666,8 +666,9 @@ class Shop:
                 for p in purchases for _ in range(p.quantity)
             ],
         }  # fmt: skip
-        for name, table in RAW_TABLES.items():
-            frame = pd.DataFrame(rows[name]).reindex(columns=table.column_names)
+        for name, values in rows.items():
+            table = RAW_TABLES[name]
+            frame = pd.DataFrame(values).reindex(columns=table.column_names)
             frame.convert_dtypes().to_csv(self.folder / table.file, index=False)
         load(str(self.folder))
 

@@ -206,7 +206,7 @@ def test_expected_purchases_are_what_visits_buy_on_average(shop, regulars) -> No
         error = np.abs(seen - expected)
         allowed = 5 * np.sqrt(expected / visits) + 0.06 * expected
         assert (error <= allowed + 5 / visits).all()
-        assert (expected > 0.01).sum() > 20
+        assert (expected > 0.01).sum() > 5
 
 
 def test_the_memory_is_what_the_transactions_say(folder, shop, regulars) -> None:
@@ -316,6 +316,12 @@ def test_mistakes_get_one_sentence(shop, regulars, said, change) -> None:
 def test_a_slate_has_no_article_twice(shop, regulars) -> None:
     with pytest.raises(ShopError, match="on the slate twice"):
         shop.respond(regulars[0], [shop.articles[0]] * 2, DAY)
+
+
+def test_planted_defects_are_not_taken_for_the_truth(tmp_path: Path) -> None:
+    synthesize(tmp_path / "s", customers=300, articles=150, days=30, csv=True, dirt=True)
+    with pytest.raises(ShopError, match=r"holds planted defects.*without dirt\.$"):
+        Shop.open(tmp_path / "s")
 
 
 def test_a_folder_without_truth_is_named(tmp_path: Path) -> None:

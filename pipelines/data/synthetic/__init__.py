@@ -124,7 +124,7 @@ def synthesize(
         shop = ShopDays(catalogue, people, days, seed, threads or os.cpu_count() or 1)
         rows, events = _write_days(folder, shop, seed, days - interactions, csv, progress)
         drawn = _draw_pictures(folder, catalogue, images, seed, progress) if images else 0
-        defects = len(planted.plant(folder, seed)["defects"]) if dirt else 0
+        defects = _plant(folder, seed) if dirt else 0
     return ShopSummary(
         Path(out), customers, articles, rows, events, drawn, defects, first_date, LAST_DAY
     )
@@ -170,6 +170,14 @@ def _rows(catalogue: Catalogue, customers: Customers, day: Day, picks: Picks) ->
             "sales_channel_id": pa.array(picks.channel[row] + 1, pa.int8()),
         }
     )
+
+
+def _plant(folder: Path, seed: int) -> int:
+    try:
+        return len(planted.plant(folder, seed)["defects"])
+    except planted.DirtError as error:
+        # Nobody has seen the folder that it names.
+        raise ShopError(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
 def _draw_pictures(

@@ -61,7 +61,7 @@ def expected_purchases(customers: Customers, day: Day, customer: int, known: Rem
         for more, chance in enumerate(sizes):
             missed += chance * (1 - others) ** more
         total += weight * (1 - (1 - first) * missed)
-    return total
+    return np.where(day.on_sale, total, 0.0)
 
 
 def _basket_sizes(median: float) -> Floats:

@@ -12,7 +12,6 @@ from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from feature_repo.errors import LookbookError
@@ -35,7 +34,7 @@ class TableFile:
     def __init__(self, folder: Path, table: RawTable, *, csv: bool) -> None:
         name = table.file if csv else f"{Path(table.file).stem}.parquet"
         self._path, self._csv, self._columns = folder / name, csv, table.column_names
-        self._writer: pq.ParquetWriter | pyarrow.csv.CSVWriter | None = None
+        self._writer: pq.ParquetWriter | _CsvWriter | None = None
         self._waiting: list[pa.Table] = []
         self._pool = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
@@ -55,17 +54,9 @@ class TableFile:
         self._last = self._pool.submit(self._put, group)
 
     def _put(self, group: pa.Table) -> None:
-        if self._csv:
-            group = _as_text(group)
         if self._writer is None:
             self._writer = (
-                pyarrow.csv.CSVWriter(
-                    self._path,
-                    group.schema,
-                    write_options=pyarrow.csv.WriteOptions(
-                        quoting_style="needed", quoting_header="none"
-                    ),
-                )
+                _CsvWriter(self._path, group.column_names)
                 if self._csv
                 else pq.ParquetWriter(
                     self._path,
@@ -103,21 +94,47 @@ def write_table(folder: Path, table: RawTable, rows: pa.Table, *, csv: bool) -> 
         file.write(rows)
 
 
-def _as_text(rows: pa.Table) -> pa.Table:
-    """The columns as Kaggle writes them: empty for unknown, 1.0 for a flag, 09 for a colour."""
-    columns = []
-    for name, values in zip(rows.column_names, rows.columns, strict=True):
-        text = values.cast(pa.string()) if not pa.types.is_dictionary(values.type) else values
-        if name == _TWO_DIGITS:
-            text = pc.if_else(
-                pc.greater_equal(values, 0), pc.utf8_lpad(text, width=2, padding="0"), text
-            )
-        elif name in ("FN", "Active"):
-            text = pc.if_else(pc.is_valid(values), "1.0", None)
-        elif pa.types.is_timestamp(values.type):
-            text = pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
-        columns.append(text.cast(pa.string()))
-    return pa.table(columns, names=rows.column_names)
+class _CsvWriter:
+    """Kaggle's CSV: quotes only where they are needed, which pyarrow's own writer cannot do."""
+
+    def __init__(self, path: Path, columns: list[str]) -> None:
+        self._file = path.open("wb")
+        self._file.write((",".join(columns) + "\n").encode())
+
+    def write(self, rows: pa.Table) -> None:
+        if not len(rows):
+            return
+        values = [
+            _as_text(name, column.combine_chunks())
+            for name, column in zip(rows.column_names, rows.columns, strict=True)
+        ]
+        lines = pc.binary_join_element_wise(
+            *values, ",", null_handling="replace", null_replacement=""
+        )
+        whole = pa.ListArray.from_arrays([0, len(lines)], lines)
+        self._file.write(pc.binary_join(whole, "\n")[0].as_buffer())
+        self._file.write(b"\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _as_text(name: str, values: pa.Array) -> pa.Array:
+    """A column as Kaggle writes it: empty for unknown, 1.0 for a flag, 09 for a colour."""
+    if name in ("FN", "Active"):
+        return pc.if_else(pc.is_valid(values), "1.0", None)
+    text = values.cast(pa.string())
+    if name == _TWO_DIGITS:
+        return pc.if_else(
+            pc.greater_equal(values, 0), pc.utf8_lpad(text, width=2, padding="0"), text
+        )
+    if pa.types.is_timestamp(values.type):
+        return pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
+    if pc.any(pc.match_substring_regex(text, '[",\r\n]')).as_py():
+        quoted = pc.replace_substring(text, '"', '""')
+        quoted = pc.binary_join_element_wise('"', quoted, '"', "")
+        return pc.if_else(pc.match_substring_regex(text, '[",\r\n]'), quoted, text)
+    return text
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from pipelines.data.synthetic.behaviour import REMEMBERED, Memory, remember, war
 from pipelines.data.synthetic.catalogue import Catalogue
 from pipelines.data.synthetic.customers import Customers, Leanings, Tastes
 from pipelines.data.synthetic.designs import Floats, Ints
+from pipelines.data.synthetic.dirt import MANIFEST
 from pipelines.data.synthetic.expectation import expected_purchases
 from pipelines.data.synthetic.files import ShopError
 from pipelines.data.synthetic.response import Response, respond, steps
@@ -116,12 +117,17 @@ class Shop:
             seed: of what `respond` draws; the shop's own if None.
 
         Raises:
-            ShopError: the folder holds no truth, or one of another version.
+            ShopError: the folder holds no truth, one of another version, or planted defects.
         """
         truth = Path(folder) / FOLDER
         if not (truth / "shop.json").is_file():
             raise ShopError(
                 f"{folder} holds no {FOLDER}/: give a folder written by `lookbook data synthesize`."
+            )
+        if (Path(folder) / MANIFEST).exists():
+            raise ShopError(
+                f"{folder} holds planted defects, and the truth reads its transactions: make the "
+                "same shop without dirt."
             )
         about: dict[str, Any] = json.loads((truth / "shop.json").read_text())
         if about["format"] != _FORMAT:
