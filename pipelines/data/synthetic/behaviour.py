@@ -261,13 +261,11 @@ def wardrobe_factor(catalogue: Catalogue, article: Ints, owned: Ints) -> Floats:
     What one has is not looked for on a shelf (it is bought again from memory), and another colour
     of it seldom is.
     """
-    same = np.zeros(article.shape, dtype=bool)
-    product = np.zeros(article.shape, dtype=bool)
     owned_product = np.where(owned >= 0, catalogue.product_start[owned], NOBODY)
-    for column in range(article.shape[1]):
-        one = article[:, column, None]
-        same[:, column] = (owned == one).any(axis=1)
-        product[:, column] = (owned_product == catalogue.product_start[one]).any(axis=1)
+    same = (owned[:, None, :] == article[:, :, None]).any(axis=2)
+    product = (owned_product[:, None, :] == catalogue.product_start[article][:, :, None]).any(
+        axis=2
+    )
     return np.where(same, 0, np.where(product, OWNED, 1)).astype(np.float32)
 
 

@@ -7,6 +7,7 @@ basket lean the same way is left out there, which only matters where a handful i
 """
 
 import numpy as np
+from numpy.polynomial.polynomial import polyval
 from scipy.stats import norm
 
 from pipelines.data.synthetic import taxonomy as shop
@@ -57,9 +58,7 @@ def expected_purchases(customers: Customers, day: Day, customer: int, known: Rem
         begun = first.sum()
         others = (1 - again) * others + again * begun * repeats
         others += OTHER_COLOUR_OF_FIRST * (_other_colours(day, first) - others)
-        missed = np.zeros(len(catalogue))
-        for more, chance in enumerate(sizes):
-            missed += chance * (1 - others) ** more
+        missed = polyval(1 - others, sizes)
         total += weight * (1 - (1 - first) * missed)
     return np.where(day.on_sale, total, 0.0)
 
