@@ -16,6 +16,7 @@ from feature_repo.errors import LookbookError
 from pipelines import feature_tables, features
 from pipelines.data.load import load
 from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.data.synthetic import synthesize
 from pipelines.evaluation.metrics import METRICS, bootstrap
 from pipelines.evaluation.weekly import Evaluation, evaluate, model_names
 from pipelines.features import OfflineFeatures
@@ -221,3 +222,20 @@ def test_the_release_beats_the_best_simple_model(online_retail: Evaluation) -> N
     )
     better = (wide["release"] - wide[HISTORY]).rename("MAP@12").reset_index()
     assert bootstrap(better)["MAP@12"]["low"] > 0.03
+
+
+# --- beside the truth of a made-up shop ---------------------------------------------------------
+
+
+def test_the_oracle_is_judged_on_the_shop_that_is_loaded(shop: Path, tmp_path: Path) -> None:
+    names = ["oracle", "popular", "last_basket_then_popular", "co_purchase_then_popular"]
+    found = evaluate(LAST_DAY, weeks=1, models=names, truth=shop.parent / "files")
+    assert list(found.models) == names
+    means = {name: metrics["MAP@12"]["mean"] for name, metrics in found.models.items()}
+    assert means["oracle"] == max(means.values())
+    assert "oracle" in model_names(shop.parent / "files")
+    synthesize(tmp_path / "other", customers=400, articles=150, days=150, seed=4)
+    with pytest.raises(LookbookError, match="is not the shop that is loaded"):
+        evaluate(LAST_DAY, weeks=1, models=["popular"], truth=tmp_path / "other")
+    with pytest.raises(LookbookError, match="No model is called 'oracle'"):
+        evaluate(LAST_DAY, weeks=1, models=["oracle"])

@@ -2,20 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.raw_tables import INTERACTIONS
-from pipelines.data.synthetic import LAST_DAY, Shop, ShopError, behaviour, synthesize
+from pipelines.data.synthetic import LAST_DAY, Shop, ShopError, behaviour, synthesize, taxonomy
 from pipelines.data.synthetic.behaviour import REMEMBERED, ShopDays
-from pipelines.data.synthetic.response import POSITIONS
-from pipelines.data.synthetic.shelves import NOBODY
+from pipelines.data.synthetic.shelves import NOBODY, POSITIONS
 
 SIZE = {"customers": 2500, "articles": 700, "days": 80, "seed": 5}
 LOGGED = 15
@@ -110,12 +110,14 @@ def test_an_event_is_one_of_its_kind_and_follows_the_one_before(log) -> None:
     assert (first[steps].count() > 100).all()
 
 
-def test_a_page_shows_articles_once_at_neighbouring_positions(log) -> None:
+def test_a_page_shows_an_article_once_and_a_position_once(log) -> None:
     pages = log[log["kind"] == "impression"].groupby("request_id")
     assert (pages["article_id"].nunique() == pages.size()).all()
     assert (pages["customer_id"].nunique() == 1).all()
-    assert (pages["position"].max() == pages.size()).all()
-    assert pages.size().between(1, POSITIONS).all()
+    assert (pages["position"].nunique() == pages.size()).all()
+    assert pages["position"].max().between(1, POSITIONS).all()
+    # Only what the shopper has leaves its place empty.
+    assert (pages["position"].max() == pages.size()).mean() > 0.5
     chance = log.loc[log["kind"] == "impression", "propensity"]
     assert chance.between(0, 1, inclusive="right").all()
 
@@ -167,6 +169,40 @@ def test_impressions_are_followed_as_often_as_the_truth_says(impressions, kind) 
         # Shoppers answer page by page, so counts spread a little wider than independent ones.
         allowed = 4 * spread + 0.03 * chance.sum()
         assert abs(rows[kind].sum() - chance.sum()) < allowed
+
+
+def test_every_position_sells_what_the_truth_says(impressions) -> None:
+    for _, rows in impressions[impressions["position"] <= 5].groupby("position"):
+        chance = rows["p_purchase"].sum()
+        assert abs(rows["purchase"].sum() - chance) < 4 * np.sqrt(chance) + 0.05 * chance
+
+
+def test_every_day_sells_what_the_truth_says(impressions) -> None:
+    """Also busy ones: the log has more visits without a purchase then, too."""
+    days = impressions.groupby(impressions["event_time"].dt.date)[["purchase", "p_purchase"]].sum()
+    error = (days["purchase"] - days["p_purchase"]) / np.sqrt(days["p_purchase"])
+    assert len(days) == LOGGED
+    assert (error.abs() < 5).all()
+    assert (error**2).mean() < 3.5
+
+
+def test_a_position_holds_the_articles_that_its_propensities_add_up_to(impressions, shop) -> None:
+    """The inverse propensities of what was shown estimate how many articles could have been."""
+    first = impressions[impressions["position"] == 1]
+    place = shop.articles.get_indexer(first["article_id"])
+    day = (first["event_time"].dt.normalize() - pd.Timestamp(shop.first_day)).dt.days
+    catalogue = shop._catalogue
+    could = []
+    for number, rows in pd.DataFrame({"day": day, "place": place}).groupby("day"):
+        opened = shop._day(int(number))
+        shelf = opened._shelf_of[
+            catalogue.index_group[rows["place"]] * len(taxonomy.PRODUCT_TYPES)
+            + catalogue.product_type[rows["place"]]
+        ]
+        could.append(np.diff(np.r_[opened.start, len(opened.article)])[shelf])
+    inverse = (1 / first["propensity"]).mean()
+    # What the shopper has is counted among the shelf's, and never shown.
+    assert 0.75 < inverse / np.concatenate(could).mean() < 1.05
 
 
 def test_lower_positions_are_looked_at_less(shop, regulars) -> None:
@@ -249,7 +285,7 @@ def test_the_oracle_knows_best_and_its_regret_is_none(shop, regulars, bought) ->
     assert regret.between(0.1, 0.99).all()
 
 
-def test_the_oracle_beats_everybody_on_what_happened(shop, bought) -> None:
+def test_the_oracle_beats_what_is_popular_on_what_happened(shop, bought) -> None:
     week = bought[bought["t_dat"] >= pd.Timestamp(DAY)]
     before = bought[bought["t_dat"] < pd.Timestamp(DAY)]
     customers = week["customer_id"].drop_duplicates().tolist()
@@ -284,15 +320,52 @@ def test_a_slate_is_answered_and_what_is_bought_is_remembered(folder, regulars) 
 def test_a_slate_sells_what_the_truth_says(folder, regulars) -> None:
     """Over many visitors who each see one slate."""
     shop = Shop.open(folder)
-    customers = shop.customers[:400].tolist()
-    slate = shop.best(regulars[:1], DAY, 12)["article_id"].tolist()
-    expected = variance = happened = 0.0
+    customers = shop.customers[:600].tolist()
+    slate = shop.best_slate(regulars[:1], DAY, 12)["article_id"].tolist()
+    steps = ["view", "cart", "purchase", "dismiss"]
+    expected, happened = pd.Series(0.0, steps), pd.Series(0.0, steps)
     for customer in customers:
         answer = shop.response([customer] * 12, slate, DAY, list(range(1, 13)))
-        expected += answer.view.sum()
-        variance += (answer.view * (1 - answer.view)).sum()
-        happened += (shop.respond(customer, slate, DAY)["kind"] == "view").sum()
-    assert abs(happened - expected) < 4 * np.sqrt(variance)
+        expected += [getattr(answer, step).sum() for step in steps]
+        kinds = shop.respond(customer, slate, DAY)["kind"].value_counts()
+        happened = happened.add(kinds.reindex(steps, fill_value=0))
+    assert ((happened - expected).abs() < 4 * np.sqrt(expected)).all()
+    assert (happened > 10).all()
+
+
+def test_the_best_slate_sells_more_than_what_would_be_found_anyway(shop, regulars) -> None:
+    for customer in regulars:
+        sold = {
+            name: shop.response([customer] * 12, found["article_id"].tolist(), DAY).purchase.sum()
+            for name, found in (
+                ("slate", shop.best_slate([customer], DAY)),
+                ("demand", shop.best([customer], DAY)),
+            )
+        }
+        assert sold["slate"] >= sold["demand"] > 0
+
+
+def test_who_is_recommended_nothing_misses_all(shop, regulars) -> None:
+    best = shop.best(regulars[:1], DAY)
+    regret = shop.regret(best, DAY, customers=regulars[:2])
+    assert regret.tolist() == pytest.approx([0.0, 1.0])
+
+
+def test_the_truth_goes_on_after_the_last_day_of_the_smallest_shop(tmp_path: Path) -> None:
+    synthesize(tmp_path / "s", customers=1, articles=1, days=1, interactions=1)
+    shop = Shop.open(tmp_path / "s")
+    answer = shop.respond(shop.customers[0], shop.articles, LAST_DAY + timedelta(days=28))
+    assert answer["kind"].iloc[0] == "impression"
+
+
+def test_lost_transactions_are_noticed(tmp_path: Path) -> None:
+    synthesize(tmp_path / "s", customers=50, articles=40, days=20)
+    file = tmp_path / "s" / "transactions_train.parquet"
+    rows = pq.read_table(file)
+    pq.write_table(rows.slice(0, 10), file)
+    shop = Shop.open(tmp_path / "s")
+    with pytest.raises(ShopError, match="has 10 rows, and the shop was made with"):
+        shop.best(shop.customers[:1].tolist(), DAY)
 
 
 # --- mistakes ---
@@ -304,6 +377,10 @@ def mistakes() -> Iterator[tuple[str, dict[str, object]]]:
     yield "is not a day of this shop", {"day": date(2030, 1, 1)}
     yield "positions count from 1", {"position": 0}
     yield "are not pairs", {"articles": []}
+    yield "Give a list of customers", {"customers": "somebody"}
+    yield "is not a day", {"day": "2020-09-01"}
+    yield "whole number as position", {"position": 1.5}
+    yield "one for each pair", {"position": [1, 2]}
 
 
 @pytest.mark.parametrize(("said", "change"), mistakes(), ids=lambda x: str(x)[:20])
@@ -311,6 +388,11 @@ def test_mistakes_get_one_sentence(shop, regulars, said, change) -> None:
     asked = {"customers": regulars[:1], "articles": [shop.articles[0]], "day": DAY, "position": 1}
     with pytest.raises(ShopError, match=said):
         shop.response(**(asked | change))
+
+
+def test_a_moment_of_another_day_is_refused(shop, regulars) -> None:
+    with pytest.raises(ShopError, match=r"is not on 2020-09-19\.$"):
+        shop.respond(regulars[0], [shop.articles[0]], DAY, datetime(2030, 1, 1))
 
 
 def test_a_slate_has_no_article_twice(shop, regulars) -> None:

@@ -78,7 +78,7 @@ def evaluate(
 
     Raises:
         LookbookError: a model is unknown, there are too few weeks of purchases, or the folder has
-            no truth.
+            no truth, or that of another shop than the loaded one.
     """
     names = list(dict.fromkeys(models or model_names(truth)))
     for name in names:
@@ -91,6 +91,8 @@ def evaluate(
     trained: dict[Week, pd.DataFrame] = {}
     measured = []
     with reading() as con:
+        if shop is not None:
+            _require_loaded(con, shop)
         _require_history(con, tests[0], settings, RELEASE_NAME in names)
         for number, week in enumerate(tests, start=1):
             bought = buyers(con, week)
@@ -175,6 +177,18 @@ def _alone(
             )
     for name, found in parts.items():
         yield name, pd.concat(found) if found else pd.DataFrame(columns=COLUMNS)
+
+
+def _require_loaded(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:
+    """Another shop's truth would be judged as if it were this one's."""
+    digest = "count(*), bit_xor(hash(CAST(t_dat AS DATE), customer_id, article_id))"
+    loaded = con.execute(f"SELECT {digest} FROM raw.transactions").fetchone()
+    made = con.execute(f"SELECT {digest} FROM {shop.rows('$file')}", {"file": str(shop.file)})
+    if loaded != made.fetchone():
+        raise LookbookError(
+            f"{shop.folder} is not the shop that is loaded: give the folder that `lookbook data load` "
+            "was given, or load this one into a LOOKBOOK_HOME of its own."
+        )
 
 
 def _require_history(

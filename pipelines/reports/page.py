@@ -18,7 +18,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from feature_repo.errors import InputError
+from feature_repo.errors import InputError, LookbookError
 from pipelines.reports import plots
 
 if TYPE_CHECKING:
@@ -110,6 +110,10 @@ footer { margin-top: 56px; padding-block: 16px 40px; color: var(--quiet); font-s
   .body > .scroll.half { grid-column: 1 / -1; }
 }
 """
+
+
+class PageError(LookbookError):
+    """A page that cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -252,17 +256,21 @@ class Page:
 
         Raises:
             InputError: `out` is a folder.
-            OSError: it cannot be written.
+            PageError: it cannot be written.
         """
         if out.is_dir():
             raise InputError(f"{out} is a folder: name a file for the page.")
-        out.parent.mkdir(parents=True, exist_ok=True)
         partial = out.with_name(out.name + ".partial")
         try:
-            partial.write_text(self.html(), encoding="utf-8")
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                partial.write_text(self.html(), encoding="utf-8")
+                partial.replace(out)
+            finally:
+                partial.unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise PageError(f"{out} cannot be written: {reason}.") from error
 
 
 def _text(text: str) -> str:

@@ -7,6 +7,7 @@ truth beside it (truth.py). The same arguments give the same bytes, on any numbe
 
 import os
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -90,7 +91,7 @@ def synthesize(
     Args:
         interactions: for how many of the last days the log of impressions, views, carts, purchases
             and dismissals is written. The transactions are the same with it and without.
-        images: pictures of how many articles, the first ones by article_id.
+        images: pictures of how many articles: first of those that are on sale on the last day.
         dirt: plant the defects that real files have, and list them in `dirt.json`; needs `csv`.
         csv: write CSV as Kaggle does, instead of Parquet.
         threads: as many as there are cores if None.
@@ -109,7 +110,7 @@ def synthesize(
     if threads is not None:
         _check("threads", threads, 1, 1024)
     if dirt and not csv:
-        raise ShopError("Dirt can only be planted in CSV files: ask for csv too.")
+        raise ShopError("Dirt can only be planted in CSV files: add --csv (csv=True).")
     first_date = LAST_DAY - timedelta(days=days - 1)
     with whole_folder(Path(out)) as folder:
         progress("articles", 0.0)
@@ -119,10 +120,10 @@ def synthesize(
         progress("customers", 0.0)
         people = draw_customers(customers, days, np.random.default_rng([seed, 2]))
         write_table(folder, CUSTOMERS, people.table, csv=csv)
-        write_truth(folder, catalogue, people, days=days, seed=seed)
         progress("customers", 1.0)
         shop = ShopDays(catalogue, people, days, seed, threads or os.cpu_count() or 1)
         rows, events = _write_days(folder, shop, seed, days - interactions, csv, progress)
+        write_truth(folder, catalogue, people, rows)
         drawn = _draw_pictures(folder, catalogue, images, seed, progress) if images else 0
         defects = _plant(folder, seed) if dirt else 0
     return ShopSummary(
@@ -183,7 +184,7 @@ def _plant(folder: Path, seed: int) -> int:
 def _draw_pictures(
     folder: Path, catalogue: Catalogue, count: int, seed: int, progress: Progress
 ) -> int:
-    """Pictures of the first articles."""
+    """Pictures of articles, those on sale on the last day first."""
     # Only who asks for pictures waits for the library that draws them.
     from pipelines.data.synthetic.pictures import Look, write_pictures
 
@@ -196,7 +197,14 @@ def _draw_pictures(
         "index_group": "index_group_name",
     }
     rgb = {colour.name: colour.rgb for colour in taxonomy.COLOURS}
-    table = catalogue.table.slice(0, count)
+    order = np.argsort(~catalogue.on_sale(catalogue.days - 1), kind="stable")
+    table = catalogue.table.take(pa.array(order[:count]))
     rows = zip(*(table[name].to_pylist() for name in columns.values()), strict=True)
     looks = [Look(**dict(zip(columns, row, strict=True)), rgb=rgb[row[4]]) for row in rows]
-    return write_pictures(looks, folder, seed, progress)
+    try:
+        return write_pictures(looks, folder, seed, progress)
+    except BrokenExecutor as error:
+        raise ShopError(
+            "A process that draws pictures was stopped, perhaps for lack of memory: try again with "
+            "fewer pictures, or without."
+        ) from error

@@ -4,8 +4,8 @@ The model, with every probability drawn from the truth in Tastes and Catalogue:
 
 - a customer's visits follow each other after log-normal gaps, more of them on busy days;
 - a visit is one basket in one channel. Its first article sets the outfit;
-- an article is picked on two levels: a shelf (index group x product type) by the customer's
-  tastes, season, channel and what goes with the outfit; then articles of that shelf catch the eye
+- an article is picked level by level: a shelf (index group, product group, product type) by the
+  customer's tastes, season, channel and what goes with the outfit; then articles of that shelf catch the eye
   one after the other, by their draw that day, until one is accepted (`response`);
 - or it is one that the customer has bought before, or another colour of it, or another colour of
   the outfit's first article.
@@ -38,11 +38,11 @@ BASKET_SPREAD = 0.85
 AGAIN_DAYS = 7.0
 AGAIN_LATER, AGAIN_LATER_DAYS = 0.2, 60.0
 """What was bought pulls again at once, and a part of that for months."""
-AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 90.0, 10_000
+AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 95.0, 10_000
 """Sum of the pull of remembered articles at which half of the picks are repeats, in a shop of so
 many articles; in a smaller one less is needed."""
-OTHER_COLOUR_OF_REMEMBERED = 0.45
-OTHER_COLOUR_OF_FIRST = 0.033
+OTHER_COLOUR_OF_REMEMBERED = 0.62
+OTHER_COLOUR_OF_FIRST = 0.05
 PIECE_MORE = 0.095
 """Probability of one more piece of the same article."""
 MOST_PIECES = 9
@@ -173,8 +173,9 @@ class Shopping:
         visit = np.r_[np.arange(visits), more]
 
         # An article that was picked twice in one basket is one choice; pieces are drawn apart.
-        _, where = np.unique(visit * len(self.catalogue) + article, return_index=True)
-        found = where[article[where] >= 0]
+        found = np.flatnonzero(article >= 0)
+        key = visit[found] * len(self.catalogue) + article[found]
+        found = found[np.unique(key, return_index=True)[1]]
         if in_vain:
             found = np.sort(np.r_[found, np.flatnonzero(article < 0)])
         article, shelf, beside, visit = article[found], shelf[found], beside[found], visit[found]
@@ -202,7 +203,7 @@ class Shopping:
         by_shelf &= ~beside
 
         running = np.cumsum(known.pull, axis=1)
-        point = rng.random(len(customer), dtype=np.float32) * running[:, -1]
+        point = rng.random(len(customer), dtype=np.float32) * np.float32(1 - 1e-6) * running[:, -1]
         place = np.minimum((running <= point[:, None]).sum(axis=1), REMEMBERED - 1)
         again = known.article[np.arange(len(customer)), place].astype(np.int64)
         recolour = beside | (rng.random(len(customer)) < OTHER_COLOUR_OF_REMEMBERED)

@@ -18,6 +18,7 @@ _ROUND = np.select([PRICE_LADDER == 1999, np.isin(PRICE_LADDER, [1499, 2499, 299
 """How far (log) a price is moved to reach a round one."""
 # fmt: on
 MAX_ARTICLES = 400_000
+AFTERWARDS = 28
 STYLE_DIMENSIONS = len(shop.STYLES)
 
 BUZZ = 0.7
@@ -56,6 +57,8 @@ class Catalogue:
     table: pa.Table
     """The columns of articles.csv with their types."""
     first_date: date
+    days: int
+    """Of the shop; the truth goes on for AFTERWARDS more."""
     seed: int
     """Of the weekly ups and downs."""
     product_type: Ints
@@ -110,13 +113,16 @@ class Catalogue:
         wanted = season(self.first_date + timedelta(days=day))[self.product_type]
         fresh = np.exp(-((age / self.decay_days) ** 1.6))
         strength = self.appeal * known * (fresh + LEFT_OVER) * np.exp(self.cut(day)) * wanted
-        strength *= self._buzz(day // 7)
+        # Weeks end as the shop does, so that a week to predict is one week.
+        strength *= self._buzz((self.days - 1 - day) // 7)
         # What everybody wants is soon sold out.
         return np.where(self.on_sale(day), strength / (1 + strength / STOCK), 0.0)
 
     def _buzz(self, week: int) -> Floats:
+        """Of the week that ends so many weeks before the shop does."""
         chance = sum(
-            weight * np.random.default_rng([self.seed, 5, week + 8 - back]).normal(size=len(self))
+            weight
+            * np.random.default_rng([self.seed, 5, week + AFTERWARDS + back]).normal(size=len(self))
             for back, weight in enumerate(_BUZZ_WEEKS)
         )
         return np.asarray(
@@ -158,7 +164,7 @@ def draw_catalogue(articles: int, days: int, first_date: date, seed: int) -> Cat
     # A variant that comes late still has to fall into the days of the shop.
     variant_launch = np.minimum(variant_launch, np.maximum(launch[product], days - 1))
     # One evergreen, so that something is on sale on every day of the smallest shop.
-    variant_launch[0], last[0] = min(int(variant_launch[0]), -30), days
+    variant_launch[0], last[0] = min(int(variant_launch[0]), -30), days + AFTERWARDS
 
     table, order = label(designs, launch, rng)
     product = product[order]
@@ -169,6 +175,7 @@ def draw_catalogue(articles: int, days: int, first_date: date, seed: int) -> Cat
     return Catalogue(
         table=table,
         first_date=first_date,
+        days=days,
         seed=seed,
         product_type=kind[product],
         product_group=_GROUP[kind][product],

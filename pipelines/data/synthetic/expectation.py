@@ -2,8 +2,10 @@
 
 For a customer and a day, every way in which `Shopping.visit` comes to an article is followed: both
 channels, the first article and those beside it, shelves and memory, other colours, shoppers who
-give up. An article picked twice in one basket is one purchase; that the further articles of a
-basket lean the same way is left out there, which only matters where a handful is on sale.
+give up. One thing is left out: the further articles of a basket lean towards the product group and
+style of its first, so they repeat each other more than by chance (an article picked twice is one
+purchase). The sum is therefore a little too high: by 1 to 3% for most customers, more for the
+largest baskets and where a handful of articles is on sale.
 """
 
 import numpy as np
@@ -49,17 +51,24 @@ def expected_purchases(customers: Customers, day: Day, customer: int, known: Rem
         groups = _Groups(customers, day, customer, channel)
         shelf = groups.shelves(groups.first())
         first = (1 - again) * _spread(day, shelf, on_shelf[0]) + again * repeats
+        # Who finds no first article leaves; the others of a basket go with the first one.
+        total += weight * first
         outfit = _outfits(day, first)
-        others = np.zeros(len(catalogue))
-        for look in range(_LOOKS):
-            shelf = groups.shelves(groups.beside(outfit[:, :, look]))
-            others += _spread(day, shelf, on_shelf[1 + look])
-        # Who finds no first article leaves.
-        begun = first.sum()
-        others = (1 - again) * others + again * begun * repeats
-        others += OTHER_COLOUR_OF_FIRST * (_other_colours(day, first) - others)
-        missed = polyval(1 - others, sizes)
-        total += weight * (1 - (1 - first) * missed)
+        for index_group in range(_INDEXES):
+            chance = outfit[index_group].sum()
+            if chance == 0:
+                continue
+            begun = np.where(catalogue.index_group == index_group, first, 0.0) / chance
+            others = np.zeros(len(catalogue))
+            for look in range(_LOOKS):
+                same = np.zeros_like(outfit[:, :, look])
+                same[index_group] = outfit[index_group, :, look] / chance
+                shelf = groups.shelves(groups.beside(same))
+                others += _spread(day, shelf, on_shelf[1 + look])
+            others = (1 - again) * others + again * repeats
+            others += OTHER_COLOUR_OF_FIRST * (_other_colours(day, begun) - others)
+            later = 1 - polyval(1 - others, sizes)
+            total += weight * chance * (1 - begun) * later
     return np.where(day.on_sale, total, 0.0)
 
 

@@ -1,11 +1,12 @@
 """Writing a shop's files: whole or not at all, streamed, as Parquet or as Kaggle's CSV."""
 
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -86,7 +87,9 @@ class TableFile:
         finally:
             self._pool.shutdown()
             if self._writer is not None:
-                self._writer.close()
+                # What stopped the writing is the error to tell, not that the file has no end.
+                with suppress(OSError) if kind is not None else nullcontext():
+                    self._writer.close()
 
 
 def write_table(folder: Path, table: RawTable, rows: pa.Table, *, csv: bool) -> None:
@@ -137,6 +140,18 @@ def _as_text(name: str, values: pa.Array) -> pa.Array:
     return text
 
 
+def _clear_leftovers(out: Path) -> None:
+    """Remove what killed runs for the same folder left behind."""
+    for leftover in out.parent.glob(f".{glob.escape(out.name)}.*.partial"):
+        process = leftover.name.removeprefix(f".{out.name}.").partition("-")[0]
+        if (
+            process.isdigit()
+            and not Path(f"/proc/{process}").exists()
+            and Path("/proc/self").exists()
+        ):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
     """A hidden folder beside `out` that takes its place at the end, or disappears.
@@ -149,7 +164,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise ShopError(f"{out} already exists and is not an empty folder.")
+        if out.is_mount():
+            raise ShopError(f"{out} is where a disk is mounted: name a new folder in it.")
         out = out.resolve()
+        _clear_leftovers(out)
         for parent in [p for p in reversed(out.parents) if not p.exists()]:
             parent.mkdir()
             made.append(parent)

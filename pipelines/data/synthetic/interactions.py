@@ -2,7 +2,9 @@
 
 Online, a shopper in front of a shelf gets page after page of it (surface `shelf`) until something
 is bought. Every impression is answered with the probabilities of `response`, and the page's articles
-come up with the probability that the log gives as `propensity`. What is bought from memory is
+come up with the probability that the log gives as `propensity`: that of this article at this position,
+whatever stands at the others. Who buys goes to pay, so a page ends where something is bought. What
+is bought from memory is
 looked up (surface `search`), and what is bought in a store is known from the till (surface `store`).
 Each row of the transactions has one event of the kind `purchase` on its day, and the other way round.
 
@@ -30,14 +32,13 @@ from pipelines.data.synthetic.designs import Flags, Floats, Ints
 from pipelines.data.synthetic.response import (
     BUY,
     CART,
-    POSITIONS,
     VIEW,
     Response,
     examination,
     respond,
     steps,
 )
-from pipelines.data.synthetic.shelves import NOBODY, ONLINE, STORE, Day
+from pipelines.data.synthetic.shelves import NOBODY, ONLINE, POSITIONS, STORE, Day
 
 KINDS = ("impression", "view", "cart", "purchase", "dismiss")
 IMPRESSION, VIEWED, CARTED, PURCHASED, DISMISSED = range(5)
@@ -45,7 +46,7 @@ SURFACES = ("shelf", "search", "store")
 SHELF, SEARCH, TILL = range(3)
 VARIANT = "control"
 
-_APART_DAYS = 3.0
+_APART_DAYS = 10.0
 """Mean of the days between a visit with a purchase and the one without."""
 _PAGES_AT_A_TIME = 4_000
 PATIENCE = VIEW * CART * BUY
@@ -61,14 +62,16 @@ _HOURS = np.array(
 
 def others(shop: ShopDays, first_day: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
     """(day, customer) of the visits without a purchase from `first_day` on, sorted by both."""
-    logged = shop.day_of_visit >= first_day
-    day, customer = shop.day_of_visit[logged], shop.visitor[logged]
+    near = shop.day_of_visit >= first_day - 10 * _APART_DAYS
+    day, customer = shop.day_of_visit[near], shop.visitor[near]
     apart = rng.geometric(1 / (1 + _APART_DAYS), len(day)) - 1
-    span = shop.days - first_day
-    # Days outside the log are mirrored into it.
-    place = (day - first_day + apart * rng.choice([-1, 1], len(day))) % (2 * span)
-    day = first_day + np.minimum(place, 2 * span - 1 - place)
+    # Days outside the shop's are mirrored into them.
+    place = (day + apart * rng.choice([-1, 1], len(day))) % (2 * shop.days)
+    place = np.minimum(place, 2 * shop.days - 1 - place)
+    # As many on each day as there are visits: busy days are busy in this too.
+    customer = customer[np.lexsort((rng.random(len(place)), place))]
     order = np.lexsort((customer, day))
+    order = order[day[order] >= first_day]
     return day[order], customer[order]
 
 
@@ -132,30 +135,23 @@ def _columns(events: _Events | _Pages) -> tuple[np.ndarray, ...]:
 
 
 def _page(
-    shopping: Shopping, day: Day, picks: Picks, without: Ints, rng: np.random.Generator
-) -> tuple[Ints, Floats, Response, Ints]:
-    """A page for each pick's shopper and shelf: articles, chances and responses, n x POSITIONS,
-    and how many positions were laid out before what is not shown was taken away.
-
-    Args:
-        without: an article for each pick that is not to be on its page.
-    """
-    customer = picks.customer
+    shopping: Shopping, day: Day, picks: Picks, rng: np.random.Generator
+) -> tuple[Ints, Floats, Ints]:
+    """A page for each pick's shopper and shelf: articles and chances, n x POSITIONS, and how many
+    positions it has."""
     article, chance = day.lay_page(picks.shelf, picks.beside, POSITIONS, rng)
-    length = (article != NOBODY).sum(axis=1)
-    owned = shopping.memory.article[customer]
-    kept = wardrobe_factor(shopping.catalogue, article, owned)
-    # What the shopper has is not shown on a shelf.
-    hidden = (kept == 0) | (article == without[:, None])
-    article = np.where(hidden, NOBODY, article)
-    # The rest moves up.
-    order = np.argsort(article == NOBODY, axis=1, kind="stable")
-    article = np.take_along_axis(article, order, 1)
-    chance = np.take_along_axis(chance, order, 1)
-    kept = np.take_along_axis(kept, order, 1)
+    return article, chance, (article != NOBODY).sum(axis=1)
+
+
+def _responses(
+    shopping: Shopping, day: Day, customer: Ints, article: Ints
+) -> tuple[Ints, Response]:
+    """What is shown of the pages, NOBODY where a place stays empty, and how it is answered."""
+    kept = wardrobe_factor(shopping.catalogue, article, shopping.memory.article[customer])
     colours = shopping.customers.likes(customer, "colour")
     taken = steps(shopping.customers, day, customer, article, colours)
-    return article, chance, respond(taken, _POSITION, kept < 1), length
+    # What the shopper has is not shown on a shelf; its place stays empty.
+    return np.where(kept == 0, NOBODY, article), respond(taken, _POSITION, kept < 1)
 
 
 def _answer(response: Response, chance: Floats) -> Ints:
@@ -174,18 +170,23 @@ def _page_of_purchase(
     """The page on which each pick from a shelf was found: it ends with that article."""
     pick = np.flatnonzero(bought.shelf >= 0)
     found = bought.only(bought.shelf >= 0)
-    article, chance, response, length = _page(shopping, day, found, found.article, rng)
-    # Nothing before it was bought.
-    unbought = rng.random(article.shape, dtype=np.float32) * (1 - response.purchase)
-    step = _answer(response, response.purchase + unbought)
-
+    article, chance, length = _page(shopping, day, found, rng)
     seen = examination(_POSITION)
     running = np.cumsum(seen * np.cumprod(np.r_[1.0, 1 - _TYPICAL * seen[:-1]]))
     position = np.searchsorted(running, rng.random(len(pick)) * running[length - 1], side="right")
-    position = np.minimum(position, (article != NOBODY).sum(axis=1))
+    # The article changes places with what lies there, or takes its place.
     row = np.arange(len(pick))
+    there = article == found.article[:, None]
+    elsewhere = np.where(there.any(axis=1), there.argmax(axis=1), position)
+    for values in (article, chance):
+        values[row, elsewhere] = values[row, position]
     article[row, position] = found.article
     chance[row, position] = day.chance(found.shelf, found.beside, found.article)
+
+    article, response = _responses(shopping, day, found.customer, article)
+    # Nothing before it was bought.
+    unbought = rng.random(article.shape, dtype=np.float32) * (1 - response.purchase)
+    step = _answer(response, response.purchase + unbought)
     step[row, position] = PURCHASED
     article[position[:, None] < _POSITION - 1] = NOBODY
     return _Pages(pick, np.zeros_like(pick), article, chance, step)
@@ -205,8 +206,9 @@ def _pages_before_purchase(
         ahead = int(np.clip(_PAGES_AT_A_TIME // len(left), 1, 64))
         shape = (len(left), ahead)
         pick = np.repeat(left, ahead)
-        waiting, nothing = looked.only(pick), np.full(len(pick), NOBODY)
-        article, chance, response, length = _page(shopping, day, waiting, nothing, rng)
+        waiting = looked.only(pick)
+        article, chance, length = _page(shopping, day, waiting, rng)
+        article, response = _responses(shopping, day, waiting.customer, article)
         step = _answer(response, rng.random(article.shape, dtype=np.float32))
         bought = ((step == PURCHASED) & (article != NOBODY)).any(axis=1).reshape(shape)
         # As many glances as in the model of the purchases.

@@ -21,8 +21,6 @@ from pipelines.data.synthetic.customers import Customers
 from pipelines.data.synthetic.designs import Flags, Floats, Ints
 from pipelines.data.synthetic.shelves import Day
 
-POSITIONS = 12
-"""Articles on one page or slate."""
 VIEW, CART, BUY, DISMISS = 0.8, 0.6, 0.8, 0.05
 """The most that each step is ever taken, given the step before."""
 IMPULSE = 0.12

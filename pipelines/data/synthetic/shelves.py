@@ -23,6 +23,8 @@ SAME_INDEX_GROUP = 1.5
 OTHER_LOOK = 0.5
 """How much an article draws beside a first article of another style."""
 NOBODY = -1
+POSITIONS = 12
+"""Articles on one page or slate."""
 
 _TYPES = len(shop.PRODUCT_TYPES)
 _GROUPS = len(shop.PRODUCT_GROUPS)
@@ -77,13 +79,13 @@ class Day:
         for look in range(_LOOKS):
             other = catalogue.look[self.article] != look
             self.strength[1 + look] = self.strength[0] * np.where(other, OTHER_LOOK, 1.0)
+        self.strength = _fitted_to_a_page(self.strength, self.start)
         self._strength = self.strength.ravel()
         self._running = np.cumsum(self._strength)
         size = len(self.article)
         offset = size * np.arange(1 + _LOOKS)[:, None]
         self._first = offset + self.start
         self._last = offset + np.r_[self.start[1:], size] - 1
-        self._strongest = np.maximum.reduceat(self.strength, self.start, axis=1)
         self._low = np.r_[0.0, self._running][self._first]
         self._high = self._running[self._last]
 
@@ -178,12 +180,12 @@ class Day:
         """n x positions articles of each shelf for a page, and the probability of each.
 
         Systematic sampling (Madow 1949): no article twice, and every position shows an article
-        with a probability in proportion to its draw. A page is shorter (NOBODY) where an article
-        would have to be on it twice for that.
+        with a probability in proportion to how it draws the eye. A shelf with fewer articles than
+        positions gives a shorter page (NOBODY behind its end).
         """
         low, high = self._low[beside, shelf], self._high[beside, shelf]
-        length = np.minimum(positions, np.floor((high - low) / self._strongest[beside, shelf]))
-        length = np.maximum(length.astype(np.int64), 1)[:, None]
+        size = self._last[beside, shelf] - self._first[beside, shelf] + 1
+        length = np.minimum(positions, size)[:, None]
         slot = np.argsort(rng.random((len(shelf), positions)) + (np.arange(positions) >= length))
         point = (slot + rng.random((len(shelf), 1))) / length
         shown = slot < length
@@ -212,6 +214,34 @@ class Day:
         """STORE or ONLINE for each visit."""
         share = online_share(customers.tastes.online[customer], self.date)
         return np.where(rng.random(len(customer)) < share, ONLINE, STORE)
+
+
+def _fitted_to_a_page(strength: Floats, start: Ints) -> Floats:
+    """How articles draw the eye when a page of their shelf shows each at most once.
+
+    No article has more than its place on every page: 1 / POSITIONS of the shelf, or an equal share
+    of a smaller one. What is above that goes to the others, in proportion to their draw.
+
+    Args:
+        strength: k x articles in order of shelves, which begin at `start`; above 0.
+    """
+    size = np.diff(np.r_[start, strength.shape[1]])
+    most = np.repeat(1 / np.minimum(size, POSITIONS), size)
+
+    def of_shelf(values: Floats) -> Floats:
+        return np.repeat(np.add.reduceat(values, start, axis=1), size, axis=1)
+
+    total = of_shelf(strength)
+    share = strength / total
+    full = np.zeros(share.shape, dtype=bool)
+    # Each round fills at least one more article of a shelf that is not done.
+    for _ in range(POSITIONS):
+        full |= share >= most * (1 - 1e-9)
+        left = 1 - of_shelf(np.where(full, most, 0.0))
+        free = of_shelf(np.where(full, 0.0, share))
+        scale = np.divide(left, free, out=np.zeros_like(free), where=free > 0)
+        share = np.where(full, most, share * scale)
+    return np.asarray(np.minimum(share, most) * total)
 
 
 def pick(liking: Floats, rng: np.random.Generator) -> Ints:

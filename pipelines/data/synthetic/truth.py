@@ -6,11 +6,12 @@
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.raw_tables import INTERACTIONS, TRANSACTIONS
-from pipelines.data.synthetic.behaviour import REMEMBERED, Memory, remember, wardrobe_factor
-from pipelines.data.synthetic.catalogue import Catalogue
+from pipelines.data.synthetic.behaviour import Memory, remember, wardrobe_factor
+from pipelines.data.synthetic.catalogue import AFTERWARDS, Catalogue
 from pipelines.data.synthetic.customers import Customers, Leanings, Tastes
 from pipelines.data.synthetic.designs import Floats, Ints
 from pipelines.data.synthetic.dirt import MANIFEST
@@ -33,16 +34,18 @@ from pipelines.data.synthetic.shelves import Day
 
 FOLDER = "truth"
 _FORMAT = 1
-_CATALOGUE = [f.name for f in fields(Catalogue) if f.name not in ("table", "first_date", "seed")]
+_WHOLE = ("table", "first_date", "days", "seed")
+"""The fields of Catalogue that are not one value per article."""
+_CATALOGUE = [f.name for f in fields(Catalogue) if f.name not in _WHOLE]
 _TASTES = [f.name for f in fields(Tastes)]
 SLATE = "slate"
 """The surface of what `Shop.respond` was shown."""
 
 
 def write_truth(
-    folder: Path, catalogue: Catalogue, customers: Customers, *, days: int, seed: int
+    folder: Path, catalogue: Catalogue, customers: Customers, transactions: int
 ) -> None:
-    """Write `truth/` into the shop's folder."""
+    """Write `truth/` into the shop's folder, beside so many rows of transactions."""
     truth = folder / FOLDER
     truth.mkdir()
     ids = {"article_id": catalogue.table["article_id"]}
@@ -58,9 +61,10 @@ def write_truth(
         )
     about = {
         "format": _FORMAT,
-        "seed": seed,
+        "seed": catalogue.seed,
         "first_day": catalogue.first_date.isoformat(),
-        "days": days,
+        "days": catalogue.days,
+        "transactions": transactions,
     }
     (truth / "shop.json").write_text(json.dumps(about, indent=1) + "\n")
 
@@ -96,18 +100,40 @@ class Shop:
     """
 
     def __init__(
-        self, folder: Path, catalogue: Catalogue, customers: Customers, days: int, seed: int
+        self, folder: Path, catalogue: Catalogue, customers: Customers, transactions: int, seed: int
     ) -> None:
-        self.folder, self._days = folder, days
+        self.folder = folder
         self._catalogue, self._customers = catalogue, customers
+        self._transactions, self._seed = transactions, seed
         self.customers = pd.Index(customers.table["customer_id"].to_pylist(), dtype=object)
         self.articles = pd.Index(catalogue.table["article_id"].to_pylist(), dtype=object)
         self.first_day = catalogue.first_date
-        self.last_day = catalogue.first_date + timedelta(days=days - 1)
-        self._rng = np.random.default_rng([seed, 6])
-        self._sold: list[tuple[date, int, int]] = []
-        self._requests = 0
+        self.last_day = catalogue.first_date + timedelta(days=catalogue.days - 1)
+        self._sold: list[tuple[int, int, int]] = []
+        """Day, customer and article of what `respond` sold."""
+        self._asked: Counter[tuple[int, int]] = Counter()
         self._day = lru_cache(8)(lambda number: Day(catalogue, number))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Shop {self.folder}: {len(self.customers):,} customers, {len(self.articles):,} "
+            f"articles, {self.first_day} to {self.last_day}>"
+        )
+
+    @property
+    def file(self) -> Path:
+        """The shop's transactions, as Parquet or CSV."""
+        stem = Path(TRANSACTIONS.file).stem
+        for file in (self.folder / f"{stem}.parquet", self.folder / f"{stem}.csv"):
+            if file.is_file():
+                return file
+        raise ShopError(f"{self.folder} has lost its transactions: make the shop again.")
+
+    def rows(self, file: str) -> str:
+        """What to write after FROM to read `self.file`, given as the bound value `file`."""
+        if self.file.suffix == ".parquet":
+            return f"read_parquet({file})"
+        return f"read_csv({file}, types={{'article_id': 'VARCHAR', 'customer_id': 'VARCHAR'}})"
 
     @classmethod
     def open(cls, folder: Path, *, seed: int | None = None) -> Self:
@@ -144,6 +170,7 @@ class Shop:
         catalogue = Catalogue(
             table=articles.select(["article_id"]),
             first_date=date.fromisoformat(about["first_day"]),
+            days=about["days"],
             seed=about["seed"],
             **_arrays(articles, _CATALOGUE),
         )
@@ -154,7 +181,7 @@ class Shop:
             **_arrays(people, ["visits", "gap_days"]),
         )
         chosen = about["seed"] if seed is None else seed
-        return cls(Path(folder), catalogue, customers, about["days"], chosen)
+        return cls(Path(folder), catalogue, customers, about["transactions"], chosen)
 
     def response(
         self,
@@ -180,9 +207,12 @@ class Shop:
         who, what = self._positions(customers, articles)
         if len(who) != len(what):
             raise ShopError(f"{len(who)} customers and {len(what)} articles are not pairs.")
-        at = np.broadcast_to(np.asarray(position, dtype=np.int64), who.shape)
+        at = np.asarray(position)
+        if not np.issubdtype(at.dtype, np.integer) or (at.ndim and at.shape != who.shape):
+            raise ShopError("Give one whole number as position, or one for each pair.")
         if (at < 1).any():
             raise ShopError(f"A position is {at.min()}; positions count from 1.")
+        at = np.broadcast_to(at, who.shape)
         present = self._open(day)
         memory, row = self._memory(who, day)
         known = remember(self._customers, memory, present, who, row)
@@ -223,39 +253,61 @@ class Shop:
         """
         found = []
         for customer, expected in zip(customers, self._expected(customers, day), strict=True):
-            best = np.argsort(-expected[0], kind="stable")[:k]
-            best = best[expected[0][best] > 0]
-            found.append(
-                pd.DataFrame(
-                    {
-                        "customer_id": customer,
-                        "article_id": self.articles[best],
-                        "score": expected[0][best],
-                        "rank": np.arange(1, len(best) + 1),
-                    }
-                )
-            )
-        columns = ["customer_id", "article_id", "score", "rank"]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+            found.append(_ranked(customer, self.articles.to_numpy(), expected[0], k))
+        return _together(found)
 
-    def regret(self, recommendations: pd.DataFrame, day: date, k: int = 12) -> pd.Series:
+    def best_slate(self, customers: Sequence[str], day: date, k: int = 12) -> pd.DataFrame:
+        """The k articles that each customer is most likely to buy when shown them at the top.
+
+        That is another question than `best`: what a recommendation can sell, not what the customer
+        would find without one.
+
+        Returns:
+            customer_id, article_id, score (probability of a purchase at position 1), rank.
+        """
+        on_sale = self.articles[np.sort(self._open(day).article)].tolist()
+        found = []
+        for customer in customers:
+            sells = self.response([customer] * len(on_sale), on_sale, day).purchase
+            found.append(_ranked(customer, np.asarray(on_sale, dtype=object), sells, k))
+        return _together(found)
+
+    def regret(
+        self,
+        recommendations: pd.DataFrame,
+        day: date,
+        k: int = 12,
+        customers: Sequence[str] | None = None,
+    ) -> pd.Series:
         """The share of the oracle's expected purchases that each customer's first k articles miss.
 
         Args:
-            recommendations: customer_id, article_id, rank.
+            recommendations: customer_id, article_id, rank; the order within the first k does not
+                matter.
+            customers: who counts; who is not recommended anything misses all. Those in
+                `recommendations` if None.
 
         Returns:
             0 (as good as the oracle) to 1, indexed by customer_id.
+
+        Raises:
+            ShopError: as for `response`, or a column is missing.
         """
+        for column in ("customer_id", "article_id", "rank"):
+            if column not in recommendations:
+                raise ShopError(f"The recommendations have no column {column}.")
         shown = recommendations[recommendations["rank"] <= k]
-        customers = list(dict.fromkeys(shown["customer_id"]))
-        groups = dict(list(shown.groupby("customer_id", sort=False)["article_id"]))
+        groups: dict[str, list[str]] = {
+            str(customer): rows.tolist()
+            for customer, rows in shown.groupby("customer_id", sort=False)["article_id"]
+        }
+        wanted = list(dict.fromkeys(groups if customers is None else customers))
         regret = {}
-        for customer, expected in zip(customers, self._expected(customers, day), strict=True):
-            _, what = self._positions([], groups[customer].tolist())
+        for customer, expected in zip(wanted, self._expected(wanted, day), strict=True):
+            _, what = self._positions([], groups.get(customer, []))
             best = np.sort(expected[0])[-k:].sum()
             reached = expected[0][np.unique(what)].sum()
-            regret[customer] = 1 - reached / best if best > 0 else 0.0
+            regret[customer] = max(0.0, 1 - reached / best) if best > 0 else 0.0
         return pd.Series(regret, name="regret", dtype="float64").rename_axis("customer_id")
 
     def respond(
@@ -263,27 +315,35 @@ class Shop:
     ) -> pd.DataFrame:
         """Show a customer a slate of articles, and play what happens.
 
-        What is bought is remembered for the questions about later days. The same calls in the same
-        order draw the same answers.
+        What is bought is remembered for the questions about later days. A customer's first slate of
+        a day is drawn alike whatever was asked before, and so is the second: policies can be
+        compared on the same chances.
 
         Args:
             slate: article ids, the first position first.
-            at: when (UTC, on that day); noon if None.
+            at: when (UTC), a moment of that day; noon if None.
 
         Returns:
             The events in the columns of interactions, in order of time: an impression of each
             article, and the views, carts, purchases and dismissals that follow.
 
         Raises:
-            ShopError: as for `response`, or an article is on the slate twice.
+            ShopError: as for `response`, an article is on the slate twice, or `at` is on another
+                day.
         """
         if len(set(slate)) < len(slate):
             raise ShopError("An article is on the slate twice.")
+        start = pd.Timestamp(at or datetime(day.year, day.month, day.day, 12))
+        start = start.tz_convert("UTC").tz_localize(None) if start.tz else start
+        if start.date() != date(day.year, day.month, day.day):
+            raise ShopError(f"The moment {at} is not on {day}.")
         position = np.arange(1, len(slate) + 1)
         answer = self.response([customer] * len(slate), slate, day, position)
-        chance = self._rng.random(len(slate))
-        self._requests += 1
-        start = pd.Timestamp(at or datetime(day.year, day.month, day.day, 12))
+        number = self._number(day)
+        who = int(self._positions([customer], [])[0][0])
+        nth = self._asked[number, who]
+        self._asked[number, who] += 1
+        chance = np.random.default_rng([self._seed, 6, number, who, nth]).random(len(slate))
         events = []
         for place, article in enumerate(slate):
             reached = ["impression"]
@@ -297,12 +357,12 @@ class Shop:
                 after = pd.Timedelta(seconds=place + (0, 2, 9, 60)[step])
                 events.append((start + after, article, kind, place + 1))
             if reached[-1] == "purchase":
-                who, what = self._positions([customer], [article])
-                self._sold.append((day, int(who[0]), int(what[0])))
+                what = self._positions([], [article])[1]
+                self._sold.append((number, who, int(what[0])))
         rows = pd.DataFrame(events, columns=["event_time", "article_id", "kind", "position"])
         rows = rows.assign(
             customer_id=customer,
-            request_id=f"{SLATE}-{self._requests}",
+            request_id=f"{SLATE}-{day:%Y%m%d}-{who}-{nth + 1}",
             surface=SLATE,
             variant=None,
             propensity=None,
@@ -321,14 +381,21 @@ class Shop:
             known = remember(self._customers, memory, present, who[one], row[one])
             yield expected_purchases(self._customers, present, customer, known)[None, :]
 
-    def _open(self, day: date) -> Day:
+    def _number(self, day: date) -> int:
+        if isinstance(day, datetime):
+            day = day.date()
+        if not isinstance(day, date):
+            raise ShopError(f"{day!r} is not a day: give a date.")
         number = (day - self.first_day).days
-        if not 0 <= number < self._days + 28:
+        if not 0 <= number < self._catalogue.days + AFTERWARDS:
             raise ShopError(
                 f"{day} is not a day of this shop: it is open from {self.first_day} to "
-                f"{self.last_day}, and its truth goes on for 28 days."
+                f"{self.last_day}, and its truth goes on for {AFTERWARDS} days."
             )
-        return self._day(number)
+        return number
+
+    def _open(self, day: date) -> Day:
+        return self._day(self._number(day))
 
     def _positions(self, customers: Sequence[str], articles: Sequence[str]) -> tuple[Ints, Ints]:
         found = []
@@ -336,6 +403,8 @@ class Shop:
             ("customer", self.customers, customers),
             ("article", self.articles, articles),
         ):
+            if isinstance(ids, str):
+                raise ShopError(f"Give a list of {name}s, not one text.")
             place = index.get_indexer(pd.Index(ids, dtype=object))
             if (place < 0).any():
                 raise ShopError(f"The shop has no {name} {list(ids)[int(np.argmin(place))]}.")
@@ -344,42 +413,67 @@ class Shop:
 
     def _memory(self, who: Ints, day: date) -> tuple[Memory, Ints]:
         """What these customers bought before that day, and each one's row in the memory."""
+        number = self._number(day)
         present, row = np.unique(who, return_inverse=True)
-        wanted = pa.table({"customer_id": self.customers[present].tolist(), "row": present})
-        file = self._transactions()
-        reader = (
-            "read_parquet($file)"
-            if file.suffix == ".parquet"
-            else "read_csv($file, types={'article_id': 'VARCHAR', 'customer_id': 'VARCHAR'})"
-        )
-        config = {"autoinstall_known_extensions": False}
-        with closing(duckdb.connect(config=config)) as con:
-            con.register("wanted", wanted)
-            bought = con.execute(
-                f"""SELECT DISTINCT t_dat, row, article_id
-                FROM {reader} INNER JOIN wanted USING (customer_id)
-                WHERE t_dat < $day
-                QUALIFY dense_rank() OVER (PARTITION BY row ORDER BY t_dat DESC) <= $most
-                ORDER BY t_dat, row, article_id""",
-                {"file": str(file), "day": day, "most": REMEMBERED},
-            ).fetchnumpy()
+        starts, days, articles = self._history
+        places = [np.arange(*starts[one : one + 2]) for one in present]
+        place = np.concatenate(places) if places else np.arange(0)
+        customer = np.repeat(np.arange(len(present)), [len(own) for own in places])
+        bought = np.column_stack([days[place], customer, articles[place]])
+        sold = np.array(self._sold, dtype=np.int64).reshape(-1, 3)
+        sold = sold[np.isin(sold[:, 1], present)]
+        sold[:, 1] = np.searchsorted(present, sold[:, 1])
+        bought = np.unique(np.vstack([bought, sold]), axis=0)
         memory = Memory(len(present))
-        days = (bought["t_dat"].astype("datetime64[D]") - np.datetime64(self.first_day)).astype(int)
-        article = self.articles.get_indexer(pd.Index(bought["article_id"], dtype=object))
-        customer = np.searchsorted(present, bought["row"])
-        for number in np.unique(days):
-            those = days == number
-            memory.add(int(number), customer[those], article[those])
-        for sold_on, customer_sold, article_sold in self._sold:
-            place = np.searchsorted(present, customer_sold)
-            if sold_on < day and place < len(present) and present[place] == customer_sold:
-                number = (sold_on - self.first_day).days
-                memory.add(number, np.array([place]), np.array([article_sold]))
+        for before in np.unique(bought[bought[:, 0] < number, 0]):
+            those = bought[bought[:, 0] == before]
+            memory.add(int(before), those[:, 1], those[:, 2])
         return memory, row
 
-    def _transactions(self) -> Path:
-        stem = Path(TRANSACTIONS.file).stem
-        for file in (self.folder / f"{stem}.parquet", self.folder / f"{stem}.csv"):
-            if file.is_file():
-                return file
-        raise ShopError(f"{self.folder} has lost its transactions: make the shop again.")
+    @cached_property
+    def _history(self) -> tuple[Ints, Ints, Ints]:
+        """All purchases by customer: where each one's begin, then the days and the articles."""
+        reader = self.rows("$file")
+        ids = {
+            "people": pa.table({"customer_id": self._customers.table["customer_id"]}),
+            "goods": pa.table({"article_id": self._catalogue.table["article_id"]}),
+        }
+        with closing(duckdb.connect(config={"autoinstall_known_extensions": False})) as con:
+            for name, table in ids.items():
+                con.register(name, table.append_column("place", pa.array(np.arange(len(table)))))
+            found = con.execute(
+                f"""SELECT DISTINCT CAST(people.place AS INTEGER) AS customer,
+                    CAST(t_dat - $first AS SMALLINT) AS day, CAST(goods.place AS INTEGER) AS article
+                FROM {reader} AS bought
+                INNER JOIN people USING (customer_id) INNER JOIN goods USING (article_id)
+                ORDER BY customer, day, article""",
+                {"file": str(self.file), "first": self.first_day},
+            ).fetchnumpy()
+            (rows,) = con.execute(
+                f"SELECT count(*) FROM {reader}", {"file": str(self.file)}
+            ).fetchone() or (0,)
+        if rows != self._transactions:
+            raise ShopError(
+                f"{self.file} has {rows:,} rows, and the shop was made with {self._transactions:,}: make "
+                "it again."
+            )
+        starts = np.searchsorted(found["customer"], np.arange(len(self.customers) + 1))
+        return starts, np.asarray(found["day"]), np.asarray(found["article"])
+
+
+def _ranked(customer: str, articles: np.ndarray, score: Floats, k: int) -> pd.DataFrame:
+    best = np.argsort(-score, kind="stable")[:k]
+    best = best[score[best] > 0]
+    return pd.DataFrame(
+        {
+            "customer_id": customer,
+            "article_id": articles[best],
+            "score": score[best],
+            "rank": np.arange(1, len(best) + 1),
+        }
+    )
+
+
+def _together(found: list[pd.DataFrame]) -> pd.DataFrame:
+    columns = ["customer_id", "article_id", "score", "rank"]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
