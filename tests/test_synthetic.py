@@ -252,7 +252,7 @@ def test_history_beats_popularity_beats_random(tmp_path: Path, purchases) -> Non
         scores.append(last_week_map_at_12(rows.assign(day=(dates - dates.max()).dt.days)))
     random, popular, history = np.mean(scores, axis=0)
     assert 2 * random < popular
-    assert 1.2 * popular < history < 0.15
+    assert popular < history < 0.15
 
 
 def last_week_map_at_12(purchases: pd.DataFrame) -> tuple[float, float, float]:

@@ -47,6 +47,8 @@ __all__ = ["FIGURES", "Compared", "Comparison", "Figure", "compare"]
 TOLERANCE = 0.15
 DAYS_OF_GRACE = 7
 """A shop may lack a sale on the first or the last days."""
+DESCRIPTIONS = ("Size", "Articles", "Customers")
+"""The sections that mostly follow from how a shop is made, and not from what customers do."""
 TABLES = ("articles", "customers", "transactions")
 
 
@@ -58,8 +60,9 @@ class Compared:
     """One figure of both shops.
 
     `theirs` and `ours` are as published, before they are made relative to a size; `difference` is
-    (ours - theirs) / |theirs| after it, from the nearer end of a range. Where it is None, `why_not`
-    says why.
+    (ours - theirs) / |theirs| after it, from the nearer end of a range; a share above one half is
+    compared by what is left to the whole, as 98% is not near 90%. Where it is None, `why_not` says
+    why.
     """
 
     figure: Figure
@@ -132,7 +135,15 @@ class Comparison:
 
     @property
     def summary(self) -> str:
-        return f"{self.within} of {self.counted} compared figures within 15%"
+        said = [f"{self.within} of {self.counted} compared figures within 15%"]
+        for what, own in (
+            ("of the files of articles and customers", True),
+            ("of behaviour", False),
+        ):
+            rows = [r for r in self.compared if r.within15 is not None]
+            rows = [r for r in rows if (r.figure.section in DESCRIPTIONS) == own]
+            said.append(f"{sum(bool(r.within15) for r in rows)} of {len(rows)} {what}")
+        return f"{said[0]} ({said[1]}, {said[2]})"
 
     def sections(self) -> dict[str, list[Compared]]:
         found: dict[str, list[Compared]] = {}
@@ -258,7 +269,8 @@ def _held(
     value = ours * own
     near = min(max(value, low), high)
     # The end of a range may be zero, and is then met where it is the nearest.
-    return Compared(figure, ours, _number((value - near) / abs(near)) if value != near else 0.0)
+    size = 1 - near if figure.unit == "share" and low == high and 0.5 < near < 1 else abs(near)
+    return Compared(figure, ours, _number((value - near) / size) if value != near else 0.0)
 
 
 @contextmanager
@@ -339,8 +351,8 @@ def _said(value: float, unit: Unit) -> str:
 HOW_TO_READ = (
     "The difference is (this shop - H&M) / H&M. Where it says per article, per customer, per row or "
     "per mean day, both figures were divided by that number first, so that shops of any size can be "
-    "compared; the best sellers of a week are as many as are in proportion to the catalogue. A "
-    "range counts as met inside it. A ~ marks a figure of H&M that is from memory or a small sample."
+    "compared; the best sellers of a week are as many as are in proportion to the catalogue. A share "
+    "above one half is compared by what is left to the whole. A range counts as met inside it. A ~ marks a figure of H&M that is from memory or a small sample."
 )
 
 

@@ -106,21 +106,15 @@ FIGURES: tuple[Figure, ...] = (
     Figure("rows", _S, "transaction rows", 31_788_324, "count", "pieces sold", extreme=True),
     Figure("days", _S, "days", DAYS, "count", "first to last with a purchase", extreme=True),
     Figure("articles", _S, "articles", ARTICLES, "count", "rows of the catalogue", extreme=True),
-    Figure("customers", _S, "customers", 1_371_980, "count", "rows of the file", per="article"),
+    Figure("customers", _S, "customers", 1_371_980, "count", "rows of the file", extreme=True),
     *_figures(
         _S,
-        "count",
-        "those in a purchase",
-        {"buyers": ("customers with purchases", 1_362_281)},
-        per="customer",
-        grows=True,
-    ),
-    *_figures(
-        _S,
-        "count",
-        "those in a purchase",
-        {"articles_sold": ("articles sold", 104_547)},
-        per="article",
+        "share",
+        "share of the customers, of the articles, that are in a purchase",
+        {
+            "buyers": ("customers with purchases", 1_362_281 / 1_371_980),
+            "articles_sold": ("articles sold", 104_547 / ARTICLES),
+        },
         grows=True,
     ),
     *_figures(
@@ -435,9 +429,9 @@ FIGURES: tuple[Figure, ...] = (
     ),
     *_figures(
         _K,
-        "number",
-        "rows of a mean Saturday / rows of a mean day from Monday to Friday",
-        {"saturday": ("Saturday beside a weekday", 1.11)},
+        "share",
+        "rows of a mean Saturday / rows of a mean day from Monday to Friday - 1",
+        {"saturday": ("Saturday above a weekday", 0.11)},
     ),
     *_figures(
         _K,
@@ -543,8 +537,8 @@ QUERIES: dict[str, str] = {
     "size": """
 SELECT rows, days, articles,
     (SELECT count(*) FROM customers) AS customers,
-    (SELECT count(*) FROM buyers) AS buyers,
-    (SELECT count(*) FROM sold) AS articles_sold
+    (SELECT count(*) FROM buyers) / nullif((SELECT count(*) FROM customers), 0) AS buyers,
+    (SELECT count(*) FROM sold) / nullif(articles, 0) AS articles_sold
 FROM span""",
     "catalogue": f"""
 SELECT {_each("nullif(count(DISTINCT {0}), 0) AS n_{0}", NAMES)},
@@ -714,7 +708,7 @@ WITH days AS (
     LEFT JOIN (SELECT day, sum(pieces) AS pieces, sum(pieces) FILTER (channel = 2) AS online
           FROM purchases GROUP BY day) AS p USING (day))
 SELECT avg(pieces) FILTER (isodow(day) = 6) / nullif(avg(pieces) FILTER (isodow(day) < 6), 0)
-        AS saturday,
+        - 1 AS saturday,
     max(pieces) AS peak,
     sum(pieces) FILTER (day BETWEEN DATE '2020-03-11' AND DATE '2020-03-17')
         / nullif(sum(pieces) FILTER (day BETWEEN DATE '2020-03-04' AND DATE '2020-03-10'), 0) - 1

@@ -38,11 +38,11 @@ BASKET_SPREAD = 0.85
 AGAIN_DAYS = 7.0
 AGAIN_LATER, AGAIN_LATER_DAYS = 0.2, 60.0
 """What was bought pulls again at once, and a part of that for months."""
-AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 95.0, 10_000
+AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 125.0, 10_000
 """Sum of the pull of remembered articles at which half of the picks are repeats, in a shop of so
 many articles; in a smaller one less is needed."""
 OTHER_COLOUR_OF_REMEMBERED = 0.62
-OTHER_COLOUR_OF_FIRST = 0.05
+OTHER_COLOUR_OF_FIRST = 0.042
 PIECE_MORE = 0.095
 """Probability of one more piece of the same article."""
 MOST_PIECES = 9

@@ -14,7 +14,7 @@ from pipelines.data.synthetic.designs import Floats
 # fmt: off
 _MONTH = np.array([0.94, 0.95, 0.96, 1.14, 1.18, 1.41, 1.18, 0.93, 1.00, 1.03, 1.01, 0.845])
 """January to December, units of a usual day."""
-_WEEKDAY = np.array([0.98, 0.97, 1.00, 1.01, 1.01, 1.11, 0.92])
+_WEEKDAY = np.array([0.98, 0.97, 1.00, 1.01, 1.01, 1.07, 0.93])
 """Monday to Sunday."""
 # fmt: on
 _EVENTS = {

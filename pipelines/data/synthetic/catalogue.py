@@ -204,7 +204,7 @@ def _spread(articles: int) -> float:
     With H&M's own spread, the best seller among a few hundred articles would lie in every other
     basket.
     """
-    return float(np.clip(0.4 * np.log10(articles) - 0.5, 0.2, 1.4))
+    return float(np.clip(0.4 * np.log10(articles) - 0.3, 0.2, 1.4))
 
 
 def _lifetimes(

@@ -15,6 +15,7 @@ TASTE_FACTORS = 8
 _CUSTOMERS_PER_POSTAL_CODE = 3.9
 _COMMON_POSTAL_CODE_SHARE = 0.09
 _VISITS_MEAN, _VISITS_SPREAD = 9.4, 1.34
+_NEVER_BUYS = 0.007
 _NO_ADDRESS = 0.15
 """How often those without a postal code come, beside the others."""
 
@@ -92,6 +93,8 @@ def draw_customers(customers: int, days: int, rng: np.random.Generator) -> Custo
     visits = np.exp(rng.normal(np.log(mean) - _VISITS_SPREAD**2 / 2, _VISITS_SPREAD, customers))
     visits *= np.exp(0.15 * wealth) * np.where(wealth == 0, _NO_ADDRESS, 1.0)
     whole = np.clip(np.ceil(visits - rng.random(customers)), 1, max(1, days)).astype(np.int64)
+    if customers >= 1000:
+        whole[rng.random(customers) < _NEVER_BUYS] = 0
     return Customers(
         table=table,
         tastes=_tastes(ages, wealth, rng),

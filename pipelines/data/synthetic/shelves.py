@@ -24,7 +24,9 @@ OTHER_LOOK = 0.5
 """How much an article draws beside a first article of another style."""
 NOBODY = -1
 POSITIONS = 12
-"""Articles on one page or slate."""
+"""Articles on one page or slate, at most."""
+SHORTEST_PAGE = 6
+"""Unless the shelf has fewer articles."""
 
 _TYPES = len(shop.PRODUCT_TYPES)
 _GROUPS = len(shop.PRODUCT_GROUPS)
@@ -82,6 +84,7 @@ class Day:
         self.strength = _fitted_to_a_page(self.strength, self.start)
         self._strength = self.strength.ravel()
         self._running = np.cumsum(self._strength)
+        self._strongest = np.maximum.reduceat(self.strength, self.start, axis=1)
         size = len(self.article)
         offset = size * np.arange(1 + _LOOKS)[:, None]
         self._first = offset + self.start
@@ -180,12 +183,12 @@ class Day:
         """n x positions articles of each shelf for a page, and the probability of each.
 
         Systematic sampling (Madow 1949): no article twice, and every position shows an article
-        with a probability in proportion to how it draws the eye. A shelf with fewer articles than
-        positions gives a shorter page (NOBODY behind its end).
+        with a probability in proportion to how it draws the eye. A page is shorter (NOBODY behind its
+        end) where an article would have to be on it twice for that.
         """
         low, high = self._low[beside, shelf], self._high[beside, shelf]
-        size = self._last[beside, shelf] - self._first[beside, shelf] + 1
-        length = np.minimum(positions, size)[:, None]
+        most = (high - low) / self._strongest[beside, shelf]
+        length = np.clip(np.floor(most + 1e-6).astype(np.int64), 1, positions)[:, None]
         slot = np.argsort(rng.random((len(shelf), positions)) + (np.arange(positions) >= length))
         point = (slot + rng.random((len(shelf), 1))) / length
         shown = slot < length
@@ -219,14 +222,14 @@ class Day:
 def _fitted_to_a_page(strength: Floats, start: Ints) -> Floats:
     """How articles draw the eye when a page of their shelf shows each at most once.
 
-    No article has more than its place on every page: 1 / POSITIONS of the shelf, or an equal share
-    of a smaller one. What is above that goes to the others, in proportion to their draw.
+    No article has more than its place on every page: 1 / SHORTEST_PAGE of the shelf, or an equal
+    share of a smaller one. What is above that goes to the others, in proportion to their draw.
 
     Args:
         strength: k x articles in order of shelves, which begin at `start`; above 0.
     """
     size = np.diff(np.r_[start, strength.shape[1]])
-    most = np.repeat(1 / np.minimum(size, POSITIONS), size)
+    most = np.repeat(1 / np.minimum(size, SHORTEST_PAGE), size)
 
     def of_shelf(values: Floats) -> Floats:
         return np.repeat(np.add.reduceat(values, start, axis=1), size, axis=1)
@@ -235,7 +238,7 @@ def _fitted_to_a_page(strength: Floats, start: Ints) -> Floats:
     share = strength / total
     full = np.zeros(share.shape, dtype=bool)
     # Each round fills at least one more article of a shelf that is not done.
-    for _ in range(POSITIONS):
+    for _ in range(SHORTEST_PAGE):
         full |= share >= most * (1 - 1e-9)
         left = 1 - of_shelf(np.where(full, most, 0.0))
         free = of_shelf(np.where(full, 0.0, share))
