@@ -8,6 +8,7 @@ exit status 1.
 # Heavy imports (feast, bentoml, lightgbm) stand inside the verbs, so that `--help` answers at once.
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -51,6 +52,20 @@ class _Group(click.Group):
 
 def _say(text: str) -> None:
     _screen.print(text, style="dim", markup=False)
+
+
+@contextmanager
+def _ends_when_terminated() -> Iterator[None]:
+    """Lets a step clean up behind itself when the process is told to end, as Ctrl-C does."""
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -181,15 +196,14 @@ def synthesize(out: Path, like_hm: float | None, **asked: Any) -> Any:
     from pipelines.data.synthetic import like_hm as size_of
     from pipelines.data.synthetic import synthesize as make
 
-    sizes = ("customers", "articles", "days")
-    if like_hm is not None:
-        for name in sizes:
-            if asked[name] is not None:
-                raise click.UsageError(f"--like-hm sets the size: leave --{name} out.")
-        asked |= size_of(like_hm)
     # What is left out has its default where the shop is made.
     given = {name: value for name, value in asked.items() if value is not None}
-    with _progress() as told:
+    if like_hm is not None:
+        for name in ("customers", "articles"):
+            if name in given:
+                raise click.UsageError(f"--like-hm sets the size: leave --{name} out.")
+        given = size_of(like_hm) | given
+    with _progress() as told, _ends_when_terminated():
         made = make(out, **given, progress=told)
     text = (
         f"{made.folder}: {made.customers:,} customers, {made.articles:,} articles, "

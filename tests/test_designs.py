@@ -255,13 +255,14 @@ def test_a_small_shop_sells_mostly_what_sells_most() -> None:
     assert all(np.bincount(designs.product).max() <= 6 for designs in drawn)
 
 
-def test_product_codes_grow_with_the_launch(like_hm) -> None:
-    designs = like_hm[0]
-    launch = np.random.default_rng(0).permutation(len(designs.index))
-    table, order = label(designs, launch, np.random.default_rng(1))
-    codes = table["product_code"].to_pandas().astype(int)
-    assert (np.diff(launch[designs.product[order]]) >= 0).all()
-    assert codes.is_monotonic_increasing
+def test_product_codes_grow_with_the_launch_roughly() -> None:
+    rng = np.random.default_rng(0)
+    designs = draw_designs(5000, rng)
+    launch = rng.integers(-400, 700, len(designs.index))
+    _, order = label(designs, launch, rng)
+    by_code = launch[designs.product[order]]
+    assert np.corrcoef(np.arange(len(by_code)), by_code)[0, 1] > 0.9
+    assert (np.diff(by_code) < 0).any()
 
 
 def test_the_seed_decides_everything() -> None:

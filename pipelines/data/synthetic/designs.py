@@ -23,6 +23,8 @@ Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
 Flags = NDArray[np.bool_]
 
+_PLANNED_DAYS = 90
+"""Mean of the days between a product's code and its launch."""
 MOST_VARIANTS = 75
 """In a catalogue of H&M's size; a product of a smaller one has fewer."""
 _SIZE_LOG_MEAN, _SIZE_LOG_SPREAD = 0.0, 1.2
@@ -102,7 +104,7 @@ def label(designs: Designs, launch: Ints, rng: np.random.Generator) -> tuple[pa.
 
     Args:
         designs: what to label.
-        launch: P, the launch day of each product; product codes grow with it.
+        launch: P, the launch day of each product; product codes grow with it, roughly.
         rng: draws codes, sections, names and descriptions.
 
     Returns:
@@ -113,7 +115,9 @@ def label(designs: Designs, launch: Ints, rng: np.random.Generator) -> tuple[pa.
     products = len(designs.index)
     codes = np.sort(rng.choice(_LAST_CODE - _FIRST_CODE, products, replace=False)) + _FIRST_CODE
     code = np.empty(products, dtype=np.int64)
-    code[np.argsort(launch, kind="stable")] = codes
+    # A code is given when a product is planned, not when it comes.
+    planned = launch - rng.gamma(2.0, _PLANNED_DAYS / 2, products)
+    code[np.argsort(planned, kind="stable")] = codes
     order = np.lexsort((designs.variant, code[designs.product]))
     product, colour, pattern = (
         column[order] for column in (designs.product, designs.colour, designs.pattern)

@@ -755,4 +755,4 @@ PATTERNS = (
     Pattern(1010003, "Argyle", 0.03, CLASSIC, _on("Knitwear", "Socks")),
     Pattern(1010030, "Hologram", 0.03, BOLD, _on("Bags", "Sneakers", "Jersey Fancy")),
 )
-SOLID, MELANGE, DENIM, FRONT_PRINT, LACE = 0, 2, 4, 7, 8
+SOLID, MELANGE, DENIM = 0, 2, 4
