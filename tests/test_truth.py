@@ -15,6 +15,9 @@ import pytest
 from feature_repo.raw_tables import INTERACTIONS
 from pipelines.data.synthetic import LAST_DAY, Shop, ShopError, behaviour, synthesize, taxonomy
 from pipelines.data.synthetic.behaviour import REMEMBERED, ShopDays
+from pipelines.data.synthetic.catalogue import draw_catalogue
+from pipelines.data.synthetic.customers import draw_customers
+from pipelines.data.synthetic.interactions import others
 from pipelines.data.synthetic.shelves import NOBODY, POSITIONS
 
 SIZE = {"customers": 2500, "articles": 700, "days": 80, "seed": 5}
@@ -178,12 +181,25 @@ def test_every_position_sells_what_the_truth_says(impressions) -> None:
 
 
 def test_every_day_sells_what_the_truth_says(impressions) -> None:
-    """Also busy ones: the log has more visits without a purchase then, too."""
+    """Baskets come whole, so the days spread wider than single purchases would."""
     days = impressions.groupby(impressions["event_time"].dt.date)[["purchase", "p_purchase"]].sum()
     error = (days["purchase"] - days["p_purchase"]) / np.sqrt(days["p_purchase"])
     assert len(days) == LOGGED
-    assert (error.abs() < 5).all()
-    assert (error**2).mean() < 3.5
+    assert (error.abs() < 7).all()
+    assert (error**2).mean() < 9
+
+
+def test_busy_days_have_as_many_visits_without_a_purchase() -> None:
+    first_date = date(2019, 8, 1)
+    catalogue = draw_catalogue(50, 120, first_date, 1)
+    people = draw_customers(3000, 120, np.random.default_rng(1))
+    shop = ShopDays(catalogue, people, 120, 1, 1)
+    day, customer = others(shop, 40, np.random.default_rng(2))
+    visits = np.bincount(shop.day_of_visit, minlength=120)
+    assert np.bincount(day, minlength=120)[40:].tolist() == visits[40:].tolist()
+    busy = (date(2019, 9, 28) - first_date).days
+    assert visits[busy] > 3 * np.median(visits)
+    assert not np.array_equal(customer, shop.visitor[shop.day_of_visit >= 40])
 
 
 def test_a_position_holds_the_articles_that_its_propensities_add_up_to(impressions, shop) -> None:
@@ -202,7 +218,7 @@ def test_a_position_holds_the_articles_that_its_propensities_add_up_to(impressio
         could.append(np.diff(np.r_[opened.start, len(opened.article)])[shelf])
     inverse = (1 / first["propensity"]).mean()
     # What the shopper has is counted among the shelf's, and never shown.
-    assert 0.75 < inverse / np.concatenate(could).mean() < 1.05
+    assert 0.75 < inverse / np.concatenate(could).mean() < 1.25
 
 
 def test_lower_positions_are_looked_at_less(shop, regulars) -> None:

@@ -38,10 +38,10 @@ BASKET_SPREAD = 0.85
 AGAIN_DAYS = 7.0
 AGAIN_LATER, AGAIN_LATER_DAYS = 0.2, 60.0
 """What was bought pulls again at once, and a part of that for months."""
-AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 125.0, 10_000
+AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 100.0, 10_000
 """Sum of the pull of remembered articles at which half of the picks are repeats, in a shop of so
 many articles; in a smaller one less is needed."""
-OTHER_COLOUR_OF_REMEMBERED = 0.62
+OTHER_COLOUR_OF_REMEMBERED = 0.55
 OTHER_COLOUR_OF_FIRST = 0.042
 PIECE_MORE = 0.095
 """Probability of one more piece of the same article."""
@@ -250,9 +250,10 @@ class Shopping:
         return taken, shelf
 
     def _other_colour(self, day: Day, article: Ints, rng: np.random.Generator) -> Ints:
-        """A variant of the same product that is on sale, else the article itself."""
+        """Another variant of the same product that is on sale, else the article itself."""
         start, count = self.catalogue.product_start[article], self.catalogue.variants[article]
-        variant = start + rng.integers(0, count)
+        step = 1 + rng.integers(0, np.maximum(count - 1, 1))
+        variant = start + (article - start + step) % count
         return np.where(day.on_sale[variant], variant, article)
 
 

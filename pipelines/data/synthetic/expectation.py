@@ -95,9 +95,10 @@ def _other_colours(day: Day, picked: Floats) -> Floats:
     """Where picks of articles go when another colour is taken, or the same if it is off sale."""
     catalogue = day.catalogue
     start, variants = catalogue.product_start, catalogue.variants
-    of_product = np.bincount(start, picked, len(catalogue))[start]
-    gone = 1 - np.bincount(start, day.on_sale, len(catalogue))[start] / variants
-    return np.where(day.on_sale, of_product / variants, 0.0) + picked * gone
+    others = np.maximum(variants - 1, 1)
+    of_others = np.bincount(start, picked, len(catalogue))[start] - picked
+    there = np.bincount(start, day.on_sale, len(catalogue))[start] - day.on_sale
+    return np.where(day.on_sale, of_others / others, 0.0) + picked * (1 - there / others)
 
 
 def _within_shelf(customers: Customers, day: Day, customer: int, known: Remembered) -> Floats:
