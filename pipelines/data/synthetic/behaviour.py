@@ -38,10 +38,10 @@ BASKET_SPREAD = 0.85
 AGAIN_DAYS = 7.0
 AGAIN_LATER, AGAIN_LATER_DAYS = 0.2, 60.0
 """What was bought pulls again at once, and a part of that for months."""
-AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 100.0, 10_000
+AGAIN_RESISTANCE, MUCH_TO_CHOOSE_FROM = 75.0, 10_000
 """Sum of the pull of remembered articles at which half of the picks are repeats, in a shop of so
 many articles; in a smaller one less is needed."""
-OTHER_COLOUR_OF_REMEMBERED = 0.55
+OTHER_COLOUR_OF_REMEMBERED = 0.58
 OTHER_COLOUR_OF_FIRST = 0.042
 PIECE_MORE = 0.095
 """Probability of one more piece of the same article."""
