@@ -1,37 +1,81 @@
 """The SQL of staging and of every feature view, rendered with the windows and a last day.
 
 A file `sql/features/NAME.sql` is the table `features.NAME` and the Feast view `NAME`. It selects
-the view's keys, `valid_from` (the moment a row becomes known) and exactly the declared fields.
+the view's keys, `valid_from` (the moment a row becomes known) and exactly the declared fields. What
+would be a long list in every row is no table: such a file is asked for the moments that somebody
+needs (`AS_OF`).
 """
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from feature_repo.raw_tables import RAW_TABLES
-from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES, SHORT_WINDOWS, WINDOWS
+from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES, SHORT_WINDOWS, WINDOWS, Window
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 
-STAGING = ("customers", "articles", "purchases")
+STAGING = ("customers", "articles", "purchases", "prices")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A feature table: what it is keyed by, and what changes it beside a purchase of its key."""
+
+    keys: tuple[str, ...]
+    windows: tuple[Window, ...] = ()
+    """Those whose end changes it."""
+    attributes: str = ""
+    """The staging table of which it reads an attribute, beside purchases."""
+    attribute: str = ""
+    """Which one; it may be the key."""
+    by_price: bool = False
+    """Whether it compares purchases with `staging.prices`."""
+
+
+PROFILES: dict[str, str] = {"customer_profile": "customers", "article_profile": "articles"}
+"""Feature tables without history, and the staging table that each shows."""
+
+HISTORIES: dict[str, Table] = {
+    "customer_article": Table(("customer_id", "article_id")),
+    "customer_activity": Table(("customer_id",), WINDOWS),
+    "customer_price": Table(("customer_id",), by_price=True),
+    "article_activity": Table(("article_id",), WINDOWS, "customers", "age", by_price=True),
+    "postal_code_activity": Table(("postal_code",), SHORT_WINDOWS, "customers", "postal_code"),
+    "product_group_activity": Table(("product_group_name",), SHORT_WINDOWS, "articles", "product_group_name"),
+}
+"""Feature tables with history, in an order in which each finds what it reads."""
+
+AS_OF: dict[str, tuple[str, ...]] = {
+    "customer_recent": ("customer_id",),
+    "customer_taste": ("customer_id",),
+}
+"""Views that are read from `features.customer_article` when they are asked for, with their keys."""
+
+TASTES = {
+    "colour_group": "colour_group_name",
+    "product_group": "product_group_name",
+    "index_group": "index_group_name",
+    "garment_group": "garment_group_name",
+    "section": "section_name",
+}
+"""What `customer_taste` shares purchases over: the name of a feature, and the column of articles."""
 
 VIEW_KEYS: dict[str, tuple[str, ...]] = {
     "customer_profile": ("customer_id",),
     "article_profile": ("article_id",),
-    "customer_activity": ("customer_id",),
-    "article_activity": ("article_id",),
-    "postal_code_activity": ("postal_code",),
-    "customer_article": ("customer_id", "article_id"),
-    "customer_recent": ("customer_id",),
+    **{name: table.keys for name, table in HISTORIES.items()},
+    **AS_OF,
 }
-"""Every feature table with its keys, in an order in which each finds what it reads."""
+"""Every view that has SQL, with its keys."""
 
 TABLES = (
     *(("staging", name) for name in STAGING),
-    *(("features", name) for name in VIEW_KEYS),
+    *(("features", name) for name in (*PROFILES, *HISTORIES)),
 )
 """(schema, table) of everything that a build computes, in order."""
 
@@ -41,16 +85,29 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = '{% from "macros.sql" import windowed, distinct_changes with context %}'
+_MACROS = (
+    '{% from "macros.sql" import windowed, in_scope, touched, before with context %}'
+)
 
 
-def render(folder: str, name: str, through: date) -> str:
+def render(
+    folder: str,
+    name: str,
+    through: date,
+    *,
+    scoped: bool = False,
+    since: date | None = None,
+    asked: str = "asked",
+) -> str:
     """The SQL of one table.
 
     Args:
         folder: "staging" or "features".
         name: the table.
         through: the last day whose purchases may be used.
+        scoped: only for the keys in the table `scope`, from the day on that it says (macros.sql).
+        since: the first day, where a staging table is only computed from a day on.
+        asked: of a view in AS_OF, what stands after FROM to give its keys and `moment`.
     """
     source = (SQL_FOLDER / folder / f"{name}.sql").read_text()
     return _environment.from_string(_MACROS + source).render(
@@ -59,13 +116,29 @@ def render(folder: str, name: str, through: date) -> str:
         decay_days=DECAY_DAYS,
         recent_articles=RECENT_ARTICLES,
         raw_tables=RAW_TABLES,
+        tastes=TASTES,
         through=through.isoformat(),
+        scoped=scoped,
+        since=since and since.isoformat(),
+        asked=asked,
+    )
+
+
+def whole_history(view: str) -> str:
+    """The SQL of a view in AS_OF as if it were a table: a row from each moment that changes it."""
+    keys = ", ".join(AS_OF[view])
+    asked = f"(SELECT DISTINCT {keys}, valid_from AS moment FROM features.customer_article)"
+    sql = render("features", view, date.max, asked=asked)
+    return (
+        f"SELECT * EXCLUDE (moment), lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) "
+        f"AS valid_to FROM ({sql}) AS history"
     )
 
 
 def definition_hash() -> str:
-    """A fingerprint of what all feature tables mean: their SQL, windows and constants, without
+    """A fingerprint of what all views mean: their SQL, windows and constants, without
     comments and layout. A model that was trained on other meanings of the same names is refused."""
     day = date(2000, 1, 1)
-    text = "\n".join(render(folder, name, day) for folder, name in TABLES)
+    files = [*TABLES, *(("features", name) for name in AS_OF)]
+    text = "\n".join(render(folder, name, day) for folder, name in files)
     return hashlib.sha256(" ".join(_COMMENT.sub("", text).split()).encode()).hexdigest()[:16]

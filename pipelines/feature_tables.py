@@ -1,14 +1,21 @@
-"""Compute the feature tables: staging and every view, through a chosen day."""
+"""Compute the feature tables: staging and every view with a table, through a chosen day.
+
+The first time every table is computed whole. After that a build adds days: the keys that change are
+found (`_scope`), only their rows from the first changed day on are computed (the same SQL, rendered
+`scoped`), and what is equal to the row that was there keeps its time of creation. A purchase that
+arrives late is a change on an old day, and repairs what it touches in the same way.
+"""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import duckdb
 
-from feature_repo.feature_sql import TABLES, VIEW_KEYS, render
+from feature_repo.feature_sql import HISTORIES, PROFILES, TABLES, VIEW_KEYS, Table, render
 from pipelines.warehouse import (
     WarehouseError,
     has_table,
@@ -36,8 +43,18 @@ CREATE TABLE IF NOT EXISTS features.builds (
     data_hash VARCHAR,
     row_count BIGINT,
     built_at TIMESTAMP
-)
+);
+ALTER TABLE features.builds ADD COLUMN IF NOT EXISTS loaded_at TIMESTAMP
 """
+
+DAYS_AT_A_TIME = 7
+"""Days that are added in one transaction."""
+MOST_DAYS_ADDED = 90
+MOST_ROWS_ADDED = 0.2
+"""Days, and share of all purchases, above which computing everything anew is quicker."""
+
+_DAWN = date(1900, 1, 1)
+"""Before every purchase: what has changed on all days."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,7 @@ class Build:
     data_hash: str
     rows: dict[str, int]
     reused: tuple[str, ...]
+    """Tables in which nothing had to be done."""
 
     @property
     def end(self) -> date:
@@ -56,6 +74,16 @@ class Build:
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "through": self.through.isoformat()}
+
+
+@dataclass(frozen=True)
+class _State:
+    """What all tables now hold, if they hold the same."""
+
+    through: date
+    data_hash: str
+    loaded_at: datetime
+    """When the last purchases that they know of were loaded."""
 
 
 def data_hash(con: duckdb.DuckDBPyConnection) -> str:
@@ -76,8 +104,7 @@ def last_day(con: duckdb.DuckDBPyConnection) -> date:
     """
     day = None
     if has_table(con, "raw", "transactions"):
-        row = con.execute("SELECT max(t_dat) FROM raw.transactions").fetchone()
-        day = row[0] if row else None
+        (day,) = _row(con, "SELECT max(t_dat) FROM raw.transactions")
     if day is None:
         raise WarehouseError(
             "The warehouse holds no purchases: load a shop first, for example `lookbook data load DIR`."
@@ -88,10 +115,10 @@ def last_day(con: duckdb.DuckDBPyConnection) -> date:
 def build(
     through: date | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> Build:
-    """Compute staging and all feature tables; each table is replaced whole or not at all.
+    """Bring staging and all feature tables to a day, forwards or back.
 
-    A table is kept if the data, the last day, its SQL and that of the tables before it, which it may
-    read, have not changed: a build that was killed goes on where it stopped.
+    A killed build leaves the tables as they were after its last step, and the next one goes on from
+    there. However days and purchases came in, the tables end the same.
 
     Args:
         through: the last day whose purchases are used; the last day loaded if None.
@@ -100,57 +127,38 @@ def build(
         WarehouseError: nothing is loaded, or `through` is before the first purchase.
     """
     with writing() as con:
-        newest = last_day(con)
-        (first,) = con.execute("SELECT min(t_dat) FROM raw.transactions").fetchone() or (None,)
-        through = through or newest
-        if first is not None and through < first:
-            raise WarehouseError(
-                f"No purchases through {through}: the first is on {first}; give a later day."
-            )
-        if through > newest:
-            raise WarehouseError(
-                f"Purchases are loaded only up to {newest}: features cannot be built through {through}."
-            )
-        con.execute(_CREATE_BUILDS)
-        fingerprint = data_hash(con)
-        rows: dict[str, int] = {}
-        sql_so_far = hashlib.sha256()
-        reused: list[str] = []
-        for number, (schema, name) in enumerate(TABLES, start=1):
-            sql = render(schema, name, through)
-            sql_so_far.update(sql.encode())
-            step = (through, sql_so_far.hexdigest()[:16], fingerprint)
-            done = con.execute(
-                "SELECT row_count FROM features.builds "
-                "WHERE table_name = ? AND through = ? AND sql_hash = ? AND data_hash = ?",
-                [f"{schema}.{name}", *step],
-            ).fetchone()
-            if done and has_table(con, schema, name):
-                rows[f"{schema}.{name}"] = done[0]
-                reused.append(f"{schema}.{name}")
-                continue
-            rows[f"{schema}.{name}"] = _replace(con, schema, name, sql, step)
-            progress(f"{number}/{len(TABLES)} {schema}.{name}: {rows[f'{schema}.{name}']:,} rows")
-    return Build(through, fingerprint, rows, tuple(reused))
+        return bring(con, through, progress)
 
 
-def _replace(
-    con: duckdb.DuckDBPyConnection, schema: str, name: str, sql: str, step: tuple[date, str, str]
-) -> int:
-    with transaction(con):
-        if schema == "staging":
-            con.execute(f"CREATE OR REPLACE TABLE staging.{identifier(name)} AS {sql}")
-        else:
-            keys = ", ".join(identifier(key) for key in VIEW_KEYS[name])
-            con.execute(_KEEP_INTERVALS.format(view=identifier(name), keys=keys, sql=sql))
-        (count,) = con.execute(f"SELECT count(*) FROM {identifier(schema, name)}").fetchone() or (
-            0,
+def bring(
+    con: duckdb.DuckDBPyConnection,
+    through: date | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Build:
+    """`build` on a connection that may write."""
+    newest = last_day(con)
+    first, loaded_at = _row(con, "SELECT min(t_dat), max(known_at) FROM raw.transactions")
+    through = through or newest
+    if through < first:
+        raise WarehouseError(
+            f"No purchases through {through}: the first is on {first}; give a later day."
         )
-        con.execute(
-            "INSERT OR REPLACE INTO features.builds VALUES (?, ?, ?, ?, ?, now() AT TIME ZONE 'UTC')",
-            [f"{schema}.{name}", *step, count],
+    if through > newest:
+        raise WarehouseError(
+            f"Purchases are loaded only up to {newest}: features cannot be built through {through}."
         )
-    return int(count)
+    con.execute(_CREATE_BUILDS)
+    wanted = _State(through, data_hash(con), loaded_at)
+    state = _state(con)
+    reused = []
+    if state == wanted:
+        reused = [f"{schema}.{name}" for schema, name in TABLES]
+    elif state is None or _is_much(con, state, wanted):
+        reused = _compute_all(con, wanted, progress)
+    else:
+        _extend_to(con, state, wanted, progress)
+    rows = dict(con.execute("SELECT table_name, row_count FROM features.builds").fetchall())
+    return Build(through, wanted.data_hash, rows, tuple(reused))
 
 
 def latest_build() -> Build:
@@ -174,3 +182,346 @@ def latest_build() -> Build:
             "The last build of features did not end: run `lookbook features build` again."
         )
     return Build(found[0][1], found[0][2], {row[0]: row[3] for row in found}, ())
+
+
+def _row(con: duckdb.DuckDBPyConnection, sql: str, values: object = None) -> tuple[Any, ...]:
+    """The one row that the query gives."""
+    row = con.execute(sql, values).fetchone()
+    assert row is not None
+    return row
+
+
+def _sql_hashes() -> dict[str, str]:
+    """Of each table, a fingerprint of its SQL and that of all before it, which it may read."""
+    hashes, so_far = {}, hashlib.sha256()
+    for schema, name in TABLES:
+        so_far.update(render(schema, name, _DAWN).encode())
+        hashes[f"{schema}.{name}"] = so_far.hexdigest()[:16]
+    return hashes
+
+
+def _state(con: duckdb.DuckDBPyConnection) -> _State | None:
+    """None if tables are missing, differ in what they hold, or were made by other SQL."""
+    found = con.execute(
+        "SELECT table_name, sql_hash, through, data_hash, loaded_at FROM features.builds"
+    ).fetchall()
+    states = {row[2:] for row in found}
+    whole = {row[0]: row[1] for row in found} == _sql_hashes() and len(states) == 1
+    there = whole and all(has_table(con, schema, name) for schema, name in TABLES)
+    return _State(*states.pop()) if there and found[0][4] is not None else None
+
+
+def _is_much(con: duckdb.DuckDBPyConnection, state: _State, wanted: _State) -> bool:
+    """Whether computing everything is quicker than adding what is new."""
+    if wanted.through - state.through > timedelta(days=MOST_DAYS_ADDED):
+        return True
+    new, all_rows = _row(
+        con,
+        "SELECT count(*) FILTER (WHERE t_dat > $start OR known_at > $loaded), count(*) "
+        "FROM raw.transactions WHERE t_dat <= $end",
+        {"start": state.through, "loaded": state.loaded_at, "end": wanted.through},
+    )
+    return bool(new > MOST_ROWS_ADDED * all_rows)
+
+
+# Everything anew
+
+
+def _compute_all(
+    con: duckdb.DuckDBPyConnection, wanted: _State, progress: Callable[[str], None]
+) -> list[str]:
+    """Replace each table whole, in a transaction of its own; those that a killed build has left as
+    they should be stay, and are returned."""
+    reused = []
+    hashes = _sql_hashes()
+    for (name,) in con.execute("SELECT table_name FROM features.builds").fetchall():
+        if name not in hashes:
+            with transaction(con):
+                con.execute(f"DROP TABLE IF EXISTS {identifier(*name.split('.'))}")
+                con.execute("DELETE FROM features.builds WHERE table_name = ?", [name])
+    for number, (schema, name) in enumerate(TABLES, start=1):
+        full_name = f"{schema}.{name}"
+        done = con.execute(
+            "SELECT 1 FROM features.builds WHERE table_name = ? AND sql_hash = ? AND through = ? "
+            "AND data_hash = ? AND loaded_at = ?",
+            [full_name, hashes[full_name], wanted.through, wanted.data_hash, wanted.loaded_at],
+        ).fetchone()
+        if done and has_table(con, schema, name):
+            reused.append(full_name)
+            continue
+        with transaction(con):
+            compute(con, schema, name, wanted.through)
+            _record(con, full_name, hashes[full_name], wanted)
+        (rows,) = _row(con, f"SELECT count(*) FROM {identifier(schema, name)}")
+        progress(f"{number}/{len(TABLES)} {full_name}: {rows:,} rows")
+    return reused
+
+
+def compute(con: duckdb.DuckDBPyConnection, schema: str, name: str, through: date) -> None:
+    """Replace one table by what its SQL gives of all purchases through a day."""
+    sql = render(schema, name, through)
+    if schema == "staging":
+        con.execute(f"CREATE OR REPLACE TABLE staging.{identifier(name)} AS {sql}")
+    else:
+        keys = ", ".join(identifier(key) for key in VIEW_KEYS[name])
+        con.execute(_KEEP_INTERVALS.format(view=identifier(name), keys=keys, sql=sql))
+
+
+def _record(con: duckdb.DuckDBPyConnection, name: str, sql_hash: str, state: _State) -> None:
+    con.execute(
+        f"INSERT OR REPLACE INTO features.builds SELECT $name, $through, $sql, $data, count(*), "
+        f"now() AT TIME ZONE 'UTC', $loaded FROM {identifier(*name.split('.'))}",
+        {
+            "name": name,
+            "through": state.through,
+            "sql": sql_hash,
+            "data": state.data_hash,
+            "loaded": state.loaded_at,
+        },
+    )
+
+
+# Only what changed
+
+
+def _extend_to(
+    con: duckdb.DuckDBPyConnection,
+    state: _State,
+    wanted: _State,
+    progress: Callable[[str], None],
+) -> None:
+    """From one state to another, some days at a time; each is a transaction."""
+    hashes = _sql_hashes()
+    while state != wanted:
+        step = timedelta(days=DAYS_AT_A_TIME)
+        end = min(wanted.through, state.through + step)
+        after = _State(end, wanted.data_hash, wanted.loaded_at)
+        with transaction(con):
+            if end < state.through:
+                _go_back(con, end)
+            changed = extend(con, min(state.through, end), end, state.loaded_at)
+            for name, sql_hash in hashes.items():
+                _record(con, name, sql_hash, after)
+        progress(f"through {end}: {', '.join(f'{n} {rows:,}' for n, rows in changed.items())}")
+        state = after
+
+
+def _go_back(con: duckdb.DuckDBPyConnection, through: date) -> None:
+    """Take off what became known after a day."""
+    end = datetime.combine(through + timedelta(days=1), datetime.min.time())
+    for name in HISTORIES:
+        table = identifier("features", name)
+        con.execute(f"DELETE FROM {table} WHERE valid_from > ?", [end])
+        con.execute(f"UPDATE {table} SET valid_to = NULL WHERE valid_to > ?", [end])
+    for name in ("purchases", "prices"):
+        con.execute(f"DELETE FROM staging.{name} WHERE day > ?", [through])
+
+
+def extend(
+    con: duckdb.DuckDBPyConnection, start: date, end: date, loaded_at: datetime
+) -> dict[str, int]:
+    """Bring all tables from `start` to `end`, both last days, in the transaction that is open.
+
+    Args:
+        loaded_at: the tables know purchases that were loaded up to then; later ones on days
+            through `start` have come late.
+
+    Returns:
+        the new rows of each feature table.
+    """
+    temporary = _Temporary(con)
+    with temporary.all_gone():
+        for name, key in (("customers", "customer_id"), ("articles", "article_id")):
+            _replace_attributes(con, temporary, name, key, end)
+        late_from = _replace_purchases(con, temporary, start, end, loaded_at)
+        _replace_prices(con, temporary, late_from, end)
+        changed = {}
+        for view, attributes in PROFILES.items():
+            (key,) = VIEW_KEYS[view]
+            temporary.create(
+                "scope", f"SELECT {key}, $since AS since FROM changed_{attributes}", since=_DAWN
+            )
+            changed[view] = _replace_rows(con, temporary, view, render("features", view, end))
+        for view, table in HISTORIES.items():
+            temporary.create("scope", _scope(table), start=start, end=end, dawn=_DAWN)
+            (since,) = _row(con, "SELECT min(since) FROM scope")
+            sql = render("features", view, end, scoped=True, since=since or end)
+            changed[view] = _replace_rows(con, temporary, view, sql)
+    return changed
+
+
+class _Temporary:
+    """Temporary tables of one connection, none of which outlives its use."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        self._names: dict[str, None] = {}
+
+    def create(self, name: str, sql: str, **values: object) -> None:
+        """Make it, or make it anew."""
+        self._names[name] = None
+        used = {key: value for key, value in values.items() if f"${key}" in sql}
+        self._con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}", used)
+
+    @contextmanager
+    def all_gone(self) -> Iterator[None]:
+        yield
+        for name in self._names:
+            self._con.execute(f"DROP TABLE {name}")
+
+
+def _replace_attributes(
+    con: duckdb.DuckDBPyConnection, temporary: _Temporary, name: str, key: str, end: date
+) -> None:
+    """Bring staging customers or articles up to date. Leaves `changed_NAME` with the keys that are
+    new or differ, and `old_NAME` with what was said of them before."""
+    table = identifier("staging", name)
+    temporary.create("arriving", render("staging", name, end))
+    temporary.create(
+        f"changed_{name}",
+        f"SELECT {key} FROM (SELECT * FROM arriving EXCEPT SELECT * FROM {table}) AS differing",
+    )
+    temporary.create(f"old_{name}", f"SELECT * FROM {table} SEMI JOIN changed_{name} USING ({key})")
+    con.execute(f"DELETE FROM {table} USING changed_{name} AS c WHERE {name}.{key} = c.{key}")
+    con.execute(
+        f"INSERT INTO {table} BY NAME SELECT * FROM arriving SEMI JOIN changed_{name} USING ({key})"
+    )
+
+
+def _replace_purchases(
+    con: duckdb.DuckDBPyConnection,
+    temporary: _Temporary,
+    start: date,
+    end: date,
+    loaded_at: datetime,
+) -> date:
+    """Leaves `changed`: customer, article and day of all new purchases.
+
+    Returns:
+        the first day on which there is one.
+    """
+    temporary.create(
+        "changed",
+        "SELECT DISTINCT customer_id, article_id, t_dat AS day FROM raw.transactions "
+        "WHERE t_dat <= $end AND (t_dat > $start OR known_at > $loaded)",
+        start=start,
+        end=end,
+        loaded=loaded_at,
+    )
+    con.execute(
+        "DELETE FROM staging.purchases USING changed WHERE changed.day <= $start "
+        "AND purchases.customer_id = changed.customer_id "
+        "AND purchases.article_id = changed.article_id AND purchases.day = changed.day",
+        {"start": start},
+    )
+    con.execute(
+        f"INSERT INTO staging.purchases BY NAME {render('staging', 'purchases', end, scoped=True)}"
+    )
+    (first,) = _row(con, "SELECT min(day) FROM changed")
+    return first or end + timedelta(days=1)
+
+
+def _replace_prices(
+    con: duckdb.DuckDBPyConnection, temporary: _Temporary, since: date, end: date
+) -> None:
+    """Leaves `changed_prices`: article and day of all prices that are new or differ."""
+    (moved,) = _row(
+        con,
+        "SELECT count(*) FROM old_articles INNER JOIN staging.articles AS new USING (article_id) "
+        "WHERE old_articles.product_group_name IS DISTINCT FROM new.product_group_name",
+    )
+    since = _DAWN if moved else since
+    temporary.create("arriving", render("staging", "prices", end, scoped=True, since=since))
+    temporary.create(
+        "changed_prices",
+        "SELECT article_id, day FROM (SELECT * FROM arriving EXCEPT SELECT * FROM staging.prices) "
+        "AS differing",
+    )
+    con.execute("DELETE FROM staging.prices WHERE day >= ?", [since])
+    con.execute("INSERT INTO staging.prices BY NAME SELECT * FROM arriving")
+
+
+def _scope(table: Table) -> str:
+    """The keys that change, and from which day on (macros.sql)."""
+    keys = ", ".join(table.keys)
+    keyed = ""
+    parts = []
+    if table.attributes:
+        # Which key a purchase counts for may have changed: both are computed anew.
+        own = {"customers": "customer_id", "articles": "article_id"}[table.attributes]
+        column = table.attribute
+        if column in table.keys:
+            keyed = (
+                f" INNER JOIN (SELECT {own}, {column} FROM staging.{table.attributes} UNION "
+                f"SELECT {own}, {column} FROM old_{table.attributes}) AS attributes USING ({own})"
+            )
+        parts.append(
+            f"SELECT {keys}, $dawn AS since, true AS touched FROM staging.purchases{keyed} SEMI JOIN "
+            f"(SELECT {own} FROM old_{table.attributes} AS old INNER JOIN "
+            f"staging.{table.attributes} AS new USING ({own}) "
+            f"WHERE old.{column} IS DISTINCT FROM new.{column}) AS moved USING ({own})"
+        )
+    parts.append(f"SELECT {keys}, day + 1 AS since, true AS touched FROM changed{keyed}")
+    if table.by_price:
+        parts.append(
+            f"SELECT {keys}, day + 1, true FROM staging.purchases "
+            "SEMI JOIN changed_prices USING (article_id, day)"
+        )
+    ends = [
+        f"day BETWEEN CAST($start AS DATE) + {1 - w.days} AND CAST($end AS DATE) - {w.days}"
+        for w in table.windows
+        if w.days
+    ]
+    if ends:
+        parts.append(
+            f"SELECT {keys}, CAST($start AS DATE) + 2, false "
+            f"FROM (SELECT * FROM staging.purchases WHERE {' OR '.join(ends)}) AS ending{keyed}"
+        )
+    return (
+        f"SELECT {keys}, min(since) AS since, bool_or(touched) AS touched "
+        f"FROM ({' UNION ALL '.join(parts)}) AS changes "
+        f"WHERE {' AND '.join(f'{key} IS NOT NULL' for key in table.keys)} GROUP BY {keys}"
+    )
+
+
+def _replace_rows(
+    con: duckdb.DuckDBPyConnection, temporary: _Temporary, view: str, sql: str
+) -> int:
+    """Put what the SQL gives for the keys in `scope`, from `since` on, in place of what was there.
+
+    Returns:
+        the number of new rows.
+    """
+    table, keys = identifier("features", view), VIEW_KEYS[view]
+    using = ", ".join(keys)
+    same_key = " AND ".join(f"{identifier(view)}.{key} = s.{key}" for key in keys)
+    temporary.create(
+        "fresh",
+        f"SELECT fresh.* FROM ({sql}) AS fresh INNER JOIN scope USING ({using}) "
+        "WHERE valid_from >= since",
+    )
+    temporary.create(
+        "stale",
+        f"SELECT old.* FROM {table} AS old INNER JOIN scope USING ({using}) WHERE valid_from >= since",
+    )
+    con.execute(f"DELETE FROM {table} USING scope AS s WHERE {same_key} AND valid_from >= since")
+    con.execute(
+        f"UPDATE {table} SET valid_to = next FROM (SELECT {using}, since, min(valid_from) AS next "
+        f"FROM scope LEFT JOIN fresh USING ({using}) GROUP BY {using}, since) AS s "
+        f"WHERE {same_key} AND valid_from < since AND (valid_to IS NULL OR valid_to >= since)"
+    )
+    values = [
+        column[0]
+        for column in con.execute("SELECT * FROM fresh LIMIT 0").description or ()
+        if column[0] not in (*keys, "valid_from")
+    ]
+    fresh, stale = (", ".join(f"{t}.{identifier(v)}" for v in values) for t in ("fresh", "stale"))
+    con.execute(
+        f"INSERT INTO {table} BY NAME SELECT fresh.*, "
+        f"lead(valid_from) OVER (PARTITION BY {using} ORDER BY valid_from) AS valid_to, "
+        f"CASE WHEN row({fresh}) IS NOT DISTINCT FROM row({stale}) AND stale.created_at IS NOT NULL "
+        "THEN stale.created_at ELSE CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) END AS created_at "
+        f"FROM fresh LEFT JOIN stale USING ({using}, valid_from) ORDER BY {using}, valid_from"
+    )
+    (rows,) = _row(con, "SELECT count(*) FROM fresh")
+    return int(rows)

@@ -8,11 +8,34 @@ it still counts, and leaves only if no later purchase of it has taken over.
 
 `over` lists the windows: those that a view does not show must be left out, or the view gets rows
 in which nothing changed.
+
+When days are added to a table that is there (`scoped`), the table `scope` holds the keys that
+change, the first day on which what is known of each changes (`since`), and whether it has purchases
+that are new (`touched`; else only a window ends). Every value on the day before `since` is summed
+up first, and from there only the changes are followed. Rows known before `since` are not used.
 #}
 
+{# Purchases, or anything else by key: all of them, or those of keys in scope. #}
+{%- macro in_scope(relation, key) -%}
+{%- if scoped -%}(SELECT * FROM {{ relation }} SEMI JOIN scope USING ({{ key }}))
+{%- else -%}{{ relation }}{%- endif -%}
+{%- endmacro %}
+
+{# The same, of keys with new purchases. #}
+{%- macro touched(relation, key) -%}
+{%- if scoped -%}(SELECT * FROM {{ relation }} SEMI JOIN (SELECT {{ key }} FROM scope WHERE touched) AS new USING ({{ key }}))
+{%- else -%}{{ relation }}{%- endif -%}
+{%- endmacro %}
+
+{# Whether a purchase of `day` enters or leaves a window in the days that are computed. #}
+{%- macro moves(over) -%}
+(day + 1 >= since {%- for w in over if w.days %} OR day + {{ 1 + w.days }} BETWEEN since AND CAST('{{ through }}' AS DATE) + 1{% endfor %})
+{%- endmacro %}
+
 {# Two columns per window for a distinct count: how many things enter and how many leave the count
-   because of one day. `key` and `thing` are columns of a CTE with one row per (key, thing, day). #}
-{%- macro distinct_changes(name, things, key, thing, over=windows) %}
+   because of one day. `key` and `thing` are columns of `things`, which has a row for each (key,
+   thing, day) or several. #}
+{%- macro distinct_changes(name, things, key, thing, over) %}
 SELECT
     {{ key }},
     day
@@ -28,15 +51,84 @@ FROM (
         day,
         lag(day) OVER (PARTITION BY {{ key }}, {{ thing }} ORDER BY day) AS previous_day,
         lead(day) OVER (PARTITION BY {{ key }}, {{ thing }} ORDER BY day) AS next_day
-    FROM (SELECT DISTINCT {{ key }}, {{ thing }}, day FROM {{ things }}) AS occurrences
+    FROM (
+        SELECT DISTINCT {{ key }}, {{ thing }}, day
+        FROM {{ things }} AS things
+        {%- if scoped %}
+        SEMI JOIN (
+            SELECT {{ key }}, {{ thing }}
+            FROM {{ things }} AS things INNER JOIN scope USING ({{ key }})
+            WHERE {{ moves(over) }}
+        ) AS moving USING ({{ key }}, {{ thing }})
+        {%- endif %}
+    ) AS occurrences
 ) AS neighbours
+{%- if scoped %} INNER JOIN scope USING ({{ key }}) WHERE {{ moves(over) }}{% endif %}
 GROUP BY {{ key }}, day
 {%- endmacro %}
 
-{# The CTEs `changes`, `moments` and `windowed`: one row per key and moment of change, with each sum
-   and distinct count in each window. `daily` is a CTE with one row per (key, day). #}
-{%- macro windowed(daily, key, sums=[], distincts=[], over=windows) %}
+{# The CTEs that end in `windowed`: one row per key and moment of change, with each sum and distinct
+   count in each window; where `scoped`, also the day before `since`.
+
+   days: a CTE with one row per (key, day), with the sums.
+   distincts: {name: column of `things` that is counted}. #}
+{%- macro windowed(days, key, sums, distincts={}, things=none, over=windows) %}
+{%- for name, thing in distincts.items() %}
+{{ name }}_changes AS (
+    {{ distinct_changes(name, things, key, thing, over) }}
+),
+{% endfor %}
+daily AS (
+    SELECT *
+    FROM {{ days }}
+    {%- for name in distincts %}
+    INNER JOIN {{ name }}_changes USING ({{ key }}, day)
+    {%- endfor %}
+    {%- if scoped %}
+    INNER JOIN scope USING ({{ key }})
+    WHERE {{ moves(over) }}
+    {%- endif %}
+),
+
 changes AS (
+    {%- if scoped %}
+    SELECT
+        {{ key }},
+        since - 1 AS known_on
+        {%- for w in over %}
+        {%- for name in sums %},
+        coalesce(sum({{ name }}){% if w.days %} FILTER (WHERE day + {{ 1 + w.days }} >= since){% endif %}, 0) AS {{ name }}_{{ w.name }}
+        {%- endfor %}
+        {%- for name in distincts %},
+        0 AS {{ name }}_{{ w.name }}
+        {%- endfor %}
+        {%- endfor %}
+    FROM {{ days }} INNER JOIN scope USING ({{ key }})
+    WHERE day + 1 < since
+    GROUP BY {{ key }}, since
+    UNION ALL
+    {%- for counted, thing in distincts.items() %}
+    SELECT
+        {{ key }},
+        since - 1
+        {%- for w in over %}
+        {%- for name in sums %},
+        0
+        {%- endfor %}
+        {%- for name in distincts %},
+        {% if name == counted %}count(*){% if w.days %} FILTER (WHERE last_day + {{ 1 + w.days }} >= since){% endif %}{% else %}0{% endif %}
+        {%- endfor %}
+        {%- endfor %}
+    FROM (
+        SELECT {{ key }}, {{ thing }}, since, max(day) AS last_day
+        FROM {{ things }} AS things INNER JOIN scope USING ({{ key }})
+        WHERE day + 1 < since
+        GROUP BY {{ key }}, {{ thing }}, since
+    ) AS lately
+    GROUP BY {{ key }}, since
+    UNION ALL
+    {%- endfor %}
+    {%- endif %}
     SELECT
         {{ key }},
         day + 1 AS known_on
@@ -48,7 +140,8 @@ changes AS (
         {{ name }}_enter_{{ w.name }} AS {{ name }}_{{ w.name }}
         {%- endfor %}
         {%- endfor %}
-    FROM {{ daily }}
+    FROM daily
+    {%- if scoped %} WHERE day + 1 >= since{% endif %}
     {%- for out in over if out.days %}
     UNION ALL
     SELECT
@@ -62,7 +155,8 @@ changes AS (
         {{ "-" ~ name ~ "_leave_" ~ w.name if w is sameas out else 0 }}
         {%- endfor %}
         {%- endfor %}
-    FROM {{ daily }}
+    FROM daily
+    {%- if scoped %} WHERE day + {{ 1 + out.days }} >= since{% endif %}
     {%- endfor %}
 ),
 
@@ -71,7 +165,7 @@ moments AS (
         {{ key }},
         known_on
         {%- for w in over %}
-        {%- for name in sums + distincts %},
+        {%- for name in sums + distincts.keys() | list %},
         sum({{ name }}_{{ w.name }}) AS {{ name }}_{{ w.name }}
         {%- endfor %}
         {%- endfor %}
@@ -85,11 +179,18 @@ windowed AS (
         {{ key }},
         known_on
         {%- for w in over %}
-        {%- for name in sums + distincts %},
+        {%- for name in sums + distincts.keys() | list %},
         sum({{ name }}_{{ w.name }}) OVER so_far AS {{ name }}_{{ w.name }}
         {%- endfor %}
         {%- endfor %}
     FROM moments
     WINDOW so_far AS (PARTITION BY {{ key }} ORDER BY known_on)
 )
+{%- endmacro %}
+
+{# What the table that is there says of keys in scope on the day before `since`: where columns that
+   stay as they are go on from. Stands between a SELECT list and the rest. #}
+{%- macro before(view, key) -%}
+FROM features.{{ view }} INNER JOIN scope USING ({{ key }})
+WHERE valid_from < since AND (valid_to IS NULL OR valid_to >= since)
 {%- endmacro %}

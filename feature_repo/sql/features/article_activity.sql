@@ -1,86 +1,94 @@
 -- article_activity: one row per article and stretch of time in which nothing changes.
 -- A day's purchases are known from the next day 00:00 UTC. Windowed columns and trend are exact at
 -- every moment; prices, shares, median_age_buyers and the sold days change only on days with a sale.
-WITH article_customers AS (
-    {{ distinct_changes("u_customers", "staging.purchases", "article_id", "customer_id") }}
+-- Built on features.customer_article, which knows who buys an article for the first time.
+WITH article_days AS (
+    SELECT
+        article_id,
+        day,
+        sum(line_count) AS t_purchases,
+        sum(line_count) FILTER (WHERE channel = 2) AS online_purchases
+    FROM {{ in_scope("staging.purchases", "article_id") }} AS purchases
+    GROUP BY article_id, day
 ),
 
-first_purchases AS (
+{{ windowed(
+    "article_days", "article_id", sums=["t_purchases"],
+    distincts={"u_customers": "customer_id"}, things="staging.purchases"
+) }},
+
+new_buyers AS (
     SELECT
         article_id,
         customer_id,
-        min(day) AS first_day
-    FROM staging.purchases
-    GROUP BY article_id, customer_id
+        CAST(valid_from AS DATE) - 1 AS day,
+        times_bought
+    FROM {{ touched("features.customer_article", "article_id") }} AS pairs
+    WHERE days_bought = 1
 ),
 
-article_days AS (
+new_buyer_days AS (
     SELECT
-        purchases.article_id,
-        purchases.day,
-        sum(line_count) AS t_purchases,
-        sum(spend) AS spend,
-        sum(pieces) AS pieces,
-        sum(line_count) FILTER (WHERE channel = 2) AS online_purchases,
-        sum(line_count) FILTER (WHERE purchases.day > first_day) AS repeat_purchases
-    FROM staging.purchases AS purchases
-    INNER JOIN first_purchases USING (article_id, customer_id)
-    GROUP BY purchases.article_id, purchases.day
+        article_id,
+        day,
+        sum(times_bought) AS first_purchases
+    FROM new_buyers
+    GROUP BY article_id, day
 ),
-
-daily AS (
-    SELECT *
-    FROM article_days
-    INNER JOIN article_customers USING (article_id, day)
-),
-
-{{ windowed("daily", "article_id", sums=["t_purchases"], distincts=["u_customers"]) }},
 
 ages AS (
+    {%- if scoped %}
+    SELECT
+        sales.article_id,
+        sales.day,
+        median(age) AS median_age_buyers
+    FROM article_days AS sales
+    INNER JOIN scope ON scope.article_id = sales.article_id AND touched AND sales.day + 1 >= since
+    INNER JOIN new_buyers ON new_buyers.article_id = sales.article_id AND new_buyers.day <= sales.day
+    INNER JOIN staging.customers USING (customer_id)
+    GROUP BY sales.article_id, sales.day
+    {%- else %}
     SELECT DISTINCT
         article_id,
-        first_day AS day,
-        median(age) OVER (PARTITION BY article_id ORDER BY first_day) AS median_age_buyers
-    FROM first_purchases
+        day,
+        median(age) OVER (PARTITION BY article_id ORDER BY day) AS median_age_buyers
+    FROM new_buyers
     INNER JOIN staging.customers USING (customer_id)
-),
-
-prices AS (
-    SELECT
-        article_id,
-        day,
-        CAST(spend AS DOUBLE) / CAST(pieces AS DOUBLE) AS latest_price
-    FROM article_days
-),
-
-recent_prices AS (
-    SELECT
-        article_id,
-        day,
-        latest_price,
-        max(latest_price) OVER (
-            PARTITION BY article_id ORDER BY day
-            RANGE BETWEEN INTERVAL 89 DAY PRECEDING AND CURRENT ROW
-        ) AS recent_max_price
-    FROM prices
+    {%- endif %}
 ),
 
 sales AS (
     SELECT
-        article_id,
-        day + 1 AS known_on,
-        day AS last_day,
-        min(day) OVER so_far AS first_day,
+        sold.article_id,
+        sold.day + 1 AS known_on,
+        sold.day AS last_day,
+        min(sold.day) OVER so_far AS first_day,
         count(*) OVER so_far AS days_sold,
-        latest_price,
-        1 - latest_price / recent_max_price AS discount,
+        price AS latest_price,
+        1 - price / highest_price AS discount,
         median_age_buyers,
         CAST(coalesce(sum(online_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS online_share,
-        CAST(coalesce(sum(repeat_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS repurchase_rate
-    FROM article_days
-    INNER JOIN recent_prices USING (article_id, day)
-    LEFT JOIN ages USING (article_id, day)
-    WINDOW so_far AS (PARTITION BY article_id ORDER BY day)
+        1 - CAST(coalesce(sum(first_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS repurchase_rate
+    FROM {{ touched("article_days", "article_id") }} AS sold
+    INNER JOIN staging.prices AS prices ON prices.article_id = sold.article_id AND prices.day = sold.day
+    LEFT JOIN new_buyer_days ON new_buyer_days.article_id = sold.article_id AND new_buyer_days.day = sold.day
+    LEFT JOIN ages ON ages.article_id = sold.article_id AND ages.day = sold.day
+    WINDOW so_far AS (PARTITION BY sold.article_id ORDER BY sold.day)
+    {%- if scoped %}
+    UNION ALL
+    SELECT
+        article_id,
+        since - 1,
+        CAST(last_sold AS DATE),
+        CAST(first_sold AS DATE),
+        article_availability,
+        latest_price,
+        discount,
+        median_age_buyers,
+        online_share,
+        repurchase_rate
+    {{ before("article_activity", "article_id") }}
+    {%- endif %}
 ),
 
 final AS (

@@ -1,15 +1,7 @@
 -- customer_activity: one row per customer and stretch of time in which nothing changes.
 -- A day's purchases are known from the next day 00:00 UTC. Windowed columns are exact at every
 -- moment; last_purchase, median_gap_days and bulk_share change only with a purchase.
-WITH customer_articles AS (
-    {{ distinct_changes("u_articles", "staging.purchases", "customer_id", "article_id") }}
-),
-
-customer_channels AS (
-    {{ distinct_changes("n_sales_channel", "staging.purchases", "customer_id", "channel") }}
-),
-
-customer_days AS (
+WITH customer_days AS (
     SELECT
         customer_id,
         day,
@@ -19,24 +11,20 @@ customer_days AS (
         count(*) FILTER (WHERE pieces > 1) AS bulk_purchases,
         count(*) AS purchases,
         1 AS u_active_days
-    FROM staging.purchases
+    FROM {{ in_scope("staging.purchases", "customer_id") }} AS purchases
     GROUP BY customer_id, day
 ),
 
-daily AS (
-    SELECT *
-    FROM customer_days
-    INNER JOIN customer_articles USING (customer_id, day)
-    INNER JOIN customer_channels USING (customer_id, day)
-),
-
-{{ windowed("daily", "customer_id", sums=["t_price", "t_transactions", "t_pieces", "u_active_days"], distincts=["u_articles", "n_sales_channel"]) }},
+{{ windowed(
+    "customer_days", "customer_id", sums=["t_price", "t_transactions", "t_pieces", "u_active_days"],
+    distincts={"u_articles": "article_id", "n_sales_channel": "channel"}, things="staging.purchases"
+) }},
 
 gaps AS (
     SELECT
         *,
         day - lag(day) OVER (PARTITION BY customer_id ORDER BY day) AS gap_days
-    FROM customer_days
+    FROM {{ touched("customer_days", "customer_id") }} AS customer_days
 ),
 
 habits AS (
@@ -48,6 +36,11 @@ habits AS (
         sum(bulk_purchases) OVER so_far / sum(purchases) OVER so_far AS bulk_share
     FROM gaps
     WINDOW so_far AS (PARTITION BY customer_id ORDER BY day)
+    {%- if scoped %}
+    UNION ALL
+    SELECT customer_id, since - 1, CAST(last_purchase AS DATE), median_gap_days, bulk_share
+    {{ before("customer_activity", "customer_id") }}
+    {%- endif %}
 ),
 
 final AS (

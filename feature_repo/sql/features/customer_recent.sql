@@ -1,44 +1,41 @@
--- customer_recent: one row per customer and day with a purchase: the articles last bought, newest
--- first, each once, at most {{ recent_articles }}. Known from the next day 00:00 UTC; changes only
--- with a purchase. Built on features.customer_article; days are counted since 1970-01-01.
-WITH customer_moments AS (
-    SELECT DISTINCT
-        customer_id,
-        valid_from
-    FROM features.customer_article
-),
-
-known_articles AS (
+-- customer_recent: the articles that each customer in `asked` had last bought at a moment, newest
+-- first, each once, at most {{ recent_articles }}. Exact at every moment. Nothing of it is kept:
+-- it is read from features.customer_article when it is asked for. Days are counted since 1970-01-01.
+WITH bought AS (
     SELECT
-        customer_moments.customer_id,
-        customer_moments.valid_from,
-        article_id,
-        last_bought,
-        times_bought,
-        purchase_weight,
+        asked.customer_id,
+        asked.moment,
+        pair.article_id,
+        pair.valid_from,
+        pair.created_at,
+        CAST(pair.last_bought AS DATE) AS last_day,
+        pair.times_bought,
+        pair.purchase_weight,
         row_number() OVER (
-            PARTITION BY customer_moments.customer_id, customer_moments.valid_from
-            ORDER BY last_bought DESC, purchase_weight DESC, article_id
+            PARTITION BY asked.customer_id, asked.moment
+            ORDER BY pair.last_bought DESC, pair.purchase_weight DESC, pair.article_id
         ) AS place
-    FROM customer_moments
+    FROM {{ asked }} AS asked
     INNER JOIN features.customer_article AS pair
         ON
-            pair.customer_id = customer_moments.customer_id
-            AND pair.valid_from <= customer_moments.valid_from
-            AND (pair.valid_to > customer_moments.valid_from OR pair.valid_to IS NULL)
+            pair.customer_id = asked.customer_id
+            AND pair.valid_from <= asked.moment
+            AND (pair.valid_to > asked.moment OR pair.valid_to IS NULL)
 ),
 
 final AS (
     SELECT
         customer_id,
-        valid_from,
+        moment,
+        max(valid_from) AS valid_from,
+        max(created_at) AS created_at,
         list(article_id ORDER BY place) AS recent_articles,
-        list(CAST(date_diff('day', CAST('1970-01-01' AS DATE), CAST(last_bought AS DATE)) AS BIGINT) ORDER BY place) AS recent_days,
+        list(CAST(date_diff('day', CAST('1970-01-01' AS DATE), last_day) AS BIGINT) ORDER BY place) AS recent_days,
         list(times_bought ORDER BY place) AS recent_times,
         list(purchase_weight ORDER BY place) AS recent_weights
-    FROM known_articles
+    FROM bought
     WHERE place <= {{ recent_articles }}
-    GROUP BY customer_id, valid_from
+    GROUP BY customer_id, moment
 )
 
 SELECT * FROM final

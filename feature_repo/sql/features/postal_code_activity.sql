@@ -9,12 +9,8 @@ WITH purchases AS (
         line_count,
         spend
     FROM staging.purchases
-    INNER JOIN staging.customers USING (customer_id)
+    INNER JOIN {{ in_scope("staging.customers", "postal_code") }} AS customers USING (customer_id)
     WHERE postal_code IS NOT NULL
-),
-
-postal_code_customers AS (
-    {{ distinct_changes("u_customers", "purchases", "postal_code", "customer_id", over=shown) }}
 ),
 
 postal_code_days AS (
@@ -27,13 +23,10 @@ postal_code_days AS (
     GROUP BY postal_code, day
 ),
 
-daily AS (
-    SELECT *
-    FROM postal_code_days
-    INNER JOIN postal_code_customers USING (postal_code, day)
-),
-
-{{ windowed("daily", "postal_code", sums=["t_purchases", "t_price"], distincts=["u_customers"], over=shown) }},
+{{ windowed(
+    "postal_code_days", "postal_code", sums=["t_purchases", "t_price"],
+    distincts={"u_customers": "customer_id"}, things="purchases", over=shown
+) }},
 
 final AS (
     SELECT

@@ -11,5 +11,9 @@ SELECT
     CAST(sum(quantity) AS BIGINT) AS pieces,
     CAST(CAST(price AS DECIMAL(18, 9)) * sum(quantity) AS DECIMAL(38, 9)) AS spend
 FROM raw.transactions
+{%- if scoped %}
+SEMI JOIN changed ON changed.customer_id = transactions.customer_id
+    AND changed.article_id = transactions.article_id AND changed.day = t_dat
+{%- endif %}
 WHERE t_dat <= CAST('{{ through }}' AS DATE)
 GROUP BY customer_id, article_id, t_dat, sales_channel_id, CAST(price AS DECIMAL(18, 9))
