@@ -20,3 +20,9 @@ postal_code = Entity(
     value_type=ValueType.STRING,
     description="A postal code, shared by the customers who live there.",
 )
+product_group = Entity(
+    name="product_group",
+    join_keys=["product_group_name"],
+    value_type=ValueType.STRING,
+    description="A product group, such as Garment Upper body.",
+)

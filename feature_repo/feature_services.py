@@ -2,12 +2,19 @@
 
 from feast import FeatureService
 
-from feature_repo.on_demand import calendar, customer_article_now, recency
+from feature_repo.on_demand import calendar, crosses, customer_article_now, recency, taste_match
 from feature_repo.views.articles import article_activity, article_profile
 from feature_repo.views.customer_articles import customer_article
-from feature_repo.views.customers import customer_activity, customer_profile, customer_recent
+from feature_repo.views.customers import (
+    customer_activity,
+    customer_price,
+    customer_profile,
+    customer_recent,
+    customer_taste,
+)
 from feature_repo.views.declare import OWNER
 from feature_repo.views.postal_codes import postal_code_activity
+from feature_repo.views.product_groups import product_group_activity
 
 customer_state = FeatureService(
     name="customer_state",
@@ -23,6 +30,7 @@ ranking = FeatureService(
     name="ranking",
     features=[
         customer_activity,
+        customer_price,
         customer_profile[["age", "FN", "Active", "club_member_status", "fashion_news_frequency"]],
         article_activity,
         article_profile[
@@ -40,6 +48,7 @@ ranking = FeatureService(
         calendar,
         recency,
         customer_article_now,
+        taste_match,
     ],
     description="Everything the ranker sees of a customer, an article, a place and a moment.",
     owner=OWNER,
@@ -52,5 +61,28 @@ article_display = FeatureService(
         article_activity[["latest_price", "discount", "t_purchases_7d"]],
     ],
     description="What a page shows of an article.",
+    owner=OWNER,
+)
+
+everything = FeatureService(
+    name="everything",
+    features=[
+        customer_profile,
+        customer_activity,
+        customer_price,
+        customer_taste,
+        customer_recent,
+        postal_code_activity,
+        article_profile,
+        article_activity,
+        product_group_activity,
+        customer_article,
+        calendar,
+        recency,
+        customer_article_now,
+        taste_match,
+        crosses,
+    ],
+    description="Every feature that there is, for analysts and for checks.",
     owner=OWNER,
 )

@@ -46,7 +46,9 @@ HISTORIES: dict[str, Table] = {
     "customer_price": Table(("customer_id",), by_price=True),
     "article_activity": Table(("article_id",), WINDOWS, "customers", "age", by_price=True),
     "postal_code_activity": Table(("postal_code",), SHORT_WINDOWS, "customers", "postal_code"),
-    "product_group_activity": Table(("product_group_name",), SHORT_WINDOWS, "articles", "product_group_name"),
+    "product_group_activity": Table(
+        ("product_group_name",), SHORT_WINDOWS, "articles", "product_group_name"
+    ),
 }
 """Feature tables with history, in an order in which each finds what it reads."""
 
@@ -55,6 +57,9 @@ AS_OF: dict[str, tuple[str, ...]] = {
     "customer_taste": ("customer_id",),
 }
 """Views that are read from `features.customer_article` when they are asked for, with their keys."""
+
+AS_OF_MOMENTS = "SELECT DISTINCT {keys}, valid_from AS moment FROM features.customer_article"
+"""The keys that have something of a view in AS_OF, and the moments at which it changes."""
 
 TASTES = {
     "colour_group": "colour_group_name",
@@ -85,9 +90,7 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = (
-    '{% from "macros.sql" import windowed, in_scope, touched, before with context %}'
-)
+_MACROS = '{% from "macros.sql" import windowed, in_scope, touched, before with context %}'
 
 
 def render(
@@ -127,8 +130,7 @@ def render(
 def whole_history(view: str) -> str:
     """The SQL of a view in AS_OF as if it were a table: a row from each moment that changes it."""
     keys = ", ".join(AS_OF[view])
-    asked = f"(SELECT DISTINCT {keys}, valid_from AS moment FROM features.customer_article)"
-    sql = render("features", view, date.max, asked=asked)
+    sql = render("features", view, date.max, asked=f"({AS_OF_MOMENTS.format(keys=keys)})")
     return (
         f"SELECT * EXCLUDE (moment), lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) "
         f"AS valid_to FROM ({sql}) AS history"

@@ -8,8 +8,11 @@ request; a missing input gives a missing output.
 import numpy as np
 import pandas as pd
 
+from feature_repo.feature_sql import TASTES
 from feature_repo.windows import DECAY_DAYS
 
+CROSSES = 2**20
+"""Numbers that a cross of attributes is hashed to."""
 SEASONS = np.array(["winter", "spring", "summer", "autumn"])
 
 
@@ -60,6 +63,9 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
     weight = inputs["purchase_weight"].astype("float64")
     paid = inputs["mean_price_paid"].astype("float64")
     age = inputs["age"].astype("float64")
+    price = inputs["latest_price"].astype("float64")
+    typical = inputs["typical_price"].astype("float64")
+    spread = inputs["price_spread"].astype("float64")
     return pd.DataFrame(
         {
             "days_since_bought": days_since,
@@ -68,6 +74,60 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
             "share_of_days": inputs["days_bought"].astype("float64")
             / inputs["u_active_days_lifetime"].astype("float64"),
             "age_difference": age - inputs["median_age_buyers"].astype("float64"),
-            "price_ratio": inputs["latest_price"].astype("float64") / paid.where(paid > 0),
+            "price_ratio": price / paid.where(paid > 0),
+            "price_to_typical": np.log((price / typical).where(price > 0)) / spread.clip(lower=0.1),
         }
     )
+
+
+def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
+    """The share of the customer's lines in the group of the article, for each of TASTES."""
+    return pd.DataFrame(
+        {
+            f"{name}_share": _share_of(inputs[f"{name}s"], inputs[f"{name}_shares"], inputs[column])
+            for name, column in TASTES.items()
+        },
+        index=inputs.index,
+    )
+
+
+def _share_of(names: pd.Series, shares: pd.Series, wanted: pd.Series) -> np.ndarray:
+    """The share beside each row's wanted name in its list of names; 0 if it is not there."""
+    known = names.map(lambda found: isinstance(found, (list, np.ndarray))).to_numpy(dtype=bool)
+    known &= wanted.notna().to_numpy()
+    found = np.where(known, 0.0, np.nan)
+    rows = np.flatnonzero(known)
+    if not len(rows):
+        return found
+    lists = names.to_numpy()[rows]
+    row = np.repeat(rows, [len(one) for one in lists])
+    hit = np.concatenate(lists) == wanted.to_numpy(dtype=object)[row]
+    found[row[hit]] = np.concatenate(shares.to_numpy()[rows])[hit]
+    return found
+
+
+def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of attributes as numbers below CROSSES; missing where either is."""
+    pairs = {
+        "age_bucket_x_product_type": ("age_bucket", "product_type_name"),
+        "age_bucket_x_colour_group": ("age_bucket", "colour_group_name"),
+        "postal_code_x_index_group": ("postal_code", "index_group_name"),
+        "postal_code_x_product_code": ("postal_code", "product_code"),
+    }
+    return pd.DataFrame(
+        {name: _cross(inputs[one], inputs[other]) for name, (one, other) in pairs.items()},
+        index=inputs.index,
+    )
+
+
+def _cross(one: pd.Series, other: pd.Series) -> pd.Series:
+    # Each value is hashed for itself: ("1", "23") and ("12", "3") must not be the same text.
+    def hashed(values: pd.Series) -> np.ndarray:
+        codes, distinct = pd.factorize(values)
+        of_each = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
+        return np.append(of_each, np.uint64(0))[codes]
+
+    mixed = hashed(one) * np.uint64(0x9E3779B97F4A7C15) + hashed(other)
+    numbers = ((mixed ^ (mixed >> np.uint64(29))) % np.uint64(CROSSES)).astype("int64")
+    both = one.notna().to_numpy() & other.notna().to_numpy()
+    return pd.Series(numbers, index=one.index, dtype="Int64").where(both)

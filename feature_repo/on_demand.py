@@ -10,9 +10,14 @@ from feast import Field, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String, UnixTimestamp
 
-from feature_repo.views.articles import article_activity
+from feature_repo.views.articles import article_activity, article_profile
 from feature_repo.views.customer_articles import customer_article
-from feature_repo.views.customers import customer_activity, customer_profile
+from feature_repo.views.customers import (
+    customer_activity,
+    customer_price,
+    customer_profile,
+    customer_taste,
+)
 from feature_repo.views.declare import OWNER
 
 request_time = RequestSource(
@@ -66,7 +71,14 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
 
 
 @on_demand_feature_view(
-    sources=[request_time, customer_article, customer_activity, customer_profile, article_activity],
+    sources=[
+        request_time,
+        customer_article,
+        customer_activity,
+        customer_price,
+        customer_profile,
+        article_activity,
+    ],
     schema=[
         Field(name="days_since_bought", dtype=Float64),
         Field(name="purchase_weight_now", dtype=Float64),
@@ -74,6 +86,7 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
         Field(name="share_of_days", dtype=Float64),
         Field(name="age_difference", dtype=Float64),
         Field(name="price_ratio", dtype=Float64),
+        Field(name="price_to_typical", dtype=Float64),
     ],
     mode="pandas",
     description="The customer and the article at the moment of the request: days_since_bought; "
@@ -81,10 +94,51 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
     "customer's mean gap between purchases of it; share_of_days, the share of the customer's "
     "purchase days on which it was bought; age_difference, the customer's age less the median "
     "age of the article's buyers (years); price_ratio, the article's price over the mean price the "
-    "customer pays.",
+    "customer pays; price_to_typical, the logarithm of the article's price over the typical price the "
+    "customer pays, in units of how much those differ (a spread below 0.1 counts as that).",
     owner=OWNER,
 )
 def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo import moment_features
 
     return moment_features.customer_article_now(inputs)
+
+
+@on_demand_feature_view(
+    sources=[customer_taste, article_profile],
+    schema=[
+        Field(name="colour_group_share", dtype=Float64),
+        Field(name="product_group_share", dtype=Float64),
+        Field(name="index_group_share", dtype=Float64),
+        Field(name="garment_group_share", dtype=Float64),
+        Field(name="section_share", dtype=Float64),
+    ],
+    mode="pandas",
+    description="How much of what the customer bought is like the article: the share of lines of the "
+    "article's colour group, product group, index group, garment group and section; 0 if the customer "
+    "bought others only, missing if nothing is known of the customer or the article.",
+    owner=OWNER,
+)
+def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
+    from feature_repo import moment_features
+
+    return moment_features.taste_match(inputs)
+
+
+@on_demand_feature_view(
+    sources=[customer_profile, article_profile],
+    schema=[
+        Field(name="age_bucket_x_product_type", dtype=Int64),
+        Field(name="age_bucket_x_colour_group", dtype=Int64),
+        Field(name="postal_code_x_index_group", dtype=Int64),
+        Field(name="postal_code_x_product_code", dtype=Int64),
+    ],
+    mode="pandas",
+    description="Crosses of what the customer and the article are, hashed to a number below 2^20: equal "
+    "pairs get equal numbers, on every machine. For models that learn a weight or a vector for each.",
+    owner=OWNER,
+)
+def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
+    from feature_repo import moment_features
+
+    return moment_features.crosses(inputs)

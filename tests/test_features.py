@@ -4,206 +4,38 @@ import itertools
 import math
 import random
 import statistics
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
-import duckdb
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_repo import feature_sql, moment_features
-from feature_repo.raw_tables import RAW_TABLES
+from feature_repo import feature_sql
 from feature_repo.windows import DECAY_DAYS, WINDOWS
-from pipelines import feature_tables
-from pipelines.data.load import load
-from pipelines.warehouse import WarehouseError, identifier, reading, writing
-
-Row = dict[str, Any]
-
-ANNA, BERT, CARA = "anna", "bert", "cara"
-SHIRT, SCARF, SOCKS = "0000000001", "0000000002", "0000000003"
-ARTICLES: dict[str, Row] = {
-    SHIRT: {
-        "product_group_name": "Upper body",
-        "colour_group_name": "Red",
-        "index_group_name": "Ladieswear",
-    },
-    SCARF: {"product_group_name": "Accessories", "colour_group_name": "Red"},
-    SOCKS: {
-        "product_group_name": "Upper body",
-        "colour_group_name": "Blue",
-        "index_group_name": "Menswear",
-    },
-}
-"""What is known of the articles; of others nothing."""
-START = date(2020, 1, 1)
-MICROSECOND = timedelta(microseconds=1)
-WITH_HISTORY = [view for view in feature_sql.VIEW_KEYS if not view.endswith("_profile")]
-
-
-@dataclass(frozen=True)
-class Purchase:
-    day: date
-    customer: str = ANNA
-    article: str = SHIRT
-    price: str = "10"
-    channel: int = 2
-    quantity: int = 1
-
-    @property
-    def spend(self) -> Decimal:
-        return round(Decimal(float(self.price)), 9) * self.quantity
-
-
-@dataclass(frozen=True)
-class Customer:
-    age: int | None = None
-    postal_code: str | None = None
-
-
-def day(number: int) -> date:
-    return START + timedelta(number)
-
-
-def midnight(when: date | int) -> datetime:
-    """The start of a day, given as such or as a number of days since the first of 2020."""
-    when = day(when) if isinstance(when, int) else when
-    return datetime(when.year, when.month, when.day)
-
-
-class Tables:
-    """The feature tables, in memory, of these purchases: the project's SQL run by its builder."""
-
-    con = duckdb.connect(config={"threads": 2})
-
-    def __init__(
-        self,
-        purchases: Iterable[Purchase],
-        customers: dict[str, Customer] | None = None,
-        through: date | None = None,
-        articles: dict[str, Row] = ARTICLES,
-    ) -> None:
-        self.purchases: list[Purchase] = []
-        self.customers: dict[str, Customer] = {}
-        self.articles: dict[str, Row] = {}
-        self.loads = 0
-        for schema in ("raw", "staging", "features"):
-            self.con.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
-        for name in ("transactions", "customers", "articles"):
-            table = RAW_TABLES[name]
-            columns = [f"{identifier(c.name)} {c.type}" for c in (*table.columns, *table.ours)]
-            self.con.execute(f"CREATE TABLE raw.{name} ({', '.join(columns)})")
-        self.con.execute(
-            "CREATE TABLE raw.loads (loaded_at TIMESTAMP, table_name VARCHAR, sha256 VARCHAR, "
-            "loaded BIGINT, updated BIGINT)"
-        )
-        self.grow(purchases, customers, through, articles)
-
-    def grow(
-        self,
-        purchases: Iterable[Purchase] = (),
-        customers: dict[str, Customer] | None = None,
-        through: date | None = None,
-        articles: dict[str, Row] | None = None,
-    ) -> feature_tables.Build:
-        """Load more purchases and newer attributes, and build through a day as `lookbook` does."""
-        arrived = list(purchases)
-        self.purchases += arrived
-        self.customers |= customers or {}
-        self.articles |= articles or {}
-        self.loads += 1
-        self._load(arrived)
-        built = feature_tables.bring(self.con, through)
-        self.through = built.through
-        self.history = {
-            view: self._rows_by_key(view, keys) for view, keys in feature_sql.VIEW_KEYS.items()
-        }
-        return built
-
-    def _load(self, arrived: list[Purchase]) -> None:
-        bought = pd.DataFrame(
-            [(p.day, p.customer, p.article, float(p.price), p.channel, p.quantity) for p in arrived],
-            columns=["t_dat", "customer_id", "article_id", "price", "sales_channel_id", "quantity"],
-        ).assign(known_at=datetime(2021, 1, 1) + timedelta(hours=self.loads))  # fmt: skip
-        people = dict.fromkeys([*self.customers, *(p.customer for p in self.purchases)])
-        known = [(name, self.customers.get(name, Customer())) for name in people]
-        customers = pd.DataFrame(
-            {
-                "customer_id": [name for name, _ in known],
-                "age": pd.array([c.age for _, c in known], dtype="Int64"),
-                "postal_code": pd.array([c.postal_code for _, c in known], dtype="string"),
-            }
-        )
-        articles = pd.DataFrame(
-            [
-                {"article_id": a} | self.articles.get(a, {})
-                for a in sorted({p.article for p in self.purchases})
-            ]
-        )
-        self.con.execute("DELETE FROM raw.customers; DELETE FROM raw.articles")
-        for name, rows in (
-            ("transactions", bought),
-            ("customers", customers),
-            ("articles", articles),
-        ):
-            if len(rows):
-                self.con.register("given", rows)
-                self.con.execute(f"INSERT INTO raw.{name} BY NAME SELECT * FROM given")
-        self.con.execute(
-            "INSERT INTO raw.loads VALUES (now(), 'transactions', ?, 1, 0)", [f"load {self.loads}"]
-        )
-
-    def _rows_by_key(self, view: str, keys: tuple[str, ...]) -> dict[tuple[str, ...], list[Row]]:
-        source = f"features.{view}"
-        if view in feature_sql.AS_OF:
-            source = f"({feature_sql.whole_history(view)})"
-        found = self.con.execute(f"SELECT * EXCLUDE (created_at) FROM {source}")
-        names = [column[0] for column in found.description or ()]
-        rows: dict[tuple[str, ...], list[Row]] = {}
-        for values in found.fetchall():
-            row = dict(zip(names, values, strict=True))
-            rows.setdefault(tuple(row.pop(key) for key in keys), []).append(row)
-        return rows
-
-    def at(self, view: str, moment: datetime, *keys: str) -> Row | None:
-        """The features that hold at a moment, or nothing."""
-        holding = [
-            row
-            for row in self.history[view].get(keys, [])
-            if row["valid_from"] <= moment and (row["valid_to"] is None or moment < row["valid_to"])
-        ]
-        assert len(holding) <= 1, f"{view} {keys}: two rows hold at {moment}"
-        return (
-            {n: v for n, v in holding[0].items() if n not in ("valid_from", "valid_to")}
-            if holding
-            else None
-        )
-
-    def known_until(self, moment: datetime) -> dict[str, dict[tuple[str, ...], list[Row]]]:
-        """All rows as someone at this moment would have them: later changes have not come."""
-        return {
-            view: {
-                key: [
-                    row | {"valid_to": min((t for t in [row["valid_to"]] if t and t <= moment), default=None)}
-                    for row in rows
-                    if row["valid_from"] <= moment
-                ]
-                for key, rows in self.history[view].items()
-                if rows[0]["valid_from"] <= moment
-            }
-            for view in self.history
-        }  # fmt: skip
-
+from tests.feature_worlds import (
+    ANNA,
+    ARTICLES,
+    BERT,
+    CARA,
+    MICROSECOND,
+    SCARF,
+    SHIRT,
+    SOCKS,
+    WITH_HISTORY,
+    Customer,
+    Purchase,
+    Row,
+    Tables,
+    a_busy_shop,
+    customers_of_a_shop,
+    day,
+    midnight,
+    purchases_of_a_shop,
+)
 
 # The time rule
 
@@ -267,12 +99,6 @@ def test_a_row_exists_only_where_something_changed():
                 rows[n]["valid_from"] for n in range(1, len(rows)) if values[n] == values[n - 1]
             ]
             assert not same, f"{view} {key}"
-
-
-class Fresh(Tables):
-    """Tables in a database of their own, to compare with."""
-
-    con = duckdb.connect(config={"threads": 2})
 
 
 # Every column against a recomputation from the raw rows
@@ -515,33 +341,6 @@ def assert_right(tables: Tables, moments: Iterable[datetime]) -> int:
     return compared
 
 
-EDGES = sorted({n + d for w in WINDOWS if w.days for n in (0, w.days) for d in (-1, 0, 1)} - {-1})
-
-purchases_of_a_shop = st.lists(
-    st.builds(
-        Purchase,
-        day=st.builds(day, st.integers(0, 20) | st.sampled_from(EDGES)),
-        customer=st.sampled_from([ANNA, BERT, CARA]),
-        article=st.sampled_from([SHIRT, SHIRT, SCARF, SOCKS]),
-        price=st.sampled_from(["0.1", "0.2", "0.7", "19.99", "0.0508305084745763"]),
-        channel=st.sampled_from([1, 2]),
-        quantity=st.sampled_from([1, 1, 1, 2, 5]),
-    ),
-    min_size=1,
-    max_size=20,
-).filter(lambda purchases: len(purchases) > 3 or len(purchases) == 1)
-customers_of_a_shop = st.fixed_dictionaries(
-    {
-        name: st.builds(
-            Customer,
-            age=st.sampled_from([None, 18, 25, 40, 71]),
-            postal_code=st.sampled_from([None, "north", "south"]),
-        )
-        for name in (ANNA, BERT, CARA)
-    }
-)
-
-
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(purchases_of_a_shop, customers_of_a_shop, st.data())
 def test_every_column_at_every_moment_of_any_shop(purchases, customers, data):
@@ -652,25 +451,6 @@ def test_missing_attributes_stay_missing():
 # Time never runs backwards
 
 
-def a_busy_shop(customers: int = 80, purchases: int = 2500, days: int = 300) -> Tables:
-    rng = random.Random(5)
-    rows = [
-        Purchase(
-            day(int(days * rng.random() ** 0.5)),
-            f"c{int(customers * rng.random() ** 2)}",
-            f"{int(30 * rng.random() ** 2):010}",
-            rng.choice(["0.1", "7.3", "0.0508305084745763"]),
-            rng.choice([1, 2]),
-            rng.choice([1, 1, 3]),
-        )
-        for _ in range(purchases)
-    ]
-    people = {
-        f"c{n}": Customer(20 + n % 50, f"p{n % 7}" if n % 5 else None) for n in range(customers)
-    }
-    return Tables(rows, people)
-
-
 def test_a_planted_future_row_changes_nothing_that_was_known_before():
     shop = a_busy_shop()
     now = midnight(250)
@@ -718,64 +498,6 @@ def test_the_intervals_of_a_key_join_up_and_the_last_is_open():
             assert rows[-1]["valid_to"] is None
 
 
-# Growing by days, late purchases and newer attributes
-
-
-def stored(history: dict[str, Any]) -> dict[str, Any]:
-    return {
-        view: {key: rows for key, rows in sorted(keys.items())} for view, keys in history.items()
-    }
-
-
-arrivals = st.lists(
-    st.tuples(
-        st.lists(st.integers(0, 30), max_size=6),
-        st.dictionaries(
-            st.sampled_from([ANNA, BERT, CARA]),
-            st.builds(
-                Customer,
-                age=st.sampled_from([None, 18, 40]),
-                postal_code=st.sampled_from([None, "north", "south"]),
-            ),
-            max_size=1,
-        ),
-        st.dictionaries(
-            st.sampled_from([SHIRT, SCARF]),
-            st.sampled_from([{}, {"product_group_name": "Upper body"}, {"product_group_name": "Shoes"}]),
-            max_size=1,
-        ),
-        st.none() | st.integers(0, 10),
-    ),
-    min_size=1,
-    max_size=4,
-)  # fmt: skip
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(purchases_of_a_shop, purchases_of_a_shop, customers_of_a_shop, arrivals, st.booleans())
-def test_however_days_and_purchases_come_in_the_tables_end_the_same(
-    first, rest, customers, batches, always_add
-):
-    with pytest.MonkeyPatch.context() as patched:
-        if always_add:  # also where computing everything would be quicker
-            patched.setattr(feature_tables, "MOST_ROWS_ADDED", 2.0)
-            patched.setattr(feature_tables, "MOST_DAYS_ADDED", 10_000)
-        tables = Tables(first, customers)
-        rest = list(rest)
-        for picked, people, articles, back in batches:
-            days = sorted({p.day for p in tables.purchases})
-            through = None if back is None else days[-1 - back % len(days)]
-            arriving = [rest[n] for n in picked if n < len(rest)]
-            tables.grow(arriving, people, through, articles)
-            grown = stored(tables.history)
-            said = dict(tables.customers), dict(tables.articles)
-            bought = list(tables.purchases)
-            own = tables.con
-            fresh = Fresh(bought, said[0], tables.through, said[1])
-            assert grown == stored(fresh.history)
-            assert own is not fresh.con
-
-
 # SQL and declarations
 
 
@@ -821,298 +543,3 @@ def test_sql_gives_exactly_the_declared_fields_keys_and_types():
         assert view.batch_source.table == f"features.{name}"
         undocumented = [field.name for field in view.features if not field.description]
         assert not undocumented
-
-
-# Building a home
-
-
-@dataclass(frozen=True)
-class Shop:
-    """A folder in the Kaggle layout that grows, loaded into the test's home."""
-
-    folder: Path
-
-    def load(self, *purchases: Purchase, customers: dict[str, Customer] | None = None) -> None:
-        self.folder.mkdir(exist_ok=True)
-        people = {p.customer: Customer() for p in purchases} | (customers or {})
-        rows = {
-            "articles": [{"article_id": a} for a in sorted({p.article for p in purchases})],
-            "customers": [
-                {"customer_id": c, "age": who.age, "postal_code": who.postal_code}
-                for c, who in people.items()
-            ],
-            "transactions": [
-                {"t_dat": p.day, "customer_id": p.customer, "article_id": p.article,
-                 "price": p.price, "sales_channel_id": p.channel}
-                for p in purchases for _ in range(p.quantity)
-            ],
-        }  # fmt: skip
-        for name, values in rows.items():
-            table = RAW_TABLES[name]
-            frame = pd.DataFrame(values).reindex(columns=table.column_names)
-            frame.convert_dtypes().to_csv(self.folder / table.file, index=False)
-        load(str(self.folder))
-
-
-@pytest.fixture
-def tiny(home: Path, tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path / "shop")
-    shop.load(
-        Purchase(day(0), quantity=2),
-        Purchase(day(5), BERT, SCARF),
-        Purchase(day(9), ANNA, SCARF),
-        customers={ANNA: Customer(24, "north"), BERT: Customer(31)},
-    )
-    return shop
-
-
-def contents() -> dict[str, list[tuple[Any, ...]]]:
-    with reading() as con:
-        found = {
-            f"staging.{n}": con.execute(f"SELECT * FROM staging.{n} ORDER BY ALL").fetchall()
-            for n in feature_sql.STAGING
-        }
-        for schema, view in feature_sql.TABLES:
-            if schema == "features":
-                select = f"SELECT * EXCLUDE (created_at) FROM features.{view} ORDER BY ALL"
-                found[f"features.{view}"] = con.execute(select).fetchall()
-        return found
-
-
-def test_building_twice_gives_the_same_tables(tiny, tmp_path, monkeypatch):
-    first = feature_tables.build()
-    once = contents()
-    again = feature_tables.build()
-    assert set(again.reused) == set(again.rows) == set(first.rows)
-    assert first.reused == ()
-    assert again.through == day(9)
-
-    with writing() as con:
-        con.execute("DELETE FROM features.builds")
-    rebuilt = feature_tables.build()
-    assert rebuilt.reused == ()
-    assert contents() == once
-    assert rebuilt.data_hash == first.data_hash
-
-
-def test_a_home_that_was_built_through_an_earlier_day_first_is_no_different(tiny):
-    feature_tables.build()
-    straight = contents()
-
-    feature_tables.build(through=day(5))
-    assert contents() != straight
-    feature_tables.build()
-
-    assert contents() == straight
-
-
-def test_a_build_needs_days_that_are_loaded(tiny):
-    with pytest.raises(WarehouseError, match="the first is on 2020-01-01"):
-        feature_tables.build(through=day(-1))
-    with pytest.raises(WarehouseError, match="only up to 2020-01-10"):
-        feature_tables.build(through=day(10))
-
-
-def test_a_killed_build_goes_on_where_it_stopped(tiny):
-    feature_tables.build(through=day(5))
-    kill = (
-        "import os, signal\n"
-        "from pipelines import feature_tables\n"
-        "def stop(text):\n"
-        "    if text.startswith('6/'): os.kill(os.getpid(), signal.SIGKILL)\n"
-        "feature_tables.build(progress=stop)\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", kill], check=False)
-    assert killed.returncode == -9
-    with pytest.raises(WarehouseError, match="did not end: run `lookbook features build` again"):
-        feature_tables.latest_build()
-
-    resumed = feature_tables.build()
-
-    assert len(resumed.reused) == 6
-    assert feature_tables.latest_build().rows == resumed.rows
-    after = contents()
-    with writing() as con:
-        con.execute("DELETE FROM features.builds")
-    feature_tables.build()
-    assert contents() == after
-
-
-def test_a_change_of_staging_sql_rebuilds_what_reads_it(tiny, tmp_path, monkeypatch):
-    feature_tables.build()
-    sql = tmp_path / "sql"
-    for file in feature_sql.SQL_FOLDER.rglob("*.sql"):
-        copy = sql / file.relative_to(feature_sql.SQL_FOLDER)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_text(file.read_text().replace("'20-24'", "'twenty to 24'"))
-    monkeypatch.setattr(feature_sql, "SQL_FOLDER", sql)
-
-    feature_tables.build()
-
-    with reading() as con:
-        buckets = con.execute("SELECT age_bucket FROM features.customer_profile ORDER BY 1")
-        assert buckets.fetchall() == [("30-39",), ("twenty to 24",)]
-
-
-def test_a_customer_who_moves_and_ages_is_rebuilt_as_last_delivered(tiny):
-    first = feature_tables.build()
-    tiny.load(
-        Purchase(day(0), quantity=2),
-        Purchase(day(5), BERT, SCARF),
-        Purchase(day(9), ANNA, SCARF),
-        customers={ANNA: Customer(25, "south"), BERT: Customer(31)},
-    )
-
-    second = feature_tables.build()
-
-    assert second.data_hash != first.data_hash
-    with reading() as con:
-        assert con.execute("SELECT DISTINCT postal_code FROM features.postal_code_activity").fetchall() == [("south",)]  # fmt: skip
-        assert con.execute("SELECT age, age_bucket FROM features.customer_profile WHERE customer_id = 'anna'").fetchall() == [(25, "25-29")]  # fmt: skip
-
-
-# Functions of the moment
-
-
-def moments(*texts: str | None) -> pd.Series:
-    return pd.Series(pd.to_datetime(list(texts), utc=True, format="ISO8601"))
-
-
-@pytest.mark.parametrize(
-    ("moment", "values"),
-    [
-        ("2020-02-28 23:59:59.999999", (4, 0, 9, 2, 1, "winter")),
-        ("2020-02-29 00:00", (5, 1, 9, 2, 0, "winter")),
-        ("2021-02-28", (6, 1, 8, 2, 0, "winter")),
-        ("2020-12-31", (3, 0, 53, 12, 0, "winter")),
-        ("2021-01-01", (4, 0, 53, 1, 30, "winter")),
-        ("2021-01-04", (0, 0, 1, 1, 27, "winter")),
-        ("2020-03-01", (6, 1, 9, 3, 30, "spring")),
-        ("2020-06-01", (0, 0, 23, 6, 29, "summer")),
-        ("2020-09-30T23:00-02:00", (3, 0, 40, 10, 30, "autumn")),
-    ],
-)
-def test_calendar(moment, values):
-    found = moment_features.calendar(pd.DataFrame({"request_time": moments(moment)}))
-
-    assert list(found.columns) == [
-        "weekday",
-        "weekend",
-        "week_of_year",
-        "month",
-        "days_to_month_end",
-        "season",
-    ]
-    assert tuple(found.iloc[0]) == values
-
-
-def test_recency():
-    inputs = pd.DataFrame(
-        {
-            "request_time": moments("2020-03-01 12:00", "2020-03-01"),
-            "last_purchase": moments("2020-02-28", None),
-            "median_gap_days": [5.0, None],
-            "first_sold": moments("2020-02-01", None),
-            "last_sold": moments("2020-02-29", "2020-02-29"),
-        }
-    )
-
-    found = moment_features.recency(inputs)
-
-    assert found.iloc[0].tolist() == [2.5, 0.5, 29.5, 1.5]
-    assert found.iloc[1].isna().tolist() == [True, True, True, False]
-
-
-def pair(**values: Any) -> pd.DataFrame:
-    known = {
-        "request_time": moments("2020-01-31"),
-        "first_bought": moments("2020-01-01"),
-        "last_bought": moments("2020-01-21"),
-        "days_bought": [3],
-        "purchase_weight": [2.0],
-        "u_active_days_lifetime": [6],
-        "age": [30],
-        "median_age_buyers": [42.5],
-        "latest_price": [5.0],
-        "mean_price_paid": [20.0],
-    }
-    return pd.DataFrame(known | values)
-
-
-def test_customer_article_now():
-    found = moment_features.customer_article_now(pair()).iloc[0]
-
-    assert found.to_dict() == {
-        "days_since_bought": 10.0,
-        "purchase_weight_now": 2.0 * math.exp(-10 / 30),
-        "gap_ratio": 1.0,
-        "share_of_days": 0.5,
-        "age_difference": -12.5,
-        "price_ratio": 0.25,
-    }
-
-
-@pytest.mark.parametrize(
-    ("missing", "unknown"),
-    [
-        ("last_bought", {"days_since_bought", "purchase_weight_now", "gap_ratio"}),
-        ("first_bought", {"gap_ratio"}),
-        ("days_bought", {"gap_ratio", "share_of_days"}),
-        ("purchase_weight", {"purchase_weight_now"}),
-        ("u_active_days_lifetime", {"share_of_days"}),
-        ("age", {"age_difference"}),
-        ("median_age_buyers", {"age_difference"}),
-        ("latest_price", {"price_ratio"}),
-        ("mean_price_paid", {"price_ratio"}),
-    ],
-)
-@pytest.mark.parametrize("nothing", [None, float("nan")])
-def test_a_missing_input_leaves_what_needs_it_unknown(missing, unknown, nothing):
-    # Online answers are objects with None, offline ones floats with NaN.
-    value = moments(None) if missing.endswith("bought") and "days" not in missing else [nothing]
-    found = moment_features.customer_article_now(pair(**{missing: value})).iloc[0]
-
-    assert set(found.index[found.isna()]) == unknown
-
-
-def test_bought_on_one_day_only_has_no_gap_and_a_free_article_no_ratio():
-    found = moment_features.customer_article_now(pair(days_bought=[1], mean_price_paid=[0.0]))
-
-    assert found[["gap_ratio", "price_ratio"]].isna().all(axis=None)
-    assert not np.isinf(found.to_numpy(dtype=float)).any()
-
-
-def test_functions_of_the_moment_see_whole_seconds_whatever_the_resolution_of_timestamps():
-    asked = moments(*(f"2020-01-31 07:{n:02}:13.{n:06}" for n in range(60)))
-    inputs = pair().loc[[0] * len(asked)].reset_index(drop=True).assign(request_time=asked)
-    coarse = inputs.apply(lambda c: c.dt.as_unit("us") if c.dtype.kind == "M" else c)
-    fine = inputs.apply(lambda c: c.dt.as_unit("ns") if c.dtype.kind == "M" else c)
-    whole = inputs.assign(request_time=asked.dt.floor("s"))
-
-    # Online, Feast carries the request's time in whole seconds.
-    exact = moment_features.customer_article_now(whole)
-    for frame in (coarse, fine):
-        found = moment_features.customer_article_now(frame)
-        pd.testing.assert_frame_equal(found, exact, check_exact=True)
-
-
-def test_functions_of_the_moment_are_pure_and_take_no_rows():
-    inputs = pair()
-    before = inputs.copy(deep=True)
-    moment_features.customer_article_now(inputs)
-    pd.testing.assert_frame_equal(inputs, before)
-
-    assert moment_features.customer_article_now(inputs.iloc[:0]).empty
-    assert moment_features.calendar(inputs.iloc[:0]).empty
-
-
-def months() -> Iterator[datetime]:
-    for year in (2019, 2020):
-        for month in range(1, 13):
-            yield datetime(year, month, 1, tzinfo=UTC) - timedelta(days=1)
-
-
-def test_the_last_day_of_every_month_has_no_days_left():
-    found = moment_features.calendar(pd.DataFrame({"request_time": list(months())}))
-
-    assert set(found["days_to_month_end"]) == {0}

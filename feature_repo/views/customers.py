@@ -1,12 +1,14 @@
 """Views by customer."""
 
 from feature_repo.entities import customer
+from feature_repo.feature_sql import TASTES
 from feature_repo.views.declare import (
     Array,
     Float64,
     Int64,
     String,
     UnixTimestamp,
+    as_of_view,
     feature,
     view,
     windowed,
@@ -48,7 +50,48 @@ customer_activity = view(
     freshness="daily, exact at every moment",
 )
 
-customer_recent = view(
+customer_price = view(
+    "customer_price",
+    [customer],
+    "How dear the customer buys: price sensitivity.",
+    [
+        feature("typical_price", Float64, "geometric mean of the prices paid", "currency"),
+        feature(
+            "price_spread",
+            Float64,
+            "standard deviation of the logarithm of prices: 0.3 means that they differ by some 30%",
+        ),
+        feature(
+            "price_to_product_group",
+            Float64,
+            "prices paid over the mean price of the product group in the 30 days before, geometric mean",
+        ),
+        feature(
+            "discount_share",
+            Float64,
+            "share of lines bought at least 1% below the article's highest daily price of 90 days",
+        ),
+    ],
+    freshness="on the day after a purchase",
+)
+
+customer_taste = as_of_view(
+    "customer_taste",
+    [customer],
+    "How the customer's purchases are shared over groups of articles, the largest share first; names "
+    "and shares go together by position.",
+    [
+        field
+        for name in TASTES
+        for field in (
+            feature(f"{name}s", Array(String), f"{name.replace('_', ' ')}s bought from"),
+            feature(f"{name}_shares", Array(Float64), "share of lines bought from each"),
+        )
+    ],
+    freshness="on the day after a purchase",
+)
+
+customer_recent = as_of_view(
     "customer_recent",
     [customer],
     f"The last {RECENT_ARTICLES} distinct articles the customer bought, newest first; the lists "

@@ -1,14 +1,25 @@
-"""How a feature table becomes a Feast view: the conventions that every view shares."""
+"""How feature SQL becomes a Feast view: the conventions that every view shares."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 from feast import Entity, FeatureView, Field
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
-from feature_repo.stores.duckdb_source import DuckDBSource
+from feature_repo.feature_sql import AS_OF, AS_OF_MOMENTS, render
+from feature_repo.stores.duckdb_source import ASKED, DuckDBSource
 from feature_repo.windows import WINDOWS, Window
 
-__all__ = ["Array", "Float64", "Int64", "String", "UnixTimestamp", "feature", "view", "windowed"]
+__all__ = [
+    "Array",
+    "Float64",
+    "Int64",
+    "String",
+    "UnixTimestamp",
+    "as_of_view",
+    "feature",
+    "view",
+    "windowed",
+]
 
 OWNER = "lookbook"
 FOREVER = timedelta(0)
@@ -43,6 +54,46 @@ def view(
     Args:
         freshness: when the values can change, as words for the tag `changes`.
     """
+    source = DuckDBSource(
+        name=name,
+        table=f"features.{name}",
+        timestamp_field="valid_from",
+        created_timestamp_column="created_at",
+        valid_to_field="valid_to",
+        description=f"sql/features/{name}.sql",
+        owner=OWNER,
+    )
+    return _view(name, entities, description, fields, freshness, source)
+
+
+def as_of_view(
+    name: str, entities: list[Entity], description: str, fields: list[Field], freshness: str
+) -> FeatureView:
+    """The view whose SQL is asked for keys and moments: nothing of it is kept.
+
+    Args:
+        freshness: as for `view`.
+    """
+    source = DuckDBSource(
+        name=name,
+        query=render("features", name, date.max, asked=ASKED),
+        as_of=AS_OF_MOMENTS.format(keys=", ".join(AS_OF[name])),
+        timestamp_field="valid_from",
+        created_timestamp_column="created_at",
+        description=f"sql/features/{name}.sql",
+        owner=OWNER,
+    )
+    return _view(name, entities, description, fields, freshness, source)
+
+
+def _view(
+    name: str,
+    entities: list[Entity],
+    description: str,
+    fields: list[Field],
+    freshness: str,
+    source: DuckDBSource,
+) -> FeatureView:
     keys = [Field(name=entity.join_key, dtype=String) for entity in entities]
     return FeatureView(
         name=name,
@@ -50,15 +101,7 @@ def view(
         ttl=FOREVER,
         schema=[*keys, *fields],
         online=True,
-        source=DuckDBSource(
-            name=name,
-            table=f"features.{name}",
-            timestamp_field="valid_from",
-            created_timestamp_column="created_at",
-            valid_to_field="valid_to",
-            description=f"sql/features/{name}.sql",
-            owner=OWNER,
-        ),
+        source=source,
         description=description,
         owner=OWNER,
         tags={"grain": " x ".join(entity.name for entity in entities), "changes": freshness},
