@@ -90,7 +90,7 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = '{% from "macros.sql" import windowed, in_scope, touched, before with context %}'
+_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, touched, before with context %}'
 
 
 def render(
@@ -124,6 +124,24 @@ def render(
         scoped=scoped,
         since=since and since.isoformat(),
         asked=asked,
+    )
+
+
+def table_sql(schema: str, name: str, through: date) -> str:
+    """The SELECT of all that a table holds: its SQL and, of features, until when each row is true.
+
+    Args:
+        schema: "staging" or "features".
+        name: the table.
+        through: the last day whose purchases may be used.
+    """
+    sql = render(schema, name, through)
+    if schema == "staging":
+        return sql
+    keys = ", ".join(VIEW_KEYS[name])
+    return (
+        f"SELECT *, lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) AS valid_to, "
+        f"CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) AS created_at FROM ({sql}) AS {name}"
     )
 
 

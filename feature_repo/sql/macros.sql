@@ -32,6 +32,19 @@ up first, and from there only the changes are followed. Rows known before `since
 (day + 1 >= since {%- for w in over if w.days %} OR day + {{ 1 + w.days }} BETWEEN since AND CAST('{{ through }}' AS DATE) + 1{% endfor %})
 {%- endmacro %}
 
+{# The same as `in_scope`, on days on which something moves. #}
+{%- macro moving(relation, key, over=windows) -%}
+{%- if scoped -%}(SELECT relation.* FROM {{ relation }} AS relation INNER JOIN scope USING ({{ key }}) WHERE {{ moves(over) }})
+{%- else -%}{{ relation }}{%- endif -%}
+{%- endmacro %}
+
+{# What the table that is there says of keys in scope on the day before `since`: where columns that
+   stay as they are go on from. Stands between a SELECT list and the rest. #}
+{%- macro before(view, key) -%}
+FROM features.{{ view }} INNER JOIN scope USING ({{ key }})
+WHERE valid_from < since AND (valid_to IS NULL OR valid_to >= since)
+{%- endmacro %}
+
 {# Two columns per window for a distinct count: how many things enter and how many leave the count
    because of one day. `key` and `thing` are columns of `things`, which has a row for each (key,
    thing, day) or several. #}
@@ -40,9 +53,9 @@ SELECT
     {{ key }},
     day
     {%- for w in over %},
-    CAST(count(*) FILTER (WHERE previous_day IS NULL {%- if w.days %} OR day - previous_day > {{ w.days }}{% endif %}) AS BIGINT) AS {{ name }}_enter_{{ w.name }}
+    CAST(count(*) FILTER (WHERE previous_day IS NULL {%- if w.days %} OR previous_day + {{ w.days }} < day{% endif %}) AS BIGINT) AS {{ name }}_enter_{{ w.name }}
     {%- if w.days %},
-    CAST(count(*) FILTER (WHERE next_day IS NULL OR next_day - day > {{ w.days }}) AS BIGINT) AS {{ name }}_leave_{{ w.name }}
+    CAST(count(*) FILTER (WHERE next_day IS NULL OR next_day > day + {{ w.days }}) AS BIGINT) AS {{ name }}_leave_{{ w.name }}
     {%- endif %}
     {%- endfor %}
 FROM (
@@ -71,8 +84,10 @@ GROUP BY {{ key }}, day
    count in each window; where `scoped`, also the day before `since`.
 
    days: a CTE with one row per (key, day), with the sums.
-   distincts: {name: column of `things` that is counted}. #}
-{%- macro windowed(days, key, sums, distincts={}, things=none, over=windows) %}
+   distincts: {name: column of `things` that is counted}.
+   kept: names that the table `view` shows in every window as they are, so that their values on the
+   day before `since` need not be summed up again. #}
+{%- macro windowed(days, key, sums, distincts={}, things=none, over=windows, view=none, kept=[]) %}
 {%- for name, thing in distincts.items() %}
 {{ name }}_changes AS (
     {{ distinct_changes(name, things, key, thing, over) }}
@@ -92,12 +107,13 @@ daily AS (
 
 changes AS (
     {%- if scoped %}
+    {%- if sums | reject("in", kept) | list %}
     SELECT
         {{ key }},
         since - 1 AS known_on
         {%- for w in over %}
         {%- for name in sums %},
-        coalesce(sum({{ name }}){% if w.days %} FILTER (WHERE day + {{ 1 + w.days }} >= since){% endif %}, 0) AS {{ name }}_{{ w.name }}
+        {% if name in kept %}0{% else %}coalesce(sum({{ name }}){% if w.days %} FILTER (WHERE day + {{ 1 + w.days }} >= since){% endif %}, 0){% endif %} AS {{ name }}_{{ w.name }}
         {%- endfor %}
         {%- for name in distincts %},
         0 AS {{ name }}_{{ w.name }}
@@ -107,7 +123,20 @@ changes AS (
     WHERE day + 1 < since
     GROUP BY {{ key }}, since
     UNION ALL
-    {%- for counted, thing in distincts.items() %}
+    {%- endif %}
+    {%- if kept %}
+    SELECT
+        {{ key }},
+        since - 1 AS known_on
+        {%- for w in over %}
+        {%- for name in sums + distincts.keys() | list %},
+        {{ name ~ "_" ~ w.name if name in kept else 0 }} AS {{ name }}_{{ w.name }}
+        {%- endfor %}
+        {%- endfor %}
+    {{ before(view, key) }}
+    UNION ALL
+    {%- endif %}
+    {%- for counted, thing in distincts.items() if counted not in kept %}
     SELECT
         {{ key }},
         since - 1
@@ -186,11 +215,4 @@ windowed AS (
     FROM moments
     WINDOW so_far AS (PARTITION BY {{ key }} ORDER BY known_on)
 )
-{%- endmacro %}
-
-{# What the table that is there says of keys in scope on the day before `since`: where columns that
-   stay as they are go on from. Stands between a SELECT list and the rest. #}
-{%- macro before(view, key) -%}
-FROM features.{{ view }} INNER JOIN scope USING ({{ key }})
-WHERE valid_from < since AND (valid_to IS NULL OR valid_to >= since)
 {%- endmacro %}

@@ -8,13 +8,14 @@ WITH article_days AS (
         day,
         sum(line_count) AS t_purchases,
         sum(line_count) FILTER (WHERE channel = 2) AS online_purchases
-    FROM {{ in_scope("staging.purchases", "article_id") }} AS purchases
+    FROM {{ moving("staging.purchases", "article_id") }} AS purchases
     GROUP BY article_id, day
 ),
 
 {{ windowed(
     "article_days", "article_id", sums=["t_purchases"],
-    distincts={"u_customers": "customer_id"}, things="staging.purchases"
+    distincts={"u_customers": "customer_id"}, things="staging.purchases",
+    view="article_activity", kept=["t_purchases", "u_customers"]
 ) }},
 
 new_buyers AS (
@@ -57,38 +58,57 @@ ages AS (
     {%- endif %}
 ),
 
-sales AS (
+sale_days AS (
     SELECT
         sold.article_id,
-        sold.day + 1 AS known_on,
+        sold.day,
+        sold.day AS first_day,
         sold.day AS last_day,
-        min(sold.day) OVER so_far AS first_day,
-        count(*) OVER so_far AS days_sold,
+        1 AS days_sold,
+        t_purchases,
+        online_purchases,
+        first_purchases,
         price AS latest_price,
-        1 - price / highest_price AS discount,
-        median_age_buyers,
-        CAST(coalesce(sum(online_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS online_share,
-        1 - CAST(coalesce(sum(first_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS repurchase_rate
+        1 - price / nullif(highest_price, 0) AS discount,
+        median_age_buyers
     FROM {{ touched("article_days", "article_id") }} AS sold
     INNER JOIN staging.prices AS prices ON prices.article_id = sold.article_id AND prices.day = sold.day
     LEFT JOIN new_buyer_days ON new_buyer_days.article_id = sold.article_id AND new_buyer_days.day = sold.day
     LEFT JOIN ages ON ages.article_id = sold.article_id AND ages.day = sold.day
-    WINDOW so_far AS (PARTITION BY sold.article_id ORDER BY sold.day)
     {%- if scoped %}
+    INNER JOIN scope ON scope.article_id = sold.article_id AND sold.day + 1 >= since
     UNION ALL
+    -- What was counted before is kept as shares of a count; rounding gives the counts back.
     SELECT
         article_id,
-        since - 1,
-        CAST(last_sold AS DATE),
+        since - 2,
         CAST(first_sold AS DATE),
+        CAST(last_sold AS DATE),
         article_availability,
+        t_purchases_lifetime,
+        round(online_share * t_purchases_lifetime),
+        t_purchases_lifetime - round(repurchase_rate * t_purchases_lifetime),
+        latest_price,
+        discount,
+        median_age_buyers
+    {{ before("article_activity", "article_id") }}
+    {%- endif %}
+),
+
+sales AS (
+    SELECT
+        article_id,
+        day + 1 AS known_on,
+        last_day,
+        min(first_day) OVER so_far AS first_day,
+        sum(days_sold) OVER so_far AS days_sold,
         latest_price,
         discount,
         median_age_buyers,
-        online_share,
-        repurchase_rate
-    {{ before("article_activity", "article_id") }}
-    {%- endif %}
+        CAST(coalesce(sum(online_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS online_share,
+        1 - CAST(coalesce(sum(first_purchases) OVER so_far, 0) AS DOUBLE) / sum(t_purchases) OVER so_far AS repurchase_rate
+    FROM sale_days
+    WINDOW so_far AS (PARTITION BY article_id ORDER BY day)
 ),
 
 final AS (
@@ -102,7 +122,7 @@ final AS (
         CAST(t_purchases_7d AS DOUBLE) / 7 / (CAST(nullif(t_purchases_30d, 0) AS DOUBLE) / 30) AS trend,
         CAST(last_value(first_day IGNORE NULLS) OVER so_far AS TIMESTAMP) AS first_sold,
         CAST(last_value(last_day IGNORE NULLS) OVER so_far AS TIMESTAMP) AS last_sold,
-        last_value(days_sold IGNORE NULLS) OVER so_far AS article_availability,
+        CAST(last_value(days_sold IGNORE NULLS) OVER so_far AS BIGINT) AS article_availability,
         last_value(latest_price IGNORE NULLS) OVER so_far AS latest_price,
         last_value(discount IGNORE NULLS) OVER so_far AS discount,
         last_value(median_age_buyers IGNORE NULLS) OVER so_far AS median_age_buyers,

@@ -17,13 +17,14 @@ WITH customer_days AS (
 
 {{ windowed(
     "customer_days", "customer_id", sums=["t_price", "t_transactions", "t_pieces", "u_active_days"],
-    distincts={"u_articles": "article_id", "n_sales_channel": "channel"}, things="staging.purchases"
+    distincts={"u_articles": "article_id", "n_sales_channel": "channel"}, things="staging.purchases",
+    view="customer_activity", kept=["t_transactions", "u_active_days", "u_articles", "n_sales_channel"]
 ) }},
 
 gaps AS (
     SELECT
         *,
-        day - lag(day) OVER (PARTITION BY customer_id ORDER BY day) AS gap_days
+        date_diff('day', lag(day) OVER (PARTITION BY customer_id ORDER BY day), day) AS gap_days
     FROM {{ touched("customer_days", "customer_id") }} AS customer_days
 ),
 

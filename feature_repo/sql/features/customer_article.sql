@@ -7,7 +7,7 @@ WITH pair_days AS (
         article_id,
         day,
         sum(line_count) AS line_count
-    FROM staging.purchases
+    FROM {{ in_scope("staging.purchases", "customer_id, article_id") }} AS purchases
     GROUP BY customer_id, article_id, day
 ),
 
@@ -38,7 +38,7 @@ final AS (
         -- among all rows, so that its last bits would change with purchases of other customers.
         list_dot_product(
             line_counts,
-            list_transform(bought_on, lambda earlier: exp((earlier - day) / {{ decay_days }}))
+            list_transform(bought_on, lambda earlier: exp(CAST(date_diff('day', day, earlier) AS DOUBLE) / {{ decay_days }}))
         ) AS purchase_weight
     FROM so_far
 )
