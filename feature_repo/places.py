@@ -1,6 +1,9 @@
-"""Where Lookbook keeps its state: everything lives under one folder, LOOKBOOK_HOME."""
+"""Where files are: Lookbook's state, all under one folder, LOOKBOOK_HOME; and how one is written."""
 
 import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -28,3 +31,24 @@ def warehouse_file() -> Path:
 def models_folder() -> Path:
     """BentoML's home: model versions, and the release history beside them."""
     return home() / "models"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A hidden file beside `path` that takes its place at the end, or disappears.
+
+    So nobody ever sees a part of it, and two who write the same file at once do not share one; the
+    last to end wins. Folders on the way are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        # People know the file by its own name; a full disk tells none.
+        if error.errno and error.filename in (None, str(partial)):
+            error.filename = str(path)
+        raise
+    finally:
+        partial.unlink(missing_ok=True)

@@ -248,31 +248,41 @@ def load_command(source: str, add: bool) -> Any:
 def compare_command(source: Path | None, page: Path | None) -> Any:
     """Hold a shop against the published figures of H&M's.
 
-    SOURCE is a folder in the Kaggle layout, as CSV or Parquet; the loaded shop if left out.
+    SOURCE is a folder in the Kaggle layout, as CSV or Parquet; the loaded shop if left out. What
+    needs more days than the shop has, or depends on its size too much, is listed and not compared.
 
     \b
     Examples:
       lookbook data compare
       lookbook data compare /tmp/shop --page compare.html
+      lookbook data compare /tmp/shop --json > figures.json
     """
     from rich.console import Group
 
     from pipelines.data.compare import compare
 
     found = compare(source, progress=_say)
-    tables = []
+    blocks: list[Table | str] = []
     for section, rows in found.sections().items():
         table = Table(title=section, title_justify="left")
         for column in ("figure", "H&M", "this shop", "difference", "within 15%"):
             table.add_column(column, justify="right" if column in ("H&M", "this shop") else "left")
         for row in rows:
-            near = {None: "", True: "yes", False: "[bold]no[/]"}[row.within15]
-            table.add_row(row.figure.name, row.theirs_text, row.ours_text, row.says, near)
-        tables.append(table)
+            if row.within15 is not None:
+                near = "yes" if row.within15 else "[bold]no[/]"
+                table.add_row(row.figure.name, row.theirs_text, row.ours_text, row.says, near)
+        if table.row_count:
+            blocks.append(table)
+    for reason, rows in found.not_compared().items():
+        names = ", ".join(
+            row.figure.name + (f" ({row.ours_text})" if row.ours is not None else "")
+            for row in rows
+        )
+        blocks.append(f"\nNot compared, {reason}: {names}.")
     if page is not None:
         found.page().write(page)
         _say(f"{page} written")
-    return Group(*tables, found.summary), {
+    return Group(*blocks, f"\n{found.star}\n", found.summary), {
         **found.to_dict(),
         "page": None if page is None else str(page),
     }
@@ -287,6 +297,9 @@ def compare_command(source: Path | None, page: Path | None) -> Any:
 @_verb
 def explore_command(out: Path | None) -> Any:
     """Write what the loaded shop's data say as one web page with plots.
+
+    Who buys and what sells, when and at what price, what comes of what is shown (where the shop has
+    interactions), and what is missing or was set aside. The page needs no network.
 
     \b
     Examples:
@@ -363,20 +376,21 @@ def join(entities: Path, service: str, out: Path) -> Any:
     Example:
       lookbook features join --entities labels.csv --service ranking --out training.parquet
     """
+    from feature_repo.places import whole_file
     from pipelines import features as store
+    from pipelines.reports.words import many
 
     joined = store.join(store.read_entities(entities), service)
     found = joined.rows
     for key, (count, example) in joined.unknown.items():
         _say(
-            f"{count:,} of {len(found):,} rows: {key} is unknown to the shop, for example {example}"
+            f"{count:,} of {many(len(found), 'row')}: {key} is unknown to the shop, "
+            f"for example {example}"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    found.to_parquet(partial, index=False)
-    partial.replace(out)
+    with whole_file(out) as file:
+        found.to_parquet(file, index=False)
     return (
-        f"{out}: {len(found):,} rows, {found.shape[1]} columns",
+        f"{out}: {many(len(found), 'row')}, {many(found.shape[1], 'column')}",
         {
             "out": str(out),
             "rows": len(found),

@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 
 from feature_repo.errors import InputError
+from feature_repo.places import whole_file
 from feature_repo.stores.connection import scratch
 from pipelines.explaining import explained
 from pipelines.feature_tables import latest_build
@@ -24,6 +25,7 @@ from pipelines.features import (
 from pipelines.model_registry.publishing import load_recommender, release_for, require_fresh
 from pipelines.model_registry.release import Release
 from pipelines.recommender import BATCH_CUSTOMERS, customer_state, is_known
+from pipelines.reports.words import many
 from pipelines.warehouse import reading
 
 
@@ -43,8 +45,7 @@ def for_customer(customer: str, *, k: int, at: datetime | None = None) -> Answer
 
     Raises:
         RegistryError: no release is in production, or none is as old as the moment.
-        FeatureError: the online store is empty.
-        FeatureError: the moment lies after the feature tables.
+        FeatureError: the online store is empty, or the moment lies after the feature tables.
     """
     chosen = _release(at)
     recommender, _ = load_recommender(chosen)
@@ -93,21 +94,18 @@ def to_file(
     recommender, _ = load_recommender(_release(at))
     features = OfflineFeatures(moment)
     everyone = _customers(customers)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(["customer_id", "prediction"])
-            for start in range(0, len(everyone), BATCH_CUSTOMERS):
-                batch = everyone[start : start + BATCH_CUSTOMERS]
-                best = recommender.recommend(batch, features, moment, k)
-                predictions = best.groupby("customer_id")["article_id"].agg(" ".join)
-                writer.writerows((customer, predictions.get(customer, "")) for customer in batch)
-                progress(f"{start + len(batch):,} customers")
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole_file(out) as partial,
+        partial.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["customer_id", "prediction"])
+        for start in range(0, len(everyone), BATCH_CUSTOMERS):
+            batch = everyone[start : start + BATCH_CUSTOMERS]
+            best = recommender.recommend(batch, features, moment, k)
+            predictions = best.groupby("customer_id")["article_id"].agg(" ".join)
+            writer.writerows((customer, predictions.get(customer, "")) for customer in batch)
+            progress(many(start + len(batch), "customer"))
     return len(everyone)
 
 

@@ -230,6 +230,19 @@ def test_what_depends_on_the_size_is_compared_relative_to_it(tmp_path: Path) -> 
     assert (rows.difference, rows.within15, rows.why_not) == (None, None, "depends on the size")
 
 
+def test_what_the_size_bends_has_a_star_and_is_told_apart(tmp_path: Path) -> None:
+    found = compare(write(tmp_path / "shop"))
+    assert row(found, "variant_baskets").says == "+93.1% *"
+    assert row(found, "repeat_article").says == "needs 734 days"
+    plain = [r for r in found.compared if r.within15 is not None and not r.figure.sized]
+    assert len(plain) < found.counted
+    assert found.star.endswith(
+        f"Of the {len(plain)} compared figures without a star {sum(r.within15 for r in plain)} are "
+        "within 15%."
+    )
+    assert sum(map(len, found.not_compared().values())) == len(found.compared) - found.counted
+
+
 def test_ranges_are_met_inside_and_missed_from_their_end(tmp_path: Path) -> None:
     found = compare(write(tmp_path / "shop"))
     # 0.0284 lies in 0.027 to 0.035; no LEFT CLUB is below 0.1%.
@@ -416,6 +429,7 @@ def test_the_page_says_what_the_table_says(tmp_path: Path) -> None:
     found = compare(write(tmp_path / "shop"))
     page = found.page().html()
     assert found.summary in page
+    assert found.star in page
     for one in found.compared:
         assert one.figure.name in page
     assert page == compare(tmp_path / "shop").page().html()
@@ -425,7 +439,9 @@ def test_the_command_prints_writes_and_answers_in_json(tmp_path: Path) -> None:
     folder, page = write(tmp_path / "shop"), tmp_path / "out" / "compare.html"
     text = CliRunner().invoke(main, ["data", "compare", str(folder)])
     assert text.exit_code == 0, text.output
-    assert "repurchase later: same article" in text.stdout
+    assert "variants of one code │  7.4% │     14.3% │ +93.1% *" in text.stdout
+    assert "Not compared, depends on the size: transaction rows (10), days (14)," in text.stdout
+    assert text.stdout.rstrip().endswith(compare(folder).summary)
     done = CliRunner().invoke(main, ["data", "compare", str(folder), "--page", str(page), "--json"])
     result = json.loads(done.stdout.splitlines()[-1])
     (found,) = (figure for figure in result["figures"] if figure["key"] == "channel_1")

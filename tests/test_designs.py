@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.raw_tables import ARTICLES
+from pipelines.data import hm_figures
 from pipelines.data.synthetic import taxonomy
 from pipelines.data.synthetic.designs import Designs, draw_designs, fitted, label
 
-HM_ARTICLES = 105_542
+HM_ARTICLES = hm_figures.ARTICLES
 ARROW_TYPES = {"VARCHAR": pa.string(), "INTEGER": pa.int32()}
 
 

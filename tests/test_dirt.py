@@ -1,7 +1,6 @@
 """Dirt: what is planted is what loading sets aside, line by line, and nothing else."""
 
 import gzip
-import inspect
 import json
 import shutil
 from collections import Counter
@@ -13,7 +12,7 @@ import pytest
 
 from feature_repo.raw_tables import RAW_TABLES
 from pipelines.data.load import LoadReport, load
-from pipelines.data.synthetic import dirt, synthesize
+from pipelines.data.synthetic import ShopError, dirt, synthesize
 from pipelines.data.synthetic.dirt import DirtError, plant
 from pipelines.warehouse import reading
 
@@ -37,36 +36,11 @@ KEPT_KINDS = {
 }
 
 
-def make(folder: Path, **size: Any) -> None:
-    """A clean shop in CSV with some interactions."""
-    if "csv" in inspect.signature(synthesize).parameters:
-        size["csv"] = True
-    synthesize(folder, **size)
-    if (folder / "interactions.csv").exists():
-        return
-    columns = ",".join(RAW_TABLES["interactions"].column_names)
-    with duckdb.connect() as con:
-        con.execute(
-            f"""COPY (
-            SELECT strftime(CAST(t_dat AS DATE) + to_microseconds(86399999999 * random_order // rows),
-                    '%Y-%m-%dT%H:%M:%S.%fZ') AS event_time, customer_id, article_id,
-                ['impression', 'view', 'cart', 'purchase', 'dismiss'][1 + n % 5] AS kind,
-                CASE WHEN n % 3 > 0 THEN 'r' || n // 9 END AS request_id,
-                CASE WHEN n % 3 > 0 THEN n % 9 + 1 END AS position, 'home' AS surface,
-                'control' AS variant, CASE WHEN n % 2 > 0 THEN 0.125 END AS propensity
-            FROM (SELECT *, row_number() OVER () AS n, count(*) OVER () AS rows,
-                    row_number() OVER () * 7919 % count(*) OVER () AS random_order
-                FROM read_csv('{folder}/transactions_train.csv', all_varchar = true))
-            ORDER BY event_time, n) TO '{folder}/interactions.csv' (HEADER)"""
-        )
-    assert (folder / "interactions.csv").read_text().startswith(columns + "\n")
-
-
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clean") / "shop"
-    make(folder, customers=300, articles=120, days=60)
-    return folder
+    size = {"customers": 300, "articles": 120, "days": 60, "interactions": 5}
+    return synthesize(folder, **size, csv=True).folder
 
 
 @pytest.fixture
@@ -120,7 +94,8 @@ def test_a_shop_without_interactions(shop: Path) -> None:
 def test_a_larger_shop(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many chunks of many lines, and more than two defects of each kind."""
     monkeypatch.setattr(dirt, "ROWS_FOR_EACH", 60_000)
-    make(tmp_path / "shop", customers=18_000, articles=1000, days=400)
+    size = {"customers": 18_000, "articles": 1000, "days": 400, "interactions": 2}
+    synthesize(tmp_path / "shop", **size, csv=True)
     manifest = plant(tmp_path / "shop", 5)
     assert manifest["rows"]["transactions"] > 180_000
     assert manifest["counts"]["transactions"]["quarantined"]["price is missing"] >= 3
@@ -240,3 +215,18 @@ def test_a_folder_that_cannot_be_made_dirty_stays_as_it_was(
         plant(shop, 1)
     assert "\n" not in str(raised.value)
     assert {f.name: f.read_bytes() for f in shop.iterdir() if f.is_file()} == before
+
+
+@pytest.mark.parametrize("few", ["articles", "customers"])
+def test_a_shop_too_small_for_dirt_is_refused_before_it_is_made(tmp_path: Path, few: str) -> None:
+    told: list[str] = []
+    size = {"articles": 150, "customers": 300, few: 40}
+    with pytest.raises(
+        DirtError, match=rf"^{few}\.csv has 40 rows, too few for dirt: make"
+    ) as raised:
+        synthesize(
+            tmp_path / "s", **size, csv=True, dirt=True, progress=lambda step, _: told.append(step)
+        )
+    assert isinstance(raised.value, ShopError)
+    assert told == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The exploration page: small shops, the sentences and tables they must give, and the page itself."""
 
+import errno
 import json
 import re
 from collections import Counter
@@ -15,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.errors import InputError
+from feature_repo.places import whole_file
 from feature_repo.raw_tables import RAW_TABLES
 from pipelines.cli import main
 from pipelines.data.explore import SECTIONS, Exploration, explore
-from pipelines.data.explore.shop import Shop, concentration, many, quantile, said_share
+from pipelines.data.explore.shop import LoadedShop, concentration, quantile
 from pipelines.data.load import load
 from pipelines.reports import Cell, Page, plots
+from pipelines.reports.words import many, said_share
 from pipelines.warehouse import WarehouseError
 
 HOSTILE = "<script>alert('$x$ & \"y\"')</script>"
@@ -46,6 +49,31 @@ BOUGHT = [
     ("2020-09-14", CID, SOCK, 9.99, 1),
     ("2020-09-14", CID, SOCK, 7.99, 1),
 ]
+SHOWN = "From shown to bought"
+# Two pages of a shelf, each of four articles from the first position down, and a till.
+PAGES = [
+    *(
+        (day, who, what, "impression", place, "shelf")
+        for day, who in ((13, ANN), (14, BOB))
+        for place, what in enumerate((SHIRT, TEE, SOCK, HAT), 1)
+    ),
+    (13, ANN, SHIRT, "view", 1, "shelf"),
+    (13, ANN, TEE, "view", 2, "shelf"),
+    (13, ANN, SHIRT, "cart", 1, "shelf"),
+    (13, ANN, SHIRT, "purchase", 1, "shelf"),
+    (13, ANN, HAT, "dismiss", 4, "shelf"),
+    (14, BOB, SHIRT, "view", 1, "shelf"),
+    (14, CID, SOCK, "purchase", None, "store"),
+]
+
+
+def log(folder: Path, events: Sequence[tuple[int, str, str, str, int | None, str | None]]) -> None:
+    """A log of some days of September 2020 in a shop's folder."""
+    table = RAW_TABLES["interactions"]
+    columns = ["event_time", "customer_id", "article_id", "kind", "position", "surface"]
+    made = pd.DataFrame(events, columns=columns).astype({"position": "Int64"})
+    made["event_time"] = [f"2020-09-{day}T12:00:{n:02d}Z" for n, (day, *_) in enumerate(events)]
+    made.reindex(columns=table.column_names).to_csv(folder / table.file, index=False)
 
 
 def write(folder: Path, bought: Sequence[tuple[str, str, str, float, int]] = BOUGHT) -> Path:
@@ -108,7 +136,8 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Exploration:
 
 def test_the_page_is_sound_and_has_every_section(explored: Exploration) -> None:
     root = check(page_of(explored))
-    assert [e.text for e in root.iter("h2")] == list(SECTIONS) == list(explored.numbers)
+    expected = [heading for heading in SECTIONS if heading != SHOWN]
+    assert [e.text for e in root.iter("h2")] == expected == list(explored.numbers)
     assert len([e for e in root.iter() if e.tag.endswith("}svg")]) > 15
 
 
@@ -173,6 +202,73 @@ def test_sentences_say_what_was_counted(explored: Exploration) -> None:
     assert "60% of the pieces are sold online" in sentence(page, "Store and online")
 
 
+def test_what_comes_of_what_is_shown(home: Path, tmp_path: Path) -> None:
+    log(write(tmp_path / "shop"), PAGES)
+    load(str(tmp_path / "shop"))
+    found = explore(tmp_path / "page.html")
+    root = check(page_of(found))
+    assert [e.text for e in root.iter("h2")] == list(SECTIONS)
+    assert found.numbers[SHOWN] == {
+        "first_day": "2020-09-13",
+        "last_day": "2020-09-14",
+        "impression": 8,
+        "view": 3,
+        "cart": 1,
+        "purchase": 2,
+        "dismiss": 1,
+        "opened": 3 / 8,
+        "in_the_cart": 1 / 8,
+        # What the till sold was not shown.
+        "bought": 1 / 8,
+        "dismissed": 1 / 8,
+    }
+    said = sentence(page_of(found), SHOWN)
+    assert "15 events from 13 September 2020 to 14 September 2020" in said
+    assert "shown 8 times: 37.5% of these were opened, 12.5% came into the cart" in said
+    drawn = {
+        e.find("figcaption").text: e.find("div/{*}svg").get("aria-label")
+        for e in root.iter("figure")
+    }
+    assert drawn["Opened, by position"] == "1: 100%, 2: 50%, 3: 0%, 4: 0%"
+    assert drawn["Bought, by position"] == "1: 50%, 2: 0%, 3: 0%, 4: 0%"
+    assert (
+        "shown: most on 13 September 2020, 4; opened: most on 13 September 2020, 2"
+        in (drawn["Events by day, each kind beside its own mean day"])
+    )
+    tables = {e.get("aria-label"): e for e in root.iter("div") if e.get("role") == "region"}
+    cells = [
+        "".join(e.itertext())
+        for e in tables["Surfaces: where customers met the articles"].iter("td")
+    ]
+    assert cells == [
+        *("shelf", "8", "3", "1", "1", "1", "37.5%", "12.5%"),
+        *("store", "0", "0", "0", "1", "0", "-", "-"),
+        *("all", "8", "3", "1", "2", "1", "-", "-"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([(13, ANN, SHIRT, "view", None, None)], "It does not tell what was shown"),
+        ([(13, ANN, SHIRT, "impression", 1, None)], "shown 1 time: 0% of these were opened"),
+    ],
+)
+def test_a_log_of_one_event_makes_a_section(
+    home: Path,
+    tmp_path: Path,
+    events: list[tuple[int, str, str, str, int | None, str | None]],
+    says: str,
+) -> None:
+    log(write(tmp_path / "shop"), events)
+    load(str(tmp_path / "shop"))
+    page = page_of(explore(tmp_path / "page.html"))
+    check(page)
+    assert "The log has 1 event from" in sentence(page, SHOWN)
+    assert says in sentence(page, SHOWN)
+    assert "not told" in page
+
+
 def test_what_went_to_quarantine_is_shown_with_an_example(home: Path, tmp_path: Path) -> None:
     folder = write(tmp_path / "shop")
     with (folder / "transactions_train.csv").open("a") as file:
@@ -228,6 +324,7 @@ def test_a_single_purchase_makes_a_page(home: Path, tmp_path: Path) -> None:
     found = explore(tmp_path / "page.html")
     check(page_of(found))
     assert found.numbers["The shop"]["pieces"] == 1
+    assert "1 piece of 1 article, sold to 1 customer from" in page_of(found)
     assert "No customer bought on a second day" in sentence(page_of(found), "Coming back")
 
 
@@ -254,8 +351,8 @@ def test_the_command_writes_below_home_and_answers_in_json(home: Path, tmp_path:
 # Aggregates, each with a twin
 
 
-def shop_of(pieces: Sequence[int]) -> Shop:
-    shop = Shop.__new__(Shop)
+def shop_of(pieces: Sequence[int]) -> LoadedShop:
+    shop = LoadedShop.__new__(LoadedShop)
     shop.con = duckdb.connect(config={"threads": 1})
     shop.con.register("given", pd.DataFrame({"pieces": pieces}))
     shop.con.execute("CREATE TEMP TABLE buyers AS SELECT CAST(pieces AS BIGINT) pieces FROM given")
@@ -317,14 +414,13 @@ def test_a_page_of_every_block() -> None:
     section.numbers([("pieces", "1,200")])
     section.table(
         ["name", "n"],
-        [[HOSTILE, 1200], [Cell("x", "bad", bar=0.5, hint=HOSTILE), None]],
-        align="lr",
+        [[HOSTILE, 1200], [Cell(HOSTILE, "bad", bar=0.5), None]],
+        align="cr",
     )
     labels = [HOSTILE, "b"]
     values = {HOSTILE: [1.0, 2.0], "two": [0.5, 0.0]}
     section.figure(plots.bars(labels, values), "Bars", HOSTILE)
     section.figure(plots.bars(labels, values, flat=True, values=True, line=1), "Flat", "alt")
-    section.figure(plots.bars(labels, values, stacked=True), "Stacked", "alt")
     section.figure(
         plots.lines({"a": ([1, 2], [1, 2]), "b": ([1, 2], [2, 2])}, log_y=True), "Lines", "alt"
     )
@@ -332,7 +428,7 @@ def test_a_page_of_every_block() -> None:
     section.figure(plots.differences(labels, [0.1, -3]), "Differences", "alt")
     html = page.html()
     root = check(html)
-    assert len([e for e in root.iter() if e.tag.endswith("}svg")]) == 6
+    assert len([e for e in root.iter() if e.tag.endswith("}svg")]) == 5
     assert '<td class="r">1,200</td>' in html
     assert "width:50.0%" in html
     assert "words\ufffd" in html
@@ -357,3 +453,27 @@ def test_a_page_is_written_whole(tmp_path: Path) -> None:
     Page("Two").write(out)
     assert "Two" in out.read_text()
     assert [file.name for file in out.parent.iterdir()] == ["page.html"]
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "a.csv"
+    with whole_file(out) as one, whole_file(out) as two:
+        one.write_text("one")
+        two.write_text("two")
+        assert one.parent == out.parent
+        assert not out.exists()
+    assert out.read_text() == "one"
+    with pytest.raises(KeyboardInterrupt), whole_file(out) as half:
+        raise KeyboardInterrupt(half.write_text("half"))
+    assert out.read_text() == "one"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_what_cannot_be_written_is_known_by_its_own_name(tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    with pytest.raises(FileNotFoundError) as gone, whole_file(out) as file:
+        file.with_suffix(".partial").read_text()
+    assert gone.value.filename == str(out)
+    with pytest.raises(OSError, match="No space left") as full, whole_file(out):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert full.value.filename == str(out)

@@ -1,6 +1,9 @@
 """The offline store through Feast's own interface: small tables in, rows as of a moment out."""
 
+import inspect
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,14 +14,33 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast import (
+    Entity,
+    FeatureService,
+    FeatureStore,
+    FeatureView,
+    Field,
+    FileSource,
+    OnDemandFeatureView,
+    RepoConfig,
+    ValueType,
+)
 from feast.errors import SavedDatasetLocationAlreadyExists
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.feature_logging import FeatureServiceLoggingSource, LoggingConfig
+from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
 from feast.types import Array, Float64, Int64, String
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from feature_repo.stores import point_in_time
 from feature_repo.stores.connection import WarehouseError
 from feature_repo.stores.duckdb_offline_store import DuckDBOfflineStore
-from feature_repo.stores.duckdb_source import DuckDBSource, value_type
+from feature_repo.stores.duckdb_source import (
+    DuckDBLoggingDestination,
+    DuckDBSource,
+    SavedDatasetDuckDBStorage,
+    value_type,
+)
 
 STORE = "feature_repo.stores.duckdb_offline_store.DuckDBOfflineStore"
 
@@ -80,7 +102,7 @@ class Repo:
 
     def fill(self, table: str, columns: str, *rows: tuple[Any, ...]) -> None:
         with duckdb.connect(str(self.warehouse)) as con:
-            con.execute(f"CREATE TABLE {table} {columns}")
+            con.execute(f"CREATE OR REPLACE TABLE {table} {columns}")
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 con.executemany(f"INSERT INTO {table} VALUES ({marks})", [list(r) for r in rows])
@@ -266,8 +288,6 @@ def test_keys_can_go_by_another_name(prices):
     sold = prices.store.get_feature_view("prices")
     giver = sold.with_name("giver").with_join_key_map({"customer_id": "giver_id"})
     taker = sold.with_name("taker").with_join_key_map({"customer_id": "taker_id"})
-    from feast import FeatureService
-
     service = FeatureService(name="gifts", features=[giver, taker])
     prices.store.apply([service])
     asked = entities(("anna", "bert", t("6")), columns=("giver_id", "taker_id"))
@@ -297,6 +317,241 @@ def test_a_source_can_be_a_query_with_other_column_names(repo):
     assert repo.store.get_online_features(features=["mapped:n"], entity_rows=[row]).to_dict()[
         "n"
     ] == [3]
+
+
+# What counts as known
+
+
+@pytest.mark.parametrize("intervals", [True, False])
+def test_strictly_before_and_under_embargo(repo, intervals):
+    repo.fill(
+        "states",
+        "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP, valid_to TIMESTAMP)",
+        ("anna", 1, t("2"), t("5")),
+        ("anna", 2, t("5"), None),
+    )
+    fields = [Field(name="n", dtype=Int64)]
+    repo.apply(view("states", [customer], fields, valid_to=intervals, created=False))
+    moments = ["2", "2 00:01", "5", "5 00:01", "6"]
+    job = repo.job(entities(*[("anna", t(moment)) for moment in moments]), "states:n")
+
+    def answers(**options: Any) -> list[int | None]:
+        return job.with_options(**options).to_arrow()["n"].to_pylist()
+
+    assert answers() == [1, 1, 2, 2, 2]
+    assert answers(strict=True) == [None, 1, 1, 2, 2]
+    minute = timedelta(minutes=1)
+    assert answers(embargo=minute) == [None, 1, 1, 2, 2]
+    assert answers(embargo=minute, strict=True) == [None, None, 1, 1, 2]
+    assert answers(embargo=timedelta(days=1)) == [None, None, 1, 1, 2]
+    assert job.with_options(strict=True).with_options(strict=False).to_arrow()["n"][0].as_py() == 1
+    with pytest.raises(ValueError, match="cannot be negative"):
+        job.with_options(embargo=-minute)
+
+
+def test_an_interval_that_ended_is_over_under_embargo_only_later(repo):
+    repo.fill(
+        "stays",
+        "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP, valid_to TIMESTAMP)",
+        ("anna", 1, t("2"), t("5")),
+    )
+    fields = [Field(name="n", dtype=Int64)]
+    repo.apply(view("stays", [customer], fields, valid_to=True, created=False))
+    job = repo.job(entities(*[("anna", t(day)) for day in ("2", "3", "5", "6")]), "stays:n")
+
+    assert job.to_arrow()["n"].to_pylist() == [1, 1, None, None]
+    later = job.with_options(embargo=timedelta(days=1))
+    assert later.to_arrow()["n"].to_pylist() == [None, 1, 1, None]
+    assert job.with_options(strict=True).to_arrow()["n"].to_pylist() == [None, 1, 1, None]
+
+
+def test_the_rules_can_be_the_stores_settings(tmp_path):
+    repo = Repo(tmp_path, strict=True, embargo=3600, created_until=t("20"))
+    columns = "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP, created_at TIMESTAMP)"
+    rows = [("anna", 1, t("1"), t("1")), ("anna", 2, t("2"), t("21"))]
+    repo.fill("clicks", columns, *rows)
+    repo.apply(view("clicks", [customer], [Field(name="n", dtype=Int64)]))
+    asked = entities(("anna", t("1 01:00")), ("anna", t("1 01:01")), ("anna", t("3")))
+
+    assert repo.ask(asked, "clicks:n") == [(None,), (1,), (1,)]
+    job = repo.job(asked, "clicks:n").with_options(strict=False, created_until=t("21"))
+    assert job.to_arrow()["n"].to_pylist() == [1, 1, 2]
+
+
+def test_a_training_set_can_be_made_again_after_corrections(repo):
+    repo.fill(
+        "clicks",
+        "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP, created_at TIMESTAMP)",
+        ("anna", 1, t("1"), t("10")),
+        ("anna", 2, t("1"), t("12")),
+        ("anna", 3, t("5"), t("14")),
+    )
+    repo.apply(view("clicks", [customer], [Field(name="n", dtype=Int64)]))
+    job = repo.job(entities(("anna", t("3")), ("anna", t("6"))), "clicks:n")
+    seen = {
+        day: job.with_options(created_until=t(day)).to_arrow()["n"].to_pylist()
+        for day in ("9", "10", "12", "14")
+    }
+    assert seen == {"9": [None, None], "10": [1, 1], "12": [2, 2], "14": [2, 3]}
+
+
+def test_an_interval_that_a_later_row_ended_was_open_until_that_was_written(repo):
+    repo.fill(
+        "states",
+        "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP, valid_to TIMESTAMP, created_at TIMESTAMP)",
+        ("anna", 1, t("1"), t("3"), t("1")),
+        ("anna", 2, t("3"), t("6"), t("8")),
+        ("bert", 1, t("1"), t("3"), t("1")),
+    )
+    repo.apply(view("states", [customer], [Field(name="n", dtype=Int64)], valid_to=True))
+    asked = entities(*[(who, t(day)) for who in ("anna", "bert") for day in ("2", "5", "9")])
+    job = repo.job(asked, "states:n")
+
+    assert job.to_arrow()["n"].to_pylist() == [1, 2, None, 1, None, None]
+    before = job.with_options(created_until=t("7"))
+    assert before.to_arrow()["n"].to_pylist() == [1, 1, 1, 1, None, None]
+    honest = repo.ask(asked, "states:n", filter_by_created_timestamp=True)
+    assert honest == [(1,), (1,), (None,), (1,), (None,), (None,)]
+
+
+MINUTE = timedelta(minutes=1)
+EVENTS = (
+    "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP, valid_to TIMESTAMP, created_at TIMESTAMP)"
+)
+VIEWS = [(f"{kind}_{ttl}", kind == "intervals", ttl) for kind in ("events", "intervals") for ttl in (0, 3)]  # fmt: skip
+ROW = st.tuples(st.sampled_from("ab"), st.integers(0, 12), st.one_of(st.none(), st.integers(0, 12)))
+
+
+def brute(rows: list[Any], key: str, asked: int, rules: dict[str, Any]) -> int | None:
+    """The answer by looking at every row; times are minutes of the 1st."""
+    at = asked - rules["embargo"]
+
+    def known(minute: int) -> bool:
+        return minute < at if rules["strict"] else minute <= at
+
+    seen = [
+        (moment, -1 if created is None else created, n)
+        for n, (who, moment, created) in enumerate(rows)
+        if who == key and known(moment)
+        and (rules["until"] is None or (created is not None and created <= rules["until"]))
+        and (not rules["by_created"] or (created is not None and known(created)))
+    ]  # fmt: skip
+    if not seen or (rules["ttl"] and max(seen)[0] < asked - rules["ttl"]):
+        return None
+    return max(seen)[2]
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """Views over one table, as events and as intervals, with and without a time to live."""
+    repo = Repo(tmp_path_factory.mktemp("rules"))
+    repo.fill("events", EVENTS)
+    fields = [Field(name="n", dtype=Int64)]
+    for name, intervals, ttl in VIEWS:
+        repo.apply(
+            view(name, [customer], fields, ttl=ttl * MINUTE, valid_to=intervals, table="events")
+        )
+    return repo
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.lists(ROW, max_size=14, unique=True),
+    asked=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 14)), min_size=1, max_size=12),
+    rules=st.fixed_dictionaries(
+        {
+            "strict": st.booleans(),
+            "embargo": st.sampled_from([0, 0, 2]),
+            "until": st.one_of(st.none(), st.integers(0, 12)),
+            "by_created": st.booleans(),
+        }
+    ),
+    which=st.sampled_from(VIEWS),
+    sorts=st.booleans(),
+)
+def test_every_rule_gives_what_looking_at_every_row_gives(
+    events, monkeypatch, rows, asked, rules, which, sorts
+):
+    monkeypatch.setattr(point_in_time, "_DEEP", 0 if sorts else 1000)
+    name, intervals, ttl = which
+    if intervals:
+        # Rows of one key and moment would be two intervals at once.
+        rows = list({row[:2]: row for row in rows}.values())
+
+    def moment(minute: int | None) -> datetime | None:
+        return None if minute is None else t("1") + minute * MINUTE
+
+    def end(who: str, at: int) -> datetime | None:
+        return moment(min((later for key, later, _ in rows if key == who and later > at), default=None))  # fmt: skip
+
+    history = [
+        (who, n, moment(at), end(who, at), moment(created))
+        for n, (who, at, created) in enumerate(rows)
+    ]
+    events.fill("events", EVENTS, *history)
+    job = events.job(
+        entities(*[(who, moment(at)) for who, at in asked]),
+        f"{name}:n",
+        filter_by_created_timestamp=rules["by_created"],
+    )
+    found = job.with_options(
+        strict=rules["strict"],
+        embargo=rules["embargo"] * MINUTE,
+        created_until=moment(rules["until"]),
+    ).to_arrow()
+
+    assert found["n"].to_pylist() == [
+        brute(rows, who, at, rules | {"ttl": ttl}) for who, at in asked
+    ]
+
+
+# All moments of a range
+
+
+def test_without_entity_rows_every_moment_of_a_range_is_a_row(prices):
+    found = prices.job(None, "prices:price", start_date=t("3"), end_date=t("5")).to_arrow()
+
+    assert found.to_pylist() == [
+        {"customer_id": "bert", "event_timestamp": t("3").replace(tzinfo=UTC), "price": 10.0},
+        {"customer_id": "anna", "event_timestamp": t("5").replace(tzinfo=UTC), "price": 2.0},
+    ]
+
+
+def test_a_range_over_several_views_has_the_moments_of_all(repo):
+    columns = "(customer_id VARCHAR, {} BIGINT, known_at TIMESTAMP)"
+    repo.fill("clicks", columns.format("n"), ("anna", 1, t("2")), ("anna", 2, t("4")))
+    repo.fill("buys", columns.format("m"), ("anna", 7, t("3")), ("bert", 8, t("4")))
+    repo.fill("season", "(warm BIGINT, known_at TIMESTAMP)", (0, t("1")), (1, t("4")))
+    for name, field, keys in (("clicks", "n", [customer]), ("buys", "m", [customer]), ("season", "warm", [])):  # fmt: skip
+        repo.apply(view(name, keys, [Field(name=field, dtype=Int64)], created=False))
+    wanted = ("clicks:n", "buys:m", "season:warm")
+    job = repo.job(None, *wanted, start_date=t("2"), end_date=t("4"))
+
+    found = job.to_arrow()
+    rows = zip(
+        *(found[name].to_pylist() for name in ("customer_id", "n", "m", "warm")), strict=True
+    )
+    assert list(rows) == [
+        ("anna", 1, None, 0),
+        ("anna", 1, 7, 0),
+        ("anna", 2, 7, 1),
+        ("bert", None, 8, 1),
+        (None, None, None, 1),
+    ]
+    assert [m.day for m in found["event_timestamp"].to_pylist()] == [2, 3, 4, 4, 4]
+    span = (t("2").replace(tzinfo=UTC), t("4").replace(tzinfo=UTC))
+    assert (job.metadata.min_event_timestamp, job.metadata.max_event_timestamp) == span
+
+
+def test_a_range_without_a_start_is_as_long_as_the_longest_time_to_live(repo):
+    columns = "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP)"
+    repo.fill("clicks", columns, *[("anna", day, t(str(day))) for day in range(1, 10)])
+    fields = [Field(name="n", dtype=Int64)]
+    repo.apply(view("clicks", [customer], fields, ttl=timedelta(days=2), created=False))
+
+    assert repo.ask(None, "clicks:n", end_date=t("8")) == [(6,), (7,), (8,)]
 
 
 # Which form of question
@@ -346,6 +601,7 @@ FORMS: dict[str, Callable[[Path, pd.DataFrame], Any]] = {
         FORMS["sql"](folder, frame).rstrip("; ") + "\n-- asked"
     ),
     "parquet": as_parquet,
+    "parquet, as a path": lambda folder, frame: Path(as_parquet(folder, frame)),
     "parquet, UTC": lambda folder, frame: as_parquet(folder, FORMS["pandas, UTC"](folder, frame)),
     "parquet, nanoseconds UTC": lambda folder, frame: as_parquet(
         folder, FORMS["pandas, UTC"](folder, frame).astype({"event_timestamp": "datetime64[ns, UTC]"})
@@ -360,6 +616,18 @@ def test_every_form_of_entity_frame_gives_the_same_answer(prices, form):
     assert prices.ask(FORMS[form](prices.folder, asked), "prices:price") == [
         (10.0,), (1.0,), (None,), (None,), (2.0,)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["TIMESTAMPTZ", "DATE", "VARCHAR", "TIMESTAMP_S", "TIMESTAMP_NS"])
+def test_a_history_may_keep_its_moments_in_any_type(repo, kind):
+    repo.fill("raw", f"(customer_id VARCHAR, n BIGINT, known_at {kind})")
+    with duckdb.connect(str(repo.warehouse)) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("INSERT INTO raw VALUES ('anna', 1, '2020-01-02'), ('anna', 2, '2020-01-04')")
+    repo.apply(view("raw", [customer], [Field(name="n", dtype=Int64)], created=False))
+    asked = entities(*[("anna", t(moment)) for moment in ("1 23:59", "2", "3 23:59", "4")])
+
+    assert repo.ask(asked, "raw:n") == [(None,), (1,), (1,), (2,)]
 
 
 @pytest.mark.parametrize("form", ["pandas", "parquet"])
@@ -382,7 +650,6 @@ def test_moments_come_back_as_microseconds_utc(prices):
 def test_a_null_key_finds_nothing_and_keeps_its_row(prices):
     assert prices.ask(entities((None, t("5")), ("anna", t("5"))), "prices:price") == [(None,), (2.0,)]  # fmt: skip
     assert prices.ask(entities((None, t("5"))), "prices:price") == [(None,)]
-    assert prices.ask(entities(("anna", None), ("anna", t("5"))), "prices:price") == [(None,), (2.0,)]  # fmt: skip
 
 
 def test_no_entity_rows_give_no_rows_and_all_columns(prices):
@@ -406,8 +673,69 @@ def test_a_missing_key_is_named_with_its_view(prices):
 
     with pytest.raises(ValueError, match=r"'prices' joins on 'customer_id'.*They have: customer,"):
         prices.job(asked, "prices:price")
-    with pytest.raises(ValueError, match="needs an entity frame"):
-        prices.job(None, "prices:price")
+
+
+def test_a_row_without_a_moment_is_named(prices):
+    good = ("anna", "2020-01-05")
+    for bad, shown in ((None, "null"), ("soon", "'soon'"), ("2020-02-30", "'2020-02-30'")):
+        asked = entities(good, good, ("bert", bad), good)
+        for form in ("pandas", "parquet"):
+            job = prices.job(FORMS[form](prices.folder, asked), "prices:price")
+            with pytest.raises(ValueError, match=f"Entity row 3: event_timestamp is {shown};"):
+                job.to_arrow()
+            with pytest.raises(ValueError, match="Entity row 3"):
+                job.to_parquet(prices.folder / "out.parquet")
+    assert not list(prices.folder.glob("*out.parquet*"))
+    missing = entities(("anna", t("5")), ("anna", None))
+    with pytest.raises(ValueError, match="Entity row 2: event_timestamp is null"):
+        prices.ask(missing, "prices:price")
+    with pytest.raises(ValueError, match="'event_timestamp' is BIGINT, and must hold moments"):
+        prices.job(entities(("anna", 5)), "prices:price")
+
+
+def test_a_key_of_another_type_is_named_with_its_view(prices):
+    asked = entities((7, t("5")))
+    with pytest.raises(
+        ValueError,
+        match="'prices' joins on 'customer_id', which is VARCHAR, and the entity rows' column "
+        "'customer_id' is BIGINT: write it as text",
+    ):
+        prices.job(asked, "prices:price")
+    with pytest.raises(ValueError, match=r"The entity rows cannot be read: .*column customer_id"):
+        prices.job(entities((7, t("5")), ("anna", t("5"))), "prices:price")
+
+
+def test_two_columns_of_one_name_are_explained(prices):
+    asked = entities(("anna", 3.0, t("5")), columns=("customer_id", "price"))
+    with pytest.raises(
+        ValueError,
+        match=r"The entity rows' column 'price' and feature prices:price would both be called "
+        r"'price': .*full_feature_names=True",
+    ):
+        prices.job(asked, "prices:price")
+    found = prices.job(asked, "prices:price", full_feature_names=True).to_arrow()
+    assert (found["price"].to_pylist(), found["prices__price"].to_pylist()) == ([3.0], [2.0])
+    with pytest.raises(ValueError, match="two columns 'a'"):
+        prices.job(pa.table([[1], [2]], names=["a", "a"]), "prices:price")
+
+
+def test_what_a_view_lacks_is_named(repo):
+    fields = [Field(name="n", dtype=Int64), Field(name="later", dtype=Int64)]
+    repo.fill("short", "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP)")
+    repo.apply(view("short", [customer], fields, created=False))
+    repo.apply(view("unbuilt", [customer], fields[:1], created=False))
+    asked = entities(("anna", t("5")))
+
+    with pytest.raises(ValueError, match="view 'short': short has no column 'later'"):
+        repo.job(asked, "short:later")
+    with pytest.raises(WarehouseError, match=r"view 'unbuilt'.*features build"):
+        repo.job(asked, "unbuilt:n")
+
+
+@pytest.mark.parametrize("asked", ["SELECT 1 AS", "SELECT * FROM nowhere", "missing.parquet"])
+def test_entity_rows_that_cannot_be_read_are_an_error_of_the_asker(prices, asked):
+    with pytest.raises(ValueError, match="The entity rows cannot be read"):
+        prices.job(asked, "prices:price")
 
 
 def test_a_missing_warehouse_says_what_to_do(prices):
@@ -437,6 +765,55 @@ def test_a_saved_data_set_is_not_overwritten_unasked(prices):
     with pytest.raises(SavedDatasetLocationAlreadyExists):
         job.persist(place)
     job.persist(place, allow_overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["file", "table"])
+def test_a_saved_data_set_comes_back_through_feast(prices, kind):
+    place = {
+        "file": SavedDatasetFileStorage(path=str(prices.folder / "saved.parquet")),
+        "table": SavedDatasetDuckDBStorage("saved.prices"),
+    }[kind]
+    job = prices.job(entities(("bert", t("4")), ("anna", t("5"))), "prices:price")
+    wanted = [("anna", 2.0), ("bert", 10.0)]
+
+    def values(found: Any) -> list[Any]:
+        frame = found.to_df()
+        return sorted(zip(frame["customer_id"], frame["price"], strict=True))
+
+    assert values(prices.store.create_saved_dataset(job, "set", place)) == wanted
+    assert values(prices.store.get_saved_dataset("set")) == wanted
+    with pytest.raises(SavedDatasetLocationAlreadyExists):
+        prices.store.create_saved_dataset(job, "set", place)
+    fewer = prices.job(entities(("anna", t("5"))), "prices:price")
+    prices.store.create_saved_dataset(fewer, "set", place, allow_overwrite=True)
+    assert values(prices.store.get_saved_dataset("set")) == wanted[:1]
+
+
+def test_on_demand_features_are_streamed_too(prices):
+    double = OnDemandFeatureView(
+        name="double",
+        sources=[prices.store.get_feature_view("prices")],
+        schema=[Field(name="doubled", dtype=Int64)],
+        mode="pandas",
+        udf=doubled,
+        udf_string=inspect.getsource(doubled),
+    )
+    prices.store.apply([double])
+    # In the first piece nobody has a price.
+    asked = entities(*[("cara", t("5"))] * 150_000, *[("anna", t("5"))] * 3)
+    job = prices.job(asked, "prices:price", "double:doubled")
+
+    assert job.to_parquet(prices.folder / "out.parquet") == 150_003
+    streamed = pq.read_table(prices.folder / "out.parquet")
+    assert streamed.schema.field("doubled").type == pa.int64()
+    assert streamed["doubled"].to_pylist() == [None] * 150_000 + [4] * 3
+    job.persist(SavedDatasetDuckDBStorage("doubled"))
+    with duckdb.connect(str(prices.warehouse), read_only=True) as con:
+        assert con.execute("SELECT sum(doubled) FROM doubled").fetchall() == [(12,)]
+
+
+def doubled(frame: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"doubled": (frame["price"] * 2).astype("Int64")})
 
 
 def test_the_sql_of_a_result_can_be_run_again(prices):
@@ -513,8 +890,125 @@ def test_what_is_computed_from_purchases_cannot_be_pushed_into_its_history(repo)
     repo.apply(view("bought", [customer], fields, valid_to=True, created=False))
     pushed = {"customer_id": ["anna"], "n": [7], "known_at": [t("6")], "valid_to": [None]}
 
-    with pytest.raises(ValueError, match="let `lookbook features build` write its history"):
+    with pytest.raises(
+        ValueError, match=r"overlap the one that holds .*let `lookbook features build` write"
+    ):
         repo.store.write_to_offline_store("bought", pd.DataFrame(pushed))
+
+
+def test_a_push_to_a_query_is_refused(repo):
+    columns = "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP)"
+    repo.fill("raw", columns, ("anna", 1, t("1")))
+    fields = [Field(name="n", dtype=Int64)]
+    repo.apply(view("seen", [customer], fields, created=False, table=None, query="FROM raw"))
+    pushed = pd.DataFrame({"customer_id": ["anna"], "n": [7], "known_at": [t("6")]})
+
+    with pytest.raises(ValueError, match="'seen' reads a query"):
+        repo.store.write_to_offline_store("seen", pushed)
+
+
+def test_a_push_uses_the_tables_own_names_and_types(repo):
+    repo.fill("raw", "(who VARCHAR, pieces BIGINT, known_at TIMESTAMP)", ("anna", 1, t("1")))
+    mapping = {"pieces": "n", "who": "customer_id"}
+    fields = [Field(name="n", dtype=Int64)]
+    repo.apply(view("raw", [customer], fields, created=False, field_mapping=mapping))
+    pushed = {"who": ["anna"], "pieces": [7], "known_at": [pd.Timestamp(t("6"), tz="UTC")]}
+
+    repo.store.write_to_offline_store("raw", pd.DataFrame(pushed))
+    assert repo.ask(entities(("anna", t("5")), ("anna", t("6"))), "raw:n") == [(1,), (7,)]
+    with pytest.raises(ValueError, match="do not fit the table raw"):
+        repo.store.write_to_offline_store("raw", pd.DataFrame(pushed | {"pieces": ["many"]}))
+
+
+# Logged features
+
+
+def logs(store: FeatureStore, service: FeatureService, *rows: tuple[Any, ...]) -> pa.Table:
+    """What a server logs: (customer, price, when)."""
+    schema = FeatureServiceLoggingSource(service, "test").get_schema(store.registry)
+    columns: dict[str, list[Any]] = {name: [None] * len(rows) for name in schema.names}
+    for name, place in (("customer_id", 0), ("prices__price", 1), ("__log_timestamp", 2)):
+        columns[name] = [row[place] for row in rows]
+    return pa.table({name: pa.array(columns[name], schema.field(name).type) for name in columns})
+
+
+@pytest.fixture
+def served(prices: Repo) -> FeatureService:
+    config = LoggingConfig(destination=DuckDBLoggingDestination(table="logs.served"))
+    service = FeatureService(
+        name="served", features=[prices.store.get_feature_view("prices")], logging_config=config
+    )
+    prices.store.apply([service])
+    return prices.store.get_feature_service("served")
+
+
+def test_logged_features_are_appended_and_come_back(prices, served, tmp_path):
+    when = [t(day).replace(tzinfo=UTC) for day in ("5", "6", "7")]
+    prices.store.write_logged_features(
+        logs(prices.store, served, ("anna", 2.0, when[0]), ("bert", 10.0, when[1])), served
+    )
+    (tmp_path / "more").mkdir()
+    pq.write_table(
+        logs(prices.store, served, ("anna", None, when[2])), tmp_path / "more" / "1.parquet"
+    )
+    prices.store.write_logged_features(tmp_path / "more", served)
+
+    def found(start: int, end: int) -> list[Any]:
+        job = prices.store._get_provider().retrieve_feature_service_logs(
+            feature_service=served,
+            start_date=when[start],
+            end_date=when[end],
+            config=prices.store.config,
+            registry=prices.store.registry,
+        )
+        rows = job.to_arrow().to_pylist()
+        return sorted(
+            (row["__log_timestamp"], row["customer_id"], row["prices__price"]) for row in rows
+        )
+
+    everything = [(when[0], "anna", 2.0), (when[1], "bert", 10.0), (when[2], "anna", None)]
+    assert found(0, 2) == everything
+    assert found(1, 1) == everything[1:2]
+
+
+def test_a_service_that_grows_widens_its_log(prices, served):
+    now = t("5").replace(tzinfo=UTC)
+    prices.store.write_logged_features(logs(prices.store, served, ("anna", 2.0, now)), served)
+    prices.fill("clicks", "(customer_id VARCHAR, n BIGINT, known_at TIMESTAMP)")
+    clicks = view("clicks", [customer], [Field(name="n", dtype=Int64)], created=False)
+    wider = FeatureService(
+        name="served",
+        features=[prices.store.get_feature_view("prices"), clicks],
+        logging_config=served.logging_config,
+    )
+    prices.apply(clicks, wider)
+    more = logs(prices.store, wider, ("bert", 10.0, now))
+    prices.store.write_logged_features(more, wider)
+
+    with duckdb.connect(str(prices.warehouse), read_only=True) as con:
+        sql = "SELECT customer_id, prices__price, clicks__n FROM logs.served ORDER BY 1"
+        assert con.execute(sql).fetchall() == [("anna", 2.0, None), ("bert", 10.0, None)]
+
+
+def test_a_warehouse_in_use_is_said_when_logs_are_written(prices, served):
+    rows = logs(prices.store, served, ("anna", 2.0, t("5").replace(tzinfo=UTC)))
+    hold = f"import duckdb; c = duckdb.connect({str(prices.warehouse)!r}); print(1, flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        with pytest.raises(WarehouseError, match="in use by another process"):
+            prices.store.write_logged_features(rows, served)
+        other.communicate(b"\n")
+    prices.store.write_logged_features(rows, served)
+
+
+def test_logs_go_to_the_warehouse_only(prices, served):
+    config = LoggingConfig(destination=FileLoggingDestination(path=str(prices.folder / "logs")))
+    elsewhere = FeatureService(name="elsewhere", features=[], logging_config=config)
+    with pytest.raises(ValueError, match="go to DuckDBLoggingDestination"):
+        prices.store.write_logged_features(logs(prices.store, served), elsewhere)
 
 
 # The source
@@ -539,6 +1033,8 @@ def test_a_source_is_a_table_or_a_query():
 def test_types_of_the_warehouse_are_types_of_feast(repo):
     assert value_type("VARCHAR[]") is ValueType.STRING_LIST
     assert value_type("DECIMAL(18,3)") is ValueType.DOUBLE
+    assert value_type("STRUCT(a INTEGER)[]") is ValueType.STRUCT_LIST
+    assert value_type("MAP(VARCHAR, INTEGER)") is ValueType.MAP
     with pytest.raises(ValueError, match="cast the column"):
         value_type("HUGEINT")
     repo.fill("typed", "(customer_id VARCHAR, tags VARCHAR[], known_at TIMESTAMP)")

@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 
 from feature_repo.raw_tables import RAW_TABLES
-from pipelines.data import synthetic
+from pipelines.data import hm_figures, synthetic
 from pipelines.data.synthetic import ShopError, ShopSummary, synthesize
+from pipelines.data.synthetic.behaviour import draw_visits
 from pipelines.data.synthetic.catalogue import draw_catalogue
+from pipelines.data.synthetic.customers import draw_customers
 
 TABLES = [RAW_TABLES[name] for name in ("articles", "customers", "transactions")]
 TRUTH = {
@@ -137,14 +139,7 @@ def test_codes_and_names_agree(articles) -> None:
 
 def test_customers_are_as_published(customers) -> None:
     empty = (customers == "").mean()
-    published = {
-        "FN": 0.652,
-        "Active": 0.662,
-        "club_member_status": 0.0044,
-        "fashion_news_frequency": 0.0117,
-        "age": 0.0116,
-    }
-    for column, share in published.items():
+    for column, share in hm_figures.NULLS.items():
         assert empty[column] == pytest.approx(share, abs=0.04), column
     assert set(customers["FN"]) == set(customers["Active"]) == {"", "1.0"}
     age = pd.to_numeric(customers["age"])
@@ -320,6 +315,13 @@ def test_the_smallest_shops_are_shops(tmp_path: Path, customers, articles, days)
     assert summary.transactions > 0
     assert read(tmp_path / "s", "transactions")["t_dat"].max() <= "2020-09-22"
     assert len(read(tmp_path / "s", "articles")) == articles
+
+
+def test_the_last_customer_need_not_buy() -> None:
+    people = draw_customers(1000, 30, np.random.default_rng([0, 2]))
+    assert people.visits[-1] == 0
+    _, visitor = draw_visits(people, np.ones(30), np.random.default_rng(1))
+    assert visitor.max() < 999
 
 
 def test_progress_is_told(tmp_path: Path) -> None:

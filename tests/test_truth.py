@@ -193,13 +193,15 @@ def test_busy_days_have_as_many_visits_without_a_purchase() -> None:
     first_date = date(2019, 8, 1)
     catalogue = draw_catalogue(50, 120, first_date, 1)
     people = draw_customers(3000, 120, np.random.default_rng(1))
-    shop = ShopDays(catalogue, people, 120, 1, 1)
-    day, customer = others(shop, 40, np.random.default_rng(2))
+    shop = ShopDays(catalogue, people, 1)
+    lookers = others(shop, 40, np.random.default_rng(2))
     visits = np.bincount(shop.day_of_visit, minlength=120)
-    assert np.bincount(day, minlength=120)[40:].tolist() == visits[40:].tolist()
+    assert list(lookers) == list(range(40, 120))
+    assert [len(customer) for customer in lookers.values()] == visits[40:].tolist()
     busy = (date(2019, 9, 28) - first_date).days
     assert visits[busy] > 3 * np.median(visits)
-    assert not np.array_equal(customer, shop.visitor[shop.day_of_visit >= 40])
+    assert not np.array_equal(lookers[busy], shop.visitor[shop.day_of_visit == busy])
+    assert (np.diff(lookers[busy]) >= 0).all()
 
 
 def test_a_position_holds_the_articles_that_its_propensities_add_up_to(impressions, shop) -> None:
@@ -215,7 +217,7 @@ def test_a_position_holds_the_articles_that_its_propensities_add_up_to(impressio
             catalogue.index_group[rows["place"]] * len(taxonomy.PRODUCT_TYPES)
             + catalogue.product_type[rows["place"]]
         ]
-        could.append(np.diff(np.r_[opened.start, len(opened.article)])[shelf])
+        could.append(opened.size[shelf])
     inverse = (1 / first["propensity"]).mean()
     # What the shopper has is counted among the shelf's, and never shown.
     assert 0.75 < inverse / np.concatenate(could).mean() < 1.25
@@ -233,9 +235,9 @@ def test_lower_positions_are_looked_at_less(shop, regulars) -> None:
 
 def test_a_position_shows_an_article_as_often_as_the_propensity_says(shop) -> None:
     day = shop._open(DAY)
-    sizes = np.diff(np.r_[day.start, len(day.article)])
-    shelf = np.full(20_000, int(np.argmax(sizes)))
-    article, chance = day.lay_page(shelf, np.zeros_like(shelf), 3, np.random.default_rng(1))
+    shelf = np.full(20_000, int(np.argmax(day.size)))
+    article, chance, length = day.lay_page(shelf, np.zeros_like(shelf), 3, np.random.default_rng(1))
+    assert (length == 3).all()
     for column in range(3):
         for one in np.unique(article):
             here = article[:, column] == one
@@ -262,7 +264,7 @@ def test_expected_purchases_are_what_visits_buy_on_average(shop, regulars) -> No
 
 
 def test_the_memory_is_what_the_transactions_say(folder, shop, regulars) -> None:
-    played = ShopDays(shop._catalogue, shop._customers, SIZE["days"], SIZE["seed"], 1)
+    played = ShopDays(shop._catalogue, shop._customers, 1)
     number = (DAY - shop.first_day).days
     for day, _ in played:
         if day.day == number:
@@ -359,6 +361,12 @@ def test_the_best_slate_sells_more_than_what_would_be_found_anyway(shop, regular
             )
         }
         assert sold["slate"] >= sold["demand"] > 0
+
+
+def test_a_slate_is_scored_as_the_response_to_it(shop, regulars) -> None:
+    slates = shop.best_slate(regulars, DAY)
+    answer = shop.response(slates["customer_id"].tolist(), slates["article_id"].tolist(), DAY)
+    assert slates["score"].to_numpy() == pytest.approx(answer.purchase)
 
 
 def test_who_is_recommended_nothing_misses_all(shop, regulars) -> None:

@@ -1,19 +1,23 @@
-"""Feast's offline store over the warehouse: point-in-time joins in one pass.
+"""Feast's offline store over the warehouse: point-in-time joins in one pass (see `point_in_time`).
 
-A view with validity intervals is joined by one hash join on its keys with
-`valid_from <= moment < valid_to`: no sort and no de-duplication. A source without intervals is
-joined by DuckDB's ASOF join, after rows of one key and moment are reduced to the newest created.
-Either way the time to live is applied after the match: a feature row older than that is missing,
-and never replaced by one older still.
+Differences from Feast's own DuckDB store: the order of the entity rows is kept; entity frames may
+be pandas, Arrow, SQL or the path of a Parquet file, or none but a range of time; what counts as
+known can be narrowed (`strict`, `embargo`, `created_until`), for all in `feature_store.yaml` or for
+one question:
 
-Differences from Feast's own DuckDB store: the order of the entity rows is kept, entity frames may
-be pandas, Arrow, SQL or the path of a Parquet file, and results can be streamed to Parquet.
+    store.get_historical_features(...).with_options(strict=True).to_df()
+
+Results can be streamed to Parquet; saved data sets and logged features are tables of the warehouse.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import duckdb
@@ -21,29 +25,48 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from feast.data_source import DataSource
-from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.errors import (
+    RequestDataNotFoundInEntityDfException,
+    SavedDatasetLocationAlreadyExists,
+)
 from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL, FeatureView
-from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.infra.offline_stores.file_source import FileSource, SavedDatasetFileStorage
 from feast.infra.offline_stores.offline_store import (
     OfflineStore,
     RetrievalJob,
     RetrievalMetadata,
 )
-from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
+from feast.type_map import feast_value_type_to_pa
+from feast.utils import compute_non_entity_date_range
 
 from feature_repo import places
 from feature_repo.errors import InputError
 from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect, identifier
-from feature_repo.stores.duckdb_source import DuckDBSource
+from feature_repo.stores.duckdb_source import (
+    DuckDBLoggingDestination,
+    DuckDBSource,
+    SavedDatasetDuckDBStorage,
+)
+from feature_repo.stores.point_in_time import (
+    BAD_MOMENT,
+    EntityRows,
+    Known,
+    literal,
+    microseconds,
+    moment_column,
+    moments_sql,
+    numbered,
+    query,
+    source_of,
+)
 
-_ENTITIES = "entity_rows"
-_ROW = "__row"
-_MOMENT = "__moment"
+_GIVEN = "given"
+_BATCH = 100_000
 
 
 class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
@@ -58,6 +81,12 @@ class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
     """DuckDB's notation; beyond it DuckDB spills to disk."""
     threads: int | None = None
     """None: one for each core."""
+    strict: bool = False
+    """Only what was known before an entity row's moment, not what became known at it."""
+    embargo: timedelta = timedelta(0)
+    """Only what had been known for at least this long: seconds, or "1 12:00:00", or "P1DT12H"."""
+    created_until: datetime | None = None
+    """Only rows written by this time, where the source has a created timestamp."""
 
 
 def _open(config: RepoConfig, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
@@ -70,19 +99,68 @@ def _open(config: RepoConfig, *, read_only: bool = True) -> duckdb.DuckDBPyConne
     )
 
 
-def _utc(moment: datetime) -> datetime:
-    """UTC without zone, as the warehouse keeps time; a moment without zone is taken as UTC."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+@dataclass(frozen=True)
+class _Question:
+    """A point-in-time join: what is asked, of whom and by which rules."""
+
+    config: RepoConfig
+    entities: EntityRows
+    columns: dict[str, str]
+    views: list[tuple[FeatureView, dict[str, str]]]
+    known: Known
+    span: tuple[datetime, datetime] | None
+    """The range that was asked for, where no entity rows were given."""
+
+    def sql(self) -> str:
+        with _open(self.config) as con:
+            self.entities.register(con)
+            return query(con, self.entities, self.views, self.known)
+
+    def find_span(self) -> tuple[datetime | None, datetime | None]:
+        """The first and the last moment asked for."""
+        if self.span:
+            return self.span
+        moment = moments_sql(self.columns)
+        with _open(self.config) as con, _named_rows():
+            self.entities.register(con)
+            found = con.execute(
+                f"SELECT min(m), max(m) FROM (SELECT {moment} AS m FROM ({numbered(self.entities)}))"
+            ).fetchone()
+        return found or (None, None)
 
 
-def _source(view: FeatureView) -> DuckDBSource:
-    source = view.batch_source
-    if not isinstance(source, DuckDBSource):
-        raise ValueError(
-            f"Feature view {view.name!r}: its source is a {type(source).__name__}, but this "
-            "offline store reads DuckDBSource only."
-        )
-    return source
+@contextmanager
+def _named_rows() -> Iterator[None]:
+    """An entity row without a moment is the asker's mistake, not DuckDB's."""
+    try:
+        yield
+    except duckdb.Error as error:
+        before, found, text = str(error).partition(BAD_MOMENT)
+        if found and before in ("", "Invalid Input Error: "):
+            raise InputError(found + text.splitlines()[0]) from None
+        raise
+
+
+class _Metadata(RetrievalMetadata):
+    """Feast's metadata, whose moments are looked for only when they are asked for."""
+
+    def __init__(self, features: list[str], question: _Question) -> None:
+        self.features = features
+        moment = moment_column(question.columns)
+        self.keys = [name for name in question.columns if name != moment]
+        self._question = question
+
+    @cached_property
+    def _span(self) -> tuple[datetime | None, datetime | None]:
+        return self._question.find_span()
+
+    @property
+    def min_event_timestamp(self) -> datetime | None:
+        return self._span[0]
+
+    @property
+    def max_event_timestamp(self) -> datetime | None:
+        return self._span[1]
 
 
 class DuckDBRetrievalJob(RetrievalJob):
@@ -93,14 +171,14 @@ class DuckDBRetrievalJob(RetrievalJob):
         config: RepoConfig,
         sql: str,
         *,
-        prepare: Callable[[duckdb.DuckDBPyConnection], None] = lambda con: None,
+        question: _Question | None = None,
         on_demand_feature_views: list[OnDemandFeatureView] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._config = config
         self._sql = sql
-        self._prepare = prepare
+        self._question = question
         self._on_demand = on_demand_feature_views or []
         self._full_feature_names = full_feature_names
         self._metadata = metadata
@@ -117,6 +195,40 @@ class DuckDBRetrievalJob(RetrievalJob):
     def metadata(self) -> RetrievalMetadata | None:
         return self._metadata
 
+    def with_options(
+        self,
+        *,
+        strict: bool | None = None,
+        embargo: timedelta | None = None,
+        created_until: datetime | None = None,
+    ) -> "DuckDBRetrievalJob":
+        """The same question under other rules of what was known; None leaves the store's setting.
+
+        Args:
+            strict: only what was known before an entity row's moment, not what became known at it.
+            embargo: only what had been known for at least this long.
+            created_until: only rows written by this time (UTC if it has no zone), where the source
+                has a created timestamp: the training set as it would have been made then.
+
+        Raises:
+            ValueError: the job is no point-in-time join, or the embargo is negative.
+        """
+        if self._question is None:
+            raise ValueError("Only get_historical_features asks what was known: no other options.")
+        given = {"strict": strict, "embargo": embargo, "created_until": created_until}
+        changed: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        question = replace(self._question, known=replace(self._question.known, **changed))
+        return DuckDBRetrievalJob(
+            self._config,
+            question.sql(),
+            question=question,
+            on_demand_feature_views=self._on_demand,
+            full_feature_names=self._full_feature_names,
+            metadata=self._metadata,
+        )
+
     def to_sql(self) -> str:
         """The query; an entity frame that is not SQL stands in it as the table `entity_rows`."""
         return self._sql
@@ -125,8 +237,10 @@ class DuckDBRetrievalJob(RetrievalJob):
     def _relation(self) -> Iterator[duckdb.DuckDBPyRelation]:
         con = _open(self._config)
         try:
-            self._prepare(con)
-            yield con.sql(self._sql)
+            if self._question:
+                self._question.entities.register(con)
+            with _named_rows():
+                yield con.sql(self._sql)
         finally:
             con.close()
 
@@ -137,28 +251,55 @@ class DuckDBRetrievalJob(RetrievalJob):
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal(timeout).to_pandas()
 
+    def _batches(self) -> Generator[pa.Table]:
+        """The result piece by piece, at least one, with what on-demand views make of it."""
+        with self._relation() as relation:
+            reader = relation.to_arrow_reader(_BATCH)
+            empty = True
+            for batch in reader:
+                empty = False
+                yield self._finished(pa.Table.from_batches([batch]))
+            if empty:
+                yield self._finished(reader.schema.empty_table())
+
+    def _finished(self, batch: pa.Table) -> pa.Table:
+        if not self._on_demand:
+            return _zoned(batch)
+        made = {
+            name: feast_value_type_to_pa(field.dtype.to_value_type())
+            for view in self._on_demand
+            for field in view.features
+            for name in (field.name, f"{view.projection.name_to_use()}__{field.name}")
+        }
+        result = _Held(_zoned(batch), self).to_arrow()
+        # A function may give nulls only, or whole numbers, in one piece and others in the next.
+        return result.cast(
+            pa.schema(
+                field.with_type(made[field.name])
+                if field.name in made and field.name not in batch.column_names
+                else field
+                for field in result.schema
+            )
+        )
+
     def to_parquet(self, path: Path) -> int:
         """Stream the result to a Parquet file, without holding it in memory.
+
+        On-demand views are computed piece by piece: their functions see some rows at a time.
 
         Returns:
             the number of rows.
 
         Raises:
-            ValueError: an on-demand view is asked for; those need `to_arrow`.
+            InputError: an entity row has no moment; the text has its number.
         """
-        if self._on_demand:
-            names = ", ".join(view.name for view in self._on_demand)
-            raise ValueError(f"Streaming cannot compute the on-demand views {names}: use to_arrow.")
         rows = 0
-        partial = path.with_name(path.name + ".partial")
-        with self._relation() as relation:
-            reader = relation.to_arrow_reader(100_000)
-            schema = _zoned(reader.schema.empty_table()).schema
-            with pq.ParquetWriter(partial, schema) as writer:
-                for batch in reader:
-                    writer.write_table(_zoned(pa.Table.from_batches([batch])))
+        with closing(self._batches()) as batches, places.whole_file(path) as partial:
+            first = next(batches)
+            with pq.ParquetWriter(partial, first.schema) as writer:
+                for batch in chain([first], batches):
+                    writer.write_table(batch)
                     rows += batch.num_rows
-        partial.replace(path)
         return rows
 
     def persist(
@@ -167,15 +308,77 @@ class DuckDBRetrievalJob(RetrievalJob):
         allow_overwrite: bool = False,
         timeout: int | None = None,
     ) -> None:
-        """Write the result to a Parquet file: `SavedDatasetFileStorage(path)`."""
-        if not isinstance(storage, SavedDatasetFileStorage):
+        """Stream the result to a Parquet file or into a table of the warehouse.
+
+        Args:
+            storage: `SavedDatasetFileStorage(path)` or `SavedDatasetDuckDBStorage(table)`.
+
+        Raises:
+            SavedDatasetLocationAlreadyExists: it is there and may not be overwritten.
+            WarehouseError: another process is using the warehouse.
+        """
+        if isinstance(storage, SavedDatasetDuckDBStorage):
+            self._to_table(storage.table, allow_overwrite)
+        elif isinstance(storage, SavedDatasetFileStorage):
+            path = Path(storage.file_options.uri)
+            if path.exists() and not allow_overwrite:
+                raise SavedDatasetLocationAlreadyExists(location=str(path))
+            self.to_parquet(path)
+        else:
             raise ValueError(
-                f"Saved data sets go to SavedDatasetFileStorage, not {type(storage).__name__}."
+                "Saved data sets go to SavedDatasetFileStorage or SavedDatasetDuckDBStorage, not "
+                f"{type(storage).__name__}."
             )
-        path = Path(storage.file_options.uri)
-        if path.exists() and not allow_overwrite:
-            raise SavedDatasetLocationAlreadyExists(location=str(path))
-        pq.write_table(self.to_arrow(), path)
+
+    def _to_table(self, table: str, allow_overwrite: bool) -> None:
+        name = identifier(*table.split("."))
+        with TemporaryDirectory() as folder:
+            sql = self._sql
+            if self._on_demand:
+                # Python makes these rows, and must not read the warehouse that it is writing.
+                file = Path(folder, "rows.parquet")
+                self.to_parquet(file)
+                sql = f"SELECT * FROM read_parquet('{file}')"
+            with _open(self._config, read_only=False) as con, _named_rows():
+                if self._question:
+                    self._question.entities.register(con)
+                _create_schema(con, table)
+                create = "CREATE OR REPLACE TABLE" if allow_overwrite else "CREATE TABLE"
+                try:
+                    con.execute(f"{create} {name} AS {sql}")
+                except duckdb.CatalogException as error:
+                    if "already exists" not in str(error):
+                        raise
+                    raise SavedDatasetLocationAlreadyExists(location=table) from error
+
+
+class _Held(RetrievalJob):
+    """A piece of a result, for Feast to compute on-demand views on."""
+
+    def __init__(self, table: pa.Table, whole: DuckDBRetrievalJob) -> None:
+        self._table = table
+        self._whole = whole
+
+    @property
+    def full_feature_names(self) -> bool:
+        return self._whole.full_feature_names
+
+    @property
+    def on_demand_feature_views(self) -> list[OnDemandFeatureView]:
+        return self._whole.on_demand_feature_views
+
+    @property
+    def metadata(self) -> RetrievalMetadata | None:
+        return self._whole.metadata
+
+    def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
+        return self._table
+
+
+def _create_schema(con: duckdb.DuckDBPyConnection, table: str) -> None:
+    *schema, _ = table.split(".")
+    if schema:
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(*schema)}")
 
 
 def _zoned(table: pa.Table) -> pa.Table:
@@ -197,67 +400,66 @@ class DuckDBOfflineStore(OfflineStore):
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | pa.Table | str | None,
+        entity_df: pd.DataFrame | pa.Table | str | Path | None,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
-        **options: Any,
-    ) -> RetrievalJob:
+        *,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+        filter_by_created_timestamp: bool = False,
+    ) -> DuckDBRetrievalJob:
         """Each view's features as they were known at each entity row's moment.
 
         Args:
             entity_df: pandas, Arrow, a SELECT over the warehouse, or the path of a Parquet file,
-                with the join keys and `event_timestamp`.
+                with the join keys and `event_timestamp`. None: every moment of the range at which
+                a row of one of the views begins, with that row's keys.
+            start_date: the range's first moment; without it, as long before the last as the
+                longest time to live, or 30 days.
+            end_date: the range's last moment; without it, now.
+            filter_by_created_timestamp: only rows that had also been written by the moment.
 
         Raises:
-            InputError: a key is missing; the text names it.
+            InputError: a key is missing or of another type, two columns would have one name, or
+                (when the result is asked for) a row has no moment; the text names view, column and
+                row.
+            WarehouseError: the warehouse or a view's table is not there.
         """
+        settings = config.offline_store
+        span = None
         if entity_df is None:
-            raise ValueError(
-                "This offline store needs an entity frame; for all rows of a range use "
-                "pull_all_from_table_or_query."
-            )
-        filter_by_created = options.pop("filter_by_created_timestamp", False)
-        if options:
-            raise ValueError(f"This offline store does not know: {', '.join(sorted(options))}.")
-        entities = _EntityRows(entity_df)
+            span = compute_non_entity_date_range(feature_views, start_date, end_date)
+            entities = EntityRows.of_range(feature_views, *span)
+        else:
+            entities = EntityRows(entity_df)
         with _open(config) as con:
-            entities.register(con)
-            description = con.sql(f"SELECT * FROM {entities.sql} LIMIT 0")
-            columns = dict(zip(description.columns, map(str, description.types), strict=True))
-        moment = _moment_column(columns)
-        joins, selected = [], [f"{_ROW}.{identifier(name)}" for name in columns]
-        for number, view in enumerate(feature_views):
-            alias = f"view_{number}"
-            prefix = view.projection.name_to_use()
-            wanted = [
-                ref.split(":", 1)[1] for ref in feature_refs if ref.split(":", 1)[0] == prefix
-            ]
-            joins.append(_point_in_time_join(view, wanted, columns, alias, filter_by_created))
-            shown = view.projection.name_alias or view.name
-            selected += [
-                f"{alias}.{identifier(name)} AS "
-                + identifier(f"{shown}__{name}" if full_feature_names else name)
-                for name in wanted
-            ]
-        sql = (
-            f"WITH rows_in AS (SELECT row_number() OVER () AS {_ROW}, * FROM {entities.sql}),\n"
-            f"{_ROW} AS (SELECT *, {_as_utc(moment, columns[moment])} AS {_MOMENT} FROM rows_in)\n"
-            f"SELECT {', '.join(selected)}\nFROM {_ROW}\n"
-            + "\n".join(joins)
-            + f"\nORDER BY {_ROW}.{_ROW}"
+            columns = entities.columns(con)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        for view in on_demand:
+            for name in view.get_request_data_schema():
+                if name not in columns:
+                    raise RequestDataNotFoundInEntityDfException(name, view.name)
+        question = _Question(
+            config,
+            entities,
+            columns,
+            [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views],
+            Known(
+                strict=settings.strict,
+                embargo=settings.embargo,
+                by_created=filter_by_created_timestamp,
+                created_until=settings.created_until,
+            ),
+            span,
         )
         return DuckDBRetrievalJob(
             config,
-            sql,
-            prepare=entities.register,
-            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(
-                feature_refs, project, registry
-            ),
+            question.sql(),
+            question=question,
+            on_demand_feature_views=on_demand,
             full_feature_names=full_feature_names,
-            metadata=RetrievalMetadata(
-                features=feature_refs, keys=[name for name in columns if name != moment]
-            ),
+            metadata=_Metadata(feature_refs, question),
         )
 
     @staticmethod
@@ -278,12 +480,13 @@ class DuckDBOfflineStore(OfflineStore):
         if data_source.valid_to_field:
             since = None
             until = identifier(data_source.valid_to_field)
-            newest = f" AND ({until} IS NULL OR {until} > {_literal(end_date)})"
+            newest = f" AND ({until} IS NULL OR {until} > {literal(end_date)})"
         else:
             since = start_date
             newer = [timestamp_field, *filter(None, [created_timestamp_column])]
-            keys = ", ".join(map(identifier, join_key_columns))
-            newest = _newest(keys or "1", *map(identifier, newer))
+            keys = ", ".join(map(identifier, join_key_columns)) or "1"
+            order = ", ".join(f"{identifier(column)} DESC" for column in newer)
+            newest = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
         in_range = DuckDBOfflineStore.pull_all_from_table_or_query(
             config,
             data_source,
@@ -308,18 +511,23 @@ class DuckDBOfflineStore(OfflineStore):
         end_date: datetime | None = None,
     ) -> RetrievalJob:
         """Every row with a moment in [start_date, end_date]."""
-        assert isinstance(data_source, DuckDBSource)
+        wanted = [*join_key_columns, *feature_name_columns, timestamp_field]
+        if created_timestamp_column:
+            wanted.append(created_timestamp_column)
+        selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
+        if not join_key_columns:
+            # Feast keeps what is true of everyone online under a key of its own.
+            selected += f", '{DUMMY_ENTITY_VAL}' AS {identifier(DUMMY_ENTITY_ID)}"
+        moment = identifier(timestamp_field)
+        bounds = ["true"]
+        if start_date is not None:
+            bounds.append(f"{moment} >= {literal(start_date)}")
+        if end_date is not None:
+            bounds.append(f"{moment} <= {literal(end_date)}")
         return DuckDBRetrievalJob(
             config,
-            _range_query(
-                data_source,
-                join_key_columns,
-                feature_name_columns,
-                timestamp_field,
-                created_timestamp_column,
-                start_date,
-                end_date,
-            ),
+            f"SELECT {selected} FROM {_rows_of(data_source)} AS history "
+            f"WHERE {' AND '.join(bounds)}",
         )
 
     @staticmethod
@@ -332,20 +540,25 @@ class DuckDBOfflineStore(OfflineStore):
         """Append rows (a push) to the view's table.
 
         Raises:
-            ValueError: the source is a query or keeps validity intervals, which only
-                `lookbook features build` may write, or a column is missing.
+            ValueError: the source is a query, or keeps validity intervals, which only
+                `lookbook features build` may write; or the columns are not the table's.
+            WarehouseError: another process is using the warehouse.
         """
-        source = _source(feature_view)
-        if source.table is None or source.valid_to_field:
+        source = source_of(feature_view)
+        if source.table is None:
             raise ValueError(
-                f"Feature view {feature_view.name!r} is computed from purchases: push to it "
-                "online only, and let `lookbook features build` write its history."
+                f"Feature view {feature_view.name!r} reads a query, which cannot be written to: "
+                "push to it online only, and write the rows to the tables it reads."
+            )
+        if source.valid_to_field:
+            raise ValueError(
+                f"Feature view {feature_view.name!r} keeps intervals that are computed from "
+                f"purchases: a row pushed into {source.table} would overlap the one that holds "
+                "there, and be gone with the next build. Push to it online only, and let `lookbook "
+                "features build` write its history."
             )
         with _open(config, read_only=False) as con:
-            con.register(_ENTITIES, table)
-            con.execute(
-                f"INSERT INTO {source.get_table_query_string()} BY NAME SELECT * FROM {_ENTITIES}"
-            )
+            _append(con, source.table, table.rename_columns([*map(source.raw, table.column_names)]))
         if progress:
             progress(table.num_rows)
 
@@ -357,166 +570,59 @@ class DuckDBOfflineStore(OfflineStore):
         logging_config: LoggingConfig,
         registry: BaseRegistry,
     ) -> None:
-        raise NotImplementedError(
-            "Logged features are not written to the warehouse yet; turn feature logging off."
-        )
+        """Append logs to the destination's table, which is made, and widened, as needed.
 
+        Args:
+            data: the logs, or a folder of Parquet files with them.
 
-class _EntityRows:
-    """The rows to join to, in whichever form they came, as something DuckDB can select from."""
-
-    def __init__(self, given: pd.DataFrame | pa.Table | str) -> None:
-        self._table: pa.Table | None = None
-        self.sql = _ENTITIES
-        if isinstance(given, pd.DataFrame):
-            self._table = _microseconds(pa.Table.from_pandas(given, preserve_index=False))
-        elif isinstance(given, pa.Table):
-            self._table = _microseconds(given)
-        elif given.endswith(".parquet"):
-            quoted = given.replace("'", "''")
-            self.sql = f"read_parquet('{quoted}')"
-        else:
-            # On lines of its own, as it may end in a comment.
-            self.sql = f"(\n{given.rstrip().rstrip(';')}\n) AS {_ENTITIES}"
-
-    def register(self, con: duckdb.DuckDBPyConnection) -> None:
-        if self._table is not None:
-            con.register(_ENTITIES, self._table)
-
-
-def _microseconds(table: pa.Table) -> pa.Table:
-    """DuckDB cannot compare zoned nanoseconds, which is what pandas writes."""
-    schema = pa.schema(
-        field.with_type(pa.timestamp("us", field.type.tz))
-        if pa.types.is_timestamp(field.type)
-        else field
-        for field in table.schema
-    )
-    return table.cast(schema, safe=False)
-
-
-def _moment_column(columns: dict[str, str]) -> str:
-    """The entity frame's moment: `event_timestamp`, or its only timestamp column."""
-    dtypes = {
-        name: pd.Series(dtype="datetime64[ns, UTC]" if "TIMESTAMP" in type_ else "object").dtype
-        for name, type_ in columns.items()
-    }
-    if "event_timestamp" in columns:
-        return "event_timestamp"
-    return str(infer_event_timestamp_from_entity_df(dtypes))
-
-
-def _as_utc(column: str, duckdb_type: str) -> str:
-    """An expression for the moment as UTC without zone, whatever the column's type."""
-    name = identifier(column)
-    if duckdb_type == "VARCHAR":
-        return f"CAST(CAST({name} AS TIMESTAMPTZ) AT TIME ZONE 'UTC' AS TIMESTAMP)"
-    if duckdb_type == "TIMESTAMP WITH TIME ZONE":
-        return f"({name} AT TIME ZONE 'UTC')"
-    if duckdb_type.endswith("_NS"):
-        # A cast, where there is one, rounds to the next microsecond: a look into the future.
-        return f"make_timestamp(epoch_ns({name}) // 1000)"
-    return f"CAST({name} AS TIMESTAMP)"
-
-
-def _literal(moment: datetime) -> str:
-    return f"TIMESTAMP '{_utc(moment).isoformat(sep=' ')}'"
-
-
-def _interval(span: timedelta) -> str:
-    return f"to_microseconds({int(span.total_seconds() * 1_000_000)})"
-
-
-def _point_in_time_join(
-    view: FeatureView,
-    features: list[str],
-    columns: dict[str, str],
-    alias: str,
-    filter_by_created: bool,
-) -> str:
-    """The LEFT JOIN that gives each entity row at most one row of the view."""
-    source = _source(view)
-    key_map = {
-        column.name: view.projection.join_key_map.get(column.name, column.name)
-        for column in view.entity_columns
-    }
-    constant = DUMMY_ENTITY_ID in key_map
-    if constant:
-        key_map.pop(DUMMY_ENTITY_ID)
-    for key, given in key_map.items():
-        if given not in columns:
-            raise InputError(
-                f"Feature view {view.name!r} joins on {key!r}, and the entity rows have no column "
-                f"{given!r}: add it. They have: {', '.join(columns)}."
+        Raises:
+            ValueError: the destination is not a DuckDBLoggingDestination.
+            WarehouseError: another process is using the warehouse; nothing was written.
+        """
+        destination = logging_config.destination
+        if not isinstance(destination, DuckDBLoggingDestination):
+            raise ValueError(
+                "Logged features go to DuckDBLoggingDestination(table=...), not "
+                f"{type(destination).__name__}."
             )
-    renamed = {ours: theirs for theirs, ours in source.field_mapping.items()}
-
-    def raw(name: str) -> str:
-        return f"history.{identifier(renamed.get(name, name))}"
-
-    known = raw(source.timestamp_field)
-    created = raw(source.created_timestamp_column) if source.created_timestamp_column else None
-    history = f"{source.get_table_query_string()} AS history"
-    conditions = [f"{raw(key)} = {_ROW}.{identifier(given)}" for key, given in key_map.items()]
-    conditions.append(f"{known} <= {_ROW}.{_MOMENT}")
-    newest = ""
-    if created and filter_by_created:
-        conditions.append(f"{created} <= {_ROW}.{_MOMENT}")
-    if source.valid_to_field:
-        until = raw(source.valid_to_field)
-        conditions.append(f"({until} IS NULL OR {_ROW}.{_MOMENT} < {until})")
-        join = f"INNER JOIN {history}"
-    elif created and filter_by_created:
-        # What was created too late differs from row to row, so ties cannot be cleared beforehand.
-        join = f"INNER JOIN {history}"
-        newest = _newest(f"{_ROW}.{_ROW}", known, created)
-    else:
-        keys = ", ".join([*(raw(key) for key in key_map), known])
-        once = _newest(keys, created) if created else ""
-        join = f"ASOF JOIN (SELECT * FROM {history}{once}) AS history"
-    columns_out = [f"{_ROW}.{_ROW}", f"{_ROW}.{_MOMENT}", f"{known} AS __known"]
-    columns_out += [f"{raw(name)} AS {identifier(name)}" for name in features]
-    inner = (
-        f"SELECT {', '.join(columns_out)} FROM {_ROW} {join} ON {' AND '.join(conditions)}{newest}"
-    )
-    alive = (
-        f" AND {alias}.__known >= {alias}.{_MOMENT} - {_interval(view.ttl)}"
-        if view.ttl and view.ttl > timedelta(0)
-        else ""
-    )
-    return f"LEFT JOIN ({inner}) AS {alias} ON {alias}.{_ROW} = {_ROW}.{_ROW}{alive}"
+        logs = pq.read_table(data) if isinstance(data, Path) else data
+        name = identifier(*destination.table.split("."))
+        with _open(config, read_only=False) as con:
+            _create_schema(con, destination.table)
+            con.register(_GIVEN, microseconds(source.get_schema(registry).empty_table()))
+            con.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM {_GIVEN}")
+            described = con.sql(f"SELECT * FROM {_GIVEN}")
+            for column, kind in zip(described.columns, described.types, strict=True):
+                con.execute(
+                    f"ALTER TABLE {name} ADD COLUMN IF NOT EXISTS {identifier(column)} {kind}"
+                )
+            _append(con, destination.table, logs)
 
 
-def _newest(keys: str, *newer: str) -> str:
-    """Keep one row for each of the keys: the newest by these columns."""
-    order = ", ".join(f"{column} DESC" for column in newer)
-    return f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
+def _named(view: FeatureView, references: list[str], full_names: bool) -> dict[str, str]:
+    """{feature: its column in the result} of a view's features among the references."""
+    asked_as = view.projection.name_to_use()
+    shown = view.projection.name_alias or view.name
+    parted = (reference.split(":", 1) for reference in references)
+    return {
+        feature: f"{shown}__{feature}" if full_names else feature
+        for prefix, feature in parted
+        if prefix == asked_as
+    }
 
 
-def _range_query(
-    source: DuckDBSource,
-    keys: list[str],
-    features: list[str],
-    timestamp_field: str,
-    created_timestamp_column: str | None,
-    start_date: datetime | None,
-    end_date: datetime | None,
-) -> str:
-    """SELECT the columns and timestamps where the moment lies in [start_date, end_date]."""
-    wanted = [*keys, *features, timestamp_field]
-    if created_timestamp_column:
-        wanted.append(created_timestamp_column)
-    selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
-    if not keys:
-        # Feast keeps what is true of everyone online under a key of its own.
-        selected += f", '{DUMMY_ENTITY_VAL}' AS {identifier(DUMMY_ENTITY_ID)}"
-    moment = identifier(timestamp_field)
-    bounds = ["true"]
-    if start_date is not None:
-        bounds.append(f"{moment} >= {_literal(start_date)}")
-    if end_date is not None:
-        bounds.append(f"{moment} <= {_literal(end_date)}")
-    return (
-        f"SELECT {selected} FROM {source.get_table_query_string()} AS history "
-        f"WHERE {' AND '.join(bounds)}"
-    )
+def _rows_of(source: DataSource) -> str:
+    """What stands after FROM: a DuckDBSource, or the Parquet file of a saved data set."""
+    if isinstance(source, FileSource):
+        quoted = source.path.replace("'", "''")
+        return f"read_parquet('{quoted}')"
+    assert isinstance(source, DuckDBSource)
+    return source.get_table_query_string()
+
+
+def _append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    con.register(_GIVEN, microseconds(rows))
+    try:
+        con.execute(f"INSERT INTO {identifier(*table.split('.'))} BY NAME SELECT * FROM {_GIVEN}")
+    except (duckdb.BinderException, duckdb.ConversionException) as error:
+        raise InputError(f"These rows do not fit the table {table}: {error}") from error

@@ -1,11 +1,17 @@
-"""A table or query in the warehouse as a Feast data source, with validity intervals."""
+"""What the warehouse is to Feast: a source of features (a table or query, with validity intervals),
+a place for saved data sets, and one for logged features."""
 
 import json
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 from feast.data_source import DataSource
+from feast.feature_logging import LOG_TIMESTAMP_FIELD, LoggingDestination
 from feast.protos.feast.core.DataSource_pb2 import DataSource as DataSourceProto
+from feast.protos.feast.core.FeatureService_pb2 import LoggingConfig as LoggingConfigProto
+from feast.protos.feast.core.SavedDataset_pb2 import SavedDatasetStorage as StorageProto
 from feast.repo_config import RepoConfig
+from feast.saved_dataset import SavedDatasetStorage
 from feast.value_type import ValueType
 
 from feature_repo import places
@@ -23,6 +29,8 @@ _SCALARS = {
     "DOUBLE": ValueType.DOUBLE,
     "VARCHAR": ValueType.STRING,
     "BLOB": ValueType.BYTES,
+    "JSON": ValueType.JSON,
+    "UUID": ValueType.UUID,
     "DATE": ValueType.UNIX_TIMESTAMP,
     "TIMESTAMP": ValueType.UNIX_TIMESTAMP,
     "TIMESTAMP_NS": ValueType.UNIX_TIMESTAMP,
@@ -41,6 +49,10 @@ def value_type(duckdb_type: str) -> ValueType:
         return ValueType[f"{value_type(name[:-2]).name}_LIST"]
     if name.startswith("DECIMAL"):
         return ValueType.DOUBLE
+    if name.startswith("STRUCT("):
+        return ValueType.STRUCT
+    if name.startswith("MAP("):
+        return ValueType.MAP
     if name not in _SCALARS:
         raise ValueError(f"Feast has no type for DuckDB's {duckdb_type}: cast the column.")
     return _SCALARS[name]
@@ -152,6 +164,14 @@ class DuckDBSource(DataSource):
     def source_datatype_to_feast_value_type() -> Callable[[str], ValueType]:
         return value_type
 
+    def raw(self, name: str) -> str:
+        """The source's own name of what views call `name`."""
+        return self._raw_names.get(name, name)
+
+    @cached_property
+    def _raw_names(self) -> dict[str, str]:
+        return {ours: theirs for theirs, ours in self.field_mapping.items()}
+
     def get_table_query_string(self) -> str:
         """What stands after FROM: the quoted table, or the query in brackets."""
         if self.table is not None:
@@ -165,3 +185,64 @@ class DuckDBSource(DataSource):
                 (name, str(type_))
                 for name, type_ in zip(described.columns, described.types, strict=True)
             ]
+
+
+class SavedDatasetDuckDBStorage(SavedDatasetStorage):
+    """A table of the warehouse for a saved data set.
+
+    Args:
+        table: "schema.table"; the schema is made if it is not there.
+    """
+
+    _proto_attr_name = "custom_storage"
+
+    def __init__(self, table: str) -> None:
+        self.table = table
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SavedDatasetDuckDBStorage) and self.table == other.table
+
+    def __hash__(self) -> int:
+        return hash(self.table)
+
+    @staticmethod
+    def from_proto(storage_proto: StorageProto) -> "SavedDatasetDuckDBStorage":
+        return SavedDatasetDuckDBStorage(
+            json.loads(storage_proto.custom_storage.configuration)["table"]
+        )
+
+    def to_proto(self) -> StorageProto:
+        options = json.dumps({"table": self.table}).encode()
+        return self._custom_storage_proto(
+            DataSourceProto.CustomSourceOptions(configuration=options)
+        )
+
+    def to_data_source(self) -> DuckDBSource:
+        return DuckDBSource(name=self.table, table=self.table, timestamp_field="event_timestamp")
+
+
+class DuckDBLoggingDestination(LoggingDestination):
+    """A table of the warehouse for the features that a feature service gave when serving.
+
+    Args:
+        table: "schema.table"; both are made when the first logs are written.
+    """
+
+    _proto_kind = "duckdb"
+
+    def __init__(self, *, table: str) -> None:
+        self.table = table
+
+    @classmethod
+    def from_proto(cls, config_proto: LoggingConfigProto) -> "DuckDBLoggingDestination":
+        return cls(table=config_proto.custom_destination.config["table"])
+
+    def to_proto(self) -> LoggingConfigProto:
+        return LoggingConfigProto(
+            custom_destination=LoggingConfigProto.CustomDestination(
+                kind=self._proto_kind, config={"table": self.table}
+            )
+        )
+
+    def to_data_source(self) -> DuckDBSource:
+        return DuckDBSource(name=self.table, table=self.table, timestamp_field=LOG_TIMESTAMP_FIELD)

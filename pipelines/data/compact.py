@@ -13,13 +13,26 @@ The tables are temporary and go with the connection:
   seven days, which are week 0
 - `sold`: one row for each article with sales
 
+and, as views of them:
+
+- `gaps`: the days from one day with purchases of a customer to the next
+- `markdowns`: the purchases with how far they are below the article's highest price of the week
+  (`weekly`) and of all time (`ever`); 0 if by no more than 0.1%
+
+What else both reports speak of is a query that is made below.
+
 A piece is what a row is in H&M's files: an exact duplicate row, or a quantity of two, is two pieces.
 Prices are decimals, so that sums do not depend on the order in which threads add them up.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import duckdb
 
 from feature_repo.errors import InputError
+from pipelines.reports.words import many
+from pipelines.warehouse import WarehouseError, has_table, reading
 
 MEMORY = 4_000_000_000
 """Bytes that DuckDB may hold, where the connection does not allow less anyway."""
@@ -27,6 +40,22 @@ MEMORY = 4_000_000_000
 MENDED_BY_LOADING = (
     "load the files with `lookbook data load`, which sets such rows right, then use the warehouse"
 )
+
+
+@contextmanager
+def loaded() -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse for reading.
+
+    Raises:
+        WarehouseError: no shop is loaded.
+    """
+    with reading() as con:
+        if not has_table(con, "raw", "transactions"):
+            raise WarehouseError(
+                "The warehouse holds no purchases: load a shop first, for example "
+                "`lookbook data load DIR`."
+            )
+        yield con
 
 
 def compact(
@@ -86,7 +115,8 @@ def compact(
         lost = con.execute(f"SELECT sum(pieces) FROM purchases WHERE {key} IS NULL").fetchone()
         if lost and lost[0]:
             raise InputError(
-                f"The {key} of {lost[0]:,} pieces is not among the {key}s: {MENDED_BY_LOADING}."
+                f"The {key} of {many(lost[0], 'piece')} is not among the {key}s: "
+                f"{MENDED_BY_LOADING}."
             )
     last = con.execute("SELECT max(day) FROM purchases").fetchone()
     if last is None or last[0] is None:
@@ -120,3 +150,73 @@ def compact(
             CAST(sum(value) AS DECIMAL(38, 9)) AS value
         FROM article_days GROUP BY article"""
     )
+    con.execute(
+        f"""CREATE TEMP VIEW gaps AS
+        SELECT day - lag(day) OVER (PARTITION BY customer ORDER BY day) AS gap
+        FROM baskets QUALIFY gap IS NOT NULL;
+        CREATE TEMP VIEW markdowns AS
+        WITH tops AS (
+            SELECT article, week, max(highest) AS top FROM article_days GROUP BY article, week),
+        depths AS (
+            SELECT p.channel, p.price, p.pieces, tops.week,
+                1 - CAST(p.price AS DOUBLE) / CAST(tops.top AS DOUBLE) AS weekly,
+                1 - CAST(p.price AS DOUBLE) / CAST(sold.highest AS DOUBLE) AS ever
+            FROM purchases AS p JOIN sold USING (article)
+            JOIN tops ON tops.article = p.article AND tops.week = (DATE '{last[0]}' - p.day) // 7)
+        SELECT * REPLACE (
+            CASE WHEN weekly > 0.001 THEN weekly ELSE 0 END AS weekly,
+            CASE WHEN ever > 0.001 THEN ever ELSE 0 END AS ever)
+        FROM depths"""
+    )
+
+
+WHOLE_CENTS = "abs(price * 59000e0 - round(price * 59000e0)) < 0.04"
+"""Whether a price is one of H&M's: times 590 a price tag."""
+
+
+def marked_down(depth: str) -> str:
+    """Two columns of a query on `markdowns`: the share of the pieces that are below the highest price
+    of the week or of all time, with the name of `depth`, and how far these are (`{depth}_depth`)."""
+    return f"""coalesce(sum(pieces) FILTER ({depth} > 0), 0) / sum(pieces) AS {depth},
+    sum(pieces * {depth}) / sum(pieces) FILTER ({depth} > 0) AS {depth}_depth"""
+
+
+def _by_day(column: str) -> str:
+    """How many different articles of the same `column` a customer bought on a day."""
+    return f"""
+SELECT customer, {column} AS thing, day, count(DISTINCT article) AS n
+FROM purchases JOIN articles USING (article) WHERE {column} IS NOT NULL
+GROUP BY customer, thing, day"""
+
+
+def repeats(column: str) -> str:
+    """A query: `again` is the share of the distinct (customer, article, day) whose customer had bought
+    an article with the same `column` on an earlier day; `pairs` are the distinct (customer, column)."""
+    return f"""
+SELECT sum(n - at_first) / sum(n) AS again, count(*) AS pairs
+FROM (SELECT sum(n) AS n, arg_min(n, day) AS at_first FROM ({_by_day(column)})
+      GROUP BY customer, thing)"""
+
+
+VARIANT_BASKETS = f"""
+SELECT count(*) FILTER (most > 1) / nullif(count(*), 0) AS variant_baskets
+FROM (SELECT max(n) AS most FROM ({_by_day("product")}) GROUP BY customer, day)"""
+"""A query: the share of the baskets in which there are two or more articles of one product."""
+
+
+def in_order(table: str) -> str:
+    """A query: the pieces of each of the `n` rows of `buyers` or `sold`, `nth` from the fewest."""
+    return f"""
+SELECT pieces, row_number() OVER (ORDER BY pieces) AS nth, count(*) OVER () AS n FROM {table}"""
+
+
+def unequal(table: str) -> str:
+    """A query: the `gini` index of the pieces (0 if all are alike, 1 if one row has everything), and
+    the shares of the `top_1`, `top_5`, `top_10` and `top_50` percent of the rows, rounded up."""
+    tops = ", ".join(
+        f"sum(pieces) FILTER (nth > n - ceil(n * {top} / 100)) / sum(pieces) AS top_{top}"
+        for top in (1, 5, 10, 50)
+    )
+    return f"""
+SELECT 2 * sum(nth * pieces) / (max(n) * sum(pieces)) - (max(n) + 1) / max(n) AS gini, {tops}
+FROM ({in_order(table)})"""

@@ -1,14 +1,13 @@
 """A shop beside H&M's: every published figure of the real files, computed on this one.
 
 What depends on the size of the shop is compared relative to it (product codes per article, a
-month's share of all rows), or not at all (the most that any of N customers bought). What depends on
-the length of the history is compared only where there are as many days as in H&M's files, and what
+month's share of all rows), or as it stands and marked with a star (kinds of articles), or not at all
+(the most that any of N customers bought). What depends on the length of the history is compared only where there are as many days as in H&M's files, and what
 needs certain days only where these are covered.
 """
 
 import math
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from feature_repo.errors import InputError
 from feature_repo.raw_tables import RAW_TABLES, RawTable
 from feature_repo.stores.connection import connect
 from pipelines.data.adapters import literal
-from pipelines.data.compact import compact
+from pipelines.data.compact import compact, loaded
 from pipelines.data.hm_figures import (
     ARTICLES,
     DAYS,
@@ -40,7 +39,8 @@ from pipelines.data.hm_figures import (
     Unit,
 )
 from pipelines.reports import Cell, Page, Section, plots
-from pipelines.warehouse import WarehouseError, has_table, identifier, reading
+from pipelines.reports.words import many
+from pipelines.warehouse import identifier
 
 __all__ = ["FIGURES", "Compared", "Comparison", "Figure", "compare"]
 
@@ -50,7 +50,6 @@ DAYS_OF_GRACE = 7
 DESCRIPTIONS = ("Size", "Articles", "Customers")
 """The sections that mostly follow from how a shop is made, and not from what customers do."""
 TABLES = ("articles", "customers", "transactions")
-
 
 _PER = {"article": "article", "customer": "customer", "row": "row", "day": "mean day"}
 
@@ -80,7 +79,8 @@ class Compared:
         if self.difference is None:
             return self.why_not
         said = f"{100 * self.difference:+.1f}%" if abs(self.difference) >= 0.0005 else "0%"
-        return f"{said} per {_PER[self.figure.per]}" if self.figure.per else said
+        said += f" per {_PER[self.figure.per]}" if self.figure.per else ""
+        return said + " *" * self.figure.sized
 
     @property
     def theirs_text(self) -> str:
@@ -127,23 +127,38 @@ class Comparison:
 
     @property
     def counted(self) -> int:
-        return sum(1 for row in self.compared if row.difference is not None)
+        return _score(self.compared)[1]
 
     @property
     def within(self) -> int:
-        return sum(1 for row in self.compared if row.within15)
+        return _score(self.compared)[0]
 
     @property
     def summary(self) -> str:
-        said = [f"{self.within} of {self.counted} compared figures within 15%"]
-        for what, own in (
-            ("of the files of articles and customers", True),
-            ("of behaviour", False),
-        ):
-            rows = [r for r in self.compared if r.within15 is not None]
-            rows = [r for r in rows if (r.figure.section in DESCRIPTIONS) == own]
-            said.append(f"{sum(bool(r.within15) for r in rows)} of {len(rows)} {what}")
-        return f"{said[0]} ({said[1]}, {said[2]})"
+        within, counted = _score(self.compared)
+        own, of = _score(row for row in self.compared if row.figure.section in DESCRIPTIONS)
+        return (
+            f"{within} of {counted} compared figures within 15% ({own} of {of} of the files of "
+            f"articles and customers, {within - own} of {counted - of} of behaviour)"
+        )
+
+    @property
+    def star(self) -> str:
+        """What the star at a figure says, and how the shop does without the figures that have one."""
+        within, counted = _score(row for row in self.compared if not row.figure.sized)
+        return (
+            "* depends on the size, and is compared all the same: a small catalogue has fewer kinds "
+            "of articles and flatter best sellers, and more is bought again. Of the "
+            f"{counted} compared figures without a star {within} are within 15%."
+        )
+
+    def not_compared(self) -> dict[str, list[Compared]]:
+        """The figures without a difference, by the reason."""
+        found: dict[str, list[Compared]] = {}
+        for row in sorted(self.compared, key=lambda row: row.why_not):
+            if row.why_not:
+                found.setdefault(row.why_not, []).append(row)
+        return found
 
     def sections(self) -> dict[str, list[Compared]]:
         found: dict[str, list[Compared]] = {}
@@ -206,14 +221,17 @@ def compare(
             name: [(place, float(share)) for place, share in con.execute(sql).fetchall()]
             for name, sql in _CURVES.items()
         }
-    median = values["price_mean"]
-    compared = tuple(
-        _held(f, values, first, last, other_unit=median is not None and median >= 1)
-        for f in FIGURES
-    )
+    other_unit = (values["price_mean"] or 0) >= 1
+    compared = tuple(_held(f, values, first, last, other_unit) for f in FIGURES)
     return Comparison(
         "the warehouse" if source is None else str(source), first, last, compared, curves
     )
+
+
+def _score(rows: Iterable[Compared]) -> tuple[int, int]:
+    """How many are within 15%, of how many that are compared."""
+    near = [row.within15 for row in rows if row.within15 is not None]
+    return sum(near), len(near)
 
 
 _CURVES = {
@@ -275,14 +293,9 @@ def _held(
 
 @contextmanager
 def _opened(source: Path | None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The warehouse for reading, or an empty database whose folder is gone afterwards."""
+    """The warehouse, or an empty database whose folder is gone afterwards."""
     if source is None:
-        with reading() as con:
-            if not has_table(con, "raw", "transactions"):
-                raise WarehouseError(
-                    "The warehouse holds no purchases: load a shop first, for example "
-                    "`lookbook data load DIR`, or name a folder to compare."
-                )
+        with loaded() as con:
             yield con
         return
     if not source.is_dir():
@@ -352,7 +365,8 @@ HOW_TO_READ = (
     "The difference is (this shop - H&M) / H&M. Where it says per article, per customer, per row or "
     "per mean day, both figures were divided by that number first, so that shops of any size can be "
     "compared; the best sellers of a week are as many as are in proportion to the catalogue. A share "
-    "above one half is compared by what is left to the whole. A range counts as met inside it. A ~ marks a figure of H&M that is from memory or a small sample."
+    "above one half is compared by what is left to the whole. A range counts as met inside it. A ~ "
+    "marks a figure of H&M that is from memory or a small sample."
 )
 
 
@@ -360,7 +374,7 @@ def _page(found: Comparison) -> Page:
     days = (found.last - found.first).days + 1
     page = Page(
         "This shop beside H&M's",
-        f"{found.summary}. The shop covers {days:,} days from {found.first} to {found.last}; H&M's "
+        f"{found.summary}. The shop covers {many(days, 'day')} from {found.first} to {found.last}; H&M's "
         f"files cover {DAYS} days from {FIRST} to {LAST}.",
         footer="Made by: lookbook data compare",
     )
@@ -379,20 +393,20 @@ def _page(found: Comparison) -> Page:
     )
     start.table(
         ["section", "within 15%", "compared", "share"],
-        [[name, *_score(rows)] for name, rows in sections.items()],
+        [[name, *_score(rows), _share(*_score(rows))] for name, rows in sections.items()],
         align="lrrl",
         half=True,
     )
-    reasons = Counter(row.why_not for row in found.compared if row.why_not)
     start.table(
         ["why a figure is not compared", "figures"],
-        [[reason, n] for reason, n in sorted(reasons.items())],
+        [[reason, len(rows)] for reason, rows in found.not_compared().items()],
         align="lr",
         half=True,
     )
     start.text(HOW_TO_READ, note=True)
+    start.text(found.star, note=True)
     for name, rows in sections.items():
-        within, counted, _ = _score(rows)
+        within, counted = _score(rows)
         section = page.section(
             name,
             f"{within} of {counted} compared figures are within 15%. {_furthest(rows)}".strip()
@@ -433,11 +447,8 @@ def _verdict(row: Compared) -> Cell:
     return Cell("yes", tone="good") if row.within15 else Cell("no", tone="bad")
 
 
-def _score(rows: list[Compared]) -> tuple[int, int, Cell]:
-    counted = sum(1 for row in rows if row.difference is not None)
-    within = sum(1 for row in rows if row.within15)
-    share = within / counted if counted else None
-    return within, counted, Cell("-" if share is None else f"{share:.0%}", bar=share)
+def _share(within: int, counted: int) -> Cell:
+    return Cell(f"{within / counted:.0%}", bar=within / counted) if counted else Cell("-")
 
 
 def _furthest(rows: Iterable[Compared], most: int = 3) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 
+from pipelines.data.compact import VARIANT_BASKETS, WHOLE_CENTS, marked_down, repeats, unequal
+
 FIRST, LAST = date(2018, 9, 20), date(2020, 9, 22)
 DAYS = (LAST - FIRST).days + 1
 ARTICLES = 105_542
@@ -25,7 +27,8 @@ class Figure:
 
     `theirs` may be a range. `per` makes both relative to a size. `grows`: it depends on the number
     of days; `during`: it needs these days; `extreme`: it depends on the number of customers or
-    articles in a way that no ratio takes out.
+    articles in a way that no ratio takes out. `sized`: so does this, but less, so it is compared and
+    marked: a small catalogue has fewer kinds, flatter best sellers, and more is bought again.
     """
 
     key: str
@@ -39,6 +42,7 @@ class Figure:
     grows: bool = False
     during: tuple[date, date] | None = None
     extreme: bool = False
+    sized: bool = False
     absent: str = "this shop does not tell"
     """Why a shop may have no such figure."""
 
@@ -140,6 +144,7 @@ FIGURES: tuple[Figure, ...] = (
         "count",
         "distinct in the catalogue",
         {f"n_{code}": (code, n) for code, n in CODES.items()},
+        sized=True,
     ),
     *_figures(
         _A,
@@ -283,6 +288,7 @@ FIGURES: tuple[Figure, ...] = (
         "over articles with sales: 0 if all sold alike, 1 if one sold everything",
         {"article_gini": ("rows per article: Gini", 0.76)},
         grows=True,
+        sized=True,
     ),
     *_figures(
         _T,
@@ -293,6 +299,7 @@ FIGURES: tuple[Figure, ...] = (
             "article_top_10": ("top 10% of articles", 0.608),
         },
         grows=True,
+        sized=True,
     ),
     *_figures(
         _T,
@@ -307,6 +314,7 @@ FIGURES: tuple[Figure, ...] = (
         "1 - distinct (customer, article) / rows",
         {"pair_duplicates": ("duplicate (customer, article) rows", 0.141)},
         grows=True,
+        sized=True,
     ),
     *_figures(
         _T,
@@ -319,6 +327,7 @@ FIGURES: tuple[Figure, ...] = (
             "repeat_type": ("repurchase later: same product type", 0.506),
         },
         grows=True,
+        sized=True,
     ),
     *_figures(
         _T,
@@ -355,6 +364,7 @@ FIGURES: tuple[Figure, ...] = (
         "share",
         "share of the customer-days with two or more articles of one product_code",
         {"variant_baskets": ("baskets with variants of one code", 0.074)},
+        sized=True,
     ),
     Figure("channel_1", _T, "channel 1 (store)", 0.296, "share", "share of the rows"),
     Figure("channel_2", _T, "channel 2 (online)", 0.704, "share", "share of the rows"),
@@ -390,6 +400,7 @@ FIGURES: tuple[Figure, ...] = (
             "jaccard_100": ("weekly top 100: Jaccard", 0.37),
         },
         absent="too few articles",
+        sized=True,
     ),
     *_figures(
         _L,
@@ -400,6 +411,7 @@ FIGURES: tuple[Figure, ...] = (
             f"week_top_{k}": (f"the week's top {k}", share)
             for k, share in zip(TOPS, (0.028, 0.134, 0.355, 0.502, 0.666), strict=True)
         },
+        sized=True,
     ),
     *_figures(
         _P,
@@ -513,6 +525,7 @@ FIGURES: tuple[Figure, ...] = (
         "share",
         "share of the last seven days' rows; as many articles as are in proportion to the catalogue",
         {"last_top": ("rows of the previous week's top 12", 0.024)},
+        sized=True,
     ),
 )
 
@@ -591,58 +604,34 @@ SELECT avg(pieces) AS customer_mean, quantile_cont(pieces, 0.25) AS customer_p25
     max(pieces) AS customer_max, count(*) FILTER (weeks = 1) / count(*) AS one_week
 FROM buyers""",
     "rows per article": """
-WITH ranked AS (
-    SELECT pieces, row_number() OVER (ORDER BY pieces, article) AS nth, count(*) OVER () AS n
-    FROM sold)
 SELECT avg(pieces) AS article_mean, quantile_cont(pieces, 0.25) AS article_p25,
     quantile_cont(pieces, 0.5) AS article_p50, quantile_cont(pieces, 0.75) AS article_p75,
-    quantile_cont(pieces, 0.95) AS article_p95, max(pieces) AS article_max,
-    2 * sum(nth * pieces) / (max(n) * sum(pieces)) - (max(n) + 1) / max(n) AS article_gini,
-    sum(pieces) FILTER (nth > n - ceil(n / 100)) / sum(pieces) AS article_top_1,
-    sum(pieces) FILTER (nth > n - ceil(n / 10)) / sum(pieces) AS article_top_10
-FROM ranked""",
+    quantile_cont(pieces, 0.95) AS article_p95, max(pieces) AS article_max
+FROM sold""",
+    "how unequal articles are": f"""
+SELECT gini AS article_gini, top_1 AS article_top_1, top_10 AS article_top_10
+FROM ({unequal("sold")})""",
     "rows": f"""
 SELECT coalesce(sum(pieces) FILTER (pieces > 1), 0) / sum(pieces) AS duplicates,
     sum(pieces) FILTER (channel = 1) / sum(pieces) AS channel_1,
     sum(pieces) FILTER (channel = 2) / sum(pieces) AS channel_2,
-    sum(pieces) FILTER (abs(price * 59000e0 - round(price * 59000e0)) < 0.04) / sum(pieces)
-        AS cents,
+    sum(pieces) FILTER ({WHOLE_CENTS}) / sum(pieces) AS cents,
     sum(price * pieces) / sum(pieces) AS price_mean,
     sum(price * pieces) FILTER (channel = 2) / sum(pieces) FILTER (channel = 2) AS price_online,
     sum(price * pieces) FILTER (channel = 1) / sum(pieces) FILTER (channel = 1) AS price_store,
     {_each(_PRICE, PRICES)}
 FROM purchases""",
-    "repurchase of articles": """
-WITH pairs AS (
-    SELECT customer, article, count(DISTINCT day) AS days, sum(pieces) AS pieces
-    FROM purchases GROUP BY customer, article)
-SELECT 1 - count(*) / sum(pieces) AS pair_duplicates,
-    (sum(days) - count(*)) / sum(days) AS repeat_article
-FROM pairs""",
-    "repurchase of products": """
-WITH days AS (
-    SELECT customer, product, day, count(DISTINCT article) AS n
-    FROM purchases JOIN articles USING (article) WHERE product IS NOT NULL
-    GROUP BY customer, product, day),
-pairs AS (
-    SELECT sum(n) AS n, arg_min(n, day) AS at_first FROM days GROUP BY customer, product)
-SELECT sum(n - at_first) / sum(n) AS repeat_product,
-    (SELECT count(DISTINCT (customer, day)) FROM days WHERE n > 1)
-        / nullif((SELECT count(DISTINCT (customer, day)) FROM days), 0) AS variant_baskets
-FROM pairs""",
-    "repurchase of product types": """
-WITH days AS (
-    SELECT customer, product_type_no AS type, day, count(DISTINCT article) AS n
-    FROM purchases JOIN articles USING (article) WHERE product_type_no IS NOT NULL
-    GROUP BY customer, type, day),
-pairs AS (SELECT sum(n) AS n, arg_min(n, day) AS at_first FROM days GROUP BY customer, type)
-SELECT sum(n - at_first) / sum(n) AS repeat_type FROM pairs""",
+    "repurchase of articles": f"""
+SELECT 1 - pairs / rows AS pair_duplicates, again AS repeat_article
+FROM ({repeats("article")}), span""",
+    "repurchase of products": f"SELECT again AS repeat_product FROM ({repeats('product')})",
+    "repurchase of product types": f"""
+SELECT again AS repeat_type FROM ({repeats("product_type_no")})""",
+    "baskets with variants": VARIANT_BASKETS,
     "gaps": """
-WITH gaps AS (
-    SELECT day - lag(day) OVER (PARTITION BY customer ORDER BY day) AS gap FROM baskets)
 SELECT quantile_cont(gap, 0.25) AS gap_p25, quantile_cont(gap, 0.5) AS gap_p50,
     quantile_cont(gap, 0.75) AS gap_p75
-FROM gaps WHERE gap IS NOT NULL""",
+FROM gaps""",
     "baskets": """
 SELECT avg(pieces) AS basket_mean, quantile_cont(pieces, 0.5) AS basket_p50,
     quantile_cont(pieces, 0.9) AS basket_p90, quantile_cont(pieces, 0.95) AS basket_p95,
@@ -690,16 +679,9 @@ shares AS (
     FROM ranked JOIN tops ON nth < size + 1 GROUP BY k, week)
 SELECT {_each("avg(share) FILTER (k = {0}) AS week_top_{0}", TOPS)}
 FROM shares""",
-    "markdowns": """
-WITH tops AS (SELECT article, week, max(highest) AS top FROM article_days GROUP BY article, week),
-below AS (
-    SELECT pieces, 1 - CAST(price AS DOUBLE) / CAST(top AS DOUBLE) AS depth
-    FROM span, purchases JOIN tops ON purchases.article = tops.article
-        AND tops.week = (span.last - purchases.day) // 7)
-SELECT coalesce(sum(pieces) FILTER (depth > 0.001), 0) / sum(pieces) AS marked_down,
-    sum(pieces * depth) FILTER (depth > 0.001) / sum(pieces) FILTER (depth > 0.001)
-        AS markdown_depth
-FROM below""",
+    "markdowns": f"""
+SELECT weekly AS marked_down, weekly_depth AS markdown_depth
+FROM (SELECT {marked_down("weekly")} FROM markdowns)""",
     "calendar": f"""
 WITH days AS (
     SELECT d.day, coalesce(p.pieces, 0) AS pieces, coalesce(p.online, 0) AS online

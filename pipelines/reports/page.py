@@ -18,7 +18,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from feature_repo.errors import InputError, LookbookError
+from feature_repo.errors import InputError
+from feature_repo.places import whole_file
 from pipelines.reports import plots
 
 if TYPE_CHECKING:
@@ -112,21 +113,16 @@ footer { margin-top: 56px; padding-block: 16px 40px; color: var(--quiet); font-s
 """
 
 
-class PageError(LookbookError):
-    """A page that cannot be written."""
-
-
 @dataclass(frozen=True)
 class Cell:
     """A table's cell with more than its text.
 
-    `tone` colours it, `bar` (0 to 1) draws a share below it, and `hint` is shown when pointed at.
+    `tone` colours it, and `bar` (0 to 1) draws a share below it.
     """
 
     text: str
     tone: Tone = ""
     bar: float | None = None
-    hint: str = ""
 
 
 Value = str | int | float | None | Cell
@@ -256,21 +252,12 @@ class Page:
 
         Raises:
             InputError: `out` is a folder.
-            PageError: it cannot be written.
+            OSError: it cannot be written.
         """
         if out.is_dir():
             raise InputError(f"{out} is a folder: name a file for the page.")
-        partial = out.with_name(out.name + ".partial")
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                partial.write_text(self.html(), encoding="utf-8")
-                partial.replace(out)
-            finally:
-                partial.unlink(missing_ok=True)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise PageError(f"{out} cannot be written: {reason}.") from error
+        with whole_file(out) as partial:
+            partial.write_text(self.html(), encoding="utf-8")
 
 
 def _text(text: str) -> str:
@@ -284,10 +271,9 @@ def _attribute(text: str) -> str:
 def _cell(value: Value, align: str) -> str:
     cell = value if isinstance(value, Cell) else Cell(_written(value))
     names = " ".join(filter(None, ("" if align == "l" else align, cell.tone)))
-    hint = cell.hint or (cell.text if align == "c" else "")
-    attributes = (f' class="{names}"' if names else "") + (
-        f' title="{_attribute(hint)}"' if hint else ""
-    )
+    attributes = f' class="{names}"' * bool(names)
+    # What may be cut is shown whole when pointed at.
+    attributes += f' title="{_attribute(cell.text)}"' * (align == "c")
     bar = ""
     if cell.bar is not None:
         width = 100 * min(max(cell.bar, 0.0), 1.0)

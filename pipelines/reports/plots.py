@@ -115,7 +115,6 @@ def bars(
     said: Said = count,
     wide: bool = False,
     flat: bool = False,
-    stacked: bool = False,
     height: float | None = None,
     line: float | None = None,
     values: bool | None = None,
@@ -135,24 +134,18 @@ def bars(
     height = height or (0.7 + 0.21 * len(names) * (1 if len(series) < 2 else 1.5) if flat else 2.6)
     figure, axes = _blank(wide, height)
     places = np.arange(len(names))
-    width = 0.78 / (1 if stacked else max(1, len(series)))
-    base = np.zeros(len(names))
+    width = 0.78 / max(1, len(series))
     for nth, ((name, given), colour) in enumerate(zip(series.items(), COLOURS, strict=False)):
         heights = np.asarray(given, dtype=float)
-        at = places if stacked else places + (nth - (len(series) - 1) / 2) * width
+        at = places + (nth - (len(series) - 1) / 2) * width
         style: dict[str, Any] = {"color": colour, "label": printable(name)}
-        if flat:
-            drawn = axes.barh(at, heights, width, left=base if stacked else None, **style)
-        else:
-            drawn = axes.bar(at, heights, width, bottom=base if stacked else None, **style)
+        drawn = (axes.barh if flat else axes.bar)(at, heights, width, **style)
         if values if values is not None else (len(series) == 1 and len(names) <= 14):
             for text in axes.bar_label(
                 drawn, [said(h) for h in heights], padding=2, fontsize=7.5, color=QUIET
             ):
                 # A level to compare with must not cross the numbers out.
                 text.set(bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8}, zorder=3)
-        if stacked:
-            base = base + heights
     if flat:
         axes.set_yticks(places, names)
         axes.invert_yaxis()

@@ -12,18 +12,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from pipelines.data.compact import compact
+from pipelines.data.compact import compact, loaded
 from pipelines.data.explore.articles import lifetimes, prices, sellers
 from pipelines.data.explore.customers import baskets, bulk_buyers, coming_back, small_buyers, who
 from pipelines.data.explore.gaps import quality
+from pipelines.data.explore.interactions import shown
 from pipelines.data.explore.sales import channels, seasons, the_shop
-from pipelines.data.explore.shop import Shop, said_day
+from pipelines.data.explore.shop import LoadedShop
 from pipelines.reports import Page, Section
-from pipelines.warehouse import WarehouseError, has_table, reading
+from pipelines.reports.words import many, said_day
 
 __all__ = ["Exploration", "explore"]
 
-SECTIONS: dict[str, Callable[[Shop, Section], dict[str, Any]]] = {
+SECTIONS: dict[str, Callable[[LoadedShop, Section], dict[str, Any]]] = {
     "The shop": the_shop,
     "Bulk buyers": bulk_buyers,
     "Customers who buy little": small_buyers,
@@ -34,6 +35,7 @@ SECTIONS: dict[str, Callable[[Shop, Section], dict[str, Any]]] = {
     "Baskets": baskets,
     "How long articles sell": lifetimes,
     "Store and online": channels,
+    "From shown to bought": shown,
     "Who the customers are": who,
     "Gaps and quarantine": quality,
 }
@@ -68,24 +70,21 @@ def explore(out: Path, *, progress: Callable[[str], None] = lambda text: None) -
         WarehouseError: nothing is loaded.
         InputError: `out` is a folder.
     """
-    with reading() as con:
-        if not has_table(con, "raw", "transactions"):
-            raise WarehouseError(
-                "The warehouse holds no purchases: load a shop first, for example "
-                "`lookbook data load DIR`."
-            )
+    with loaded() as con:
         progress("reading the purchases")
         compact(con, "raw.articles", "raw.customers", "raw.transactions")
-        shop = Shop(con)
+        shop = LoadedShop(con)
         page = Page("What the data say", footer="Made by: lookbook explore")
         numbers: dict[str, dict[str, Any]] = {}
         for heading, write in SECTIONS.items():
+            if write is shown and not shop.log:
+                continue
             progress(heading)
             section = page.section(heading)
             numbers[heading] = {k: _plain(v) for k, v in write(shop, section).items()}
     page.summary = (
-        f"{shop.pieces:,} pieces of {shop.sold:,} articles, sold to {shop.buyers:,} customers from "
-        f"{said_day(shop.first)} to {said_day(shop.last)}."
+        f"{many(shop.pieces, 'piece')} of {many(shop.sold, 'article')}, sold to "
+        f"{many(shop.buyers, 'customer')} from {said_day(shop.first)} to {said_day(shop.last)}."
     )
     page.write(out)
     return Exploration(out, shop.first, shop.last, numbers)

@@ -1,21 +1,19 @@
 """Sections on articles: which sell and which do not, at what price, and for how long."""
 
 import math
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from pipelines.data.compact import marked_down
 from pipelines.data.explore.shop import (
-    Shop,
+    LoadedShop,
     channel_name,
     concentration,
     draw_lorenz,
-    many,
     quantile,
-    said_share,
-    said_tick,
 )
 from pipelines.reports import Section, plots
+from pipelines.reports.words import many, said_share, said_tick
 
 TOP = 10
 """Rows of a table of the first and of the last."""
@@ -27,7 +25,7 @@ LAUNCH_WEEKS = 26
 """How many weeks after its launch an article is followed."""
 
 
-def sellers(shop: Shop, section: Section) -> dict[str, Any]:
+def sellers(shop: LoadedShop, section: Section) -> dict[str, Any]:
     found = concentration(shop, "sold")
     given = [name for name in NAMES if name in shop.known]
     columns = ", ".join(["article_id", *given])
@@ -85,7 +83,10 @@ def sellers(shop: Shop, section: Section) -> dict[str, Any]:
             caption=caption,
             half=len(given) < 3,
         )
-    _says_missing(shop, section, list(NAMES.items()))
+    if missing := [word for name, word in NAMES.items() if name not in shop.known]:
+        section.text(
+            f"The data of this shop do not tell an article's {' or '.join(missing)}.", note=True
+        )
     return {
         "gini": found["gini"],
         "top_1_percent": found["top_1"],
@@ -95,35 +96,10 @@ def sellers(shop: Shop, section: Section) -> dict[str, Any]:
     }
 
 
-def _says_missing(shop: Shop, section: Section, wanted: Sequence[tuple[str, str]]) -> None:
-    if missing := [word for name, word in wanted if name not in shop.known]:
-        section.text(
-            f"The data of this shop do not tell an article's {' or '.join(missing)}.", note=True
-        )
-
-
-def prices(shop: Shop, section: Section) -> dict[str, Any]:
-    shop.con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE marked AS
-        WITH tops AS (
-            SELECT article, week, max(highest) AS top FROM article_days GROUP BY article, week)
-        SELECT p.channel, p.price, p.pieces, tops.week,
-            1 - CAST(p.price AS DOUBLE) / CAST(tops.top AS DOUBLE) AS weekly,
-            1 - CAST(p.price AS DOUBLE) / CAST(sold.highest AS DOUBLE) AS ever
-        FROM purchases AS p
-        JOIN tops ON tops.article = p.article
-            AND tops.week = (DATE '{shop.last}' - p.day) // 7
-        JOIN sold ON sold.article = p.article"""
-    )
-    found = shop.one(
-        """SELECT coalesce(sum(pieces) FILTER (weekly > 0.001), 0) / sum(pieces) AS weekly,
-            sum(pieces * weekly) FILTER (weekly > 0.001) / sum(pieces) FILTER (weekly > 0.001)
-                AS weekly_depth,
-            coalesce(sum(pieces) FILTER (ever > 0.001), 0) / sum(pieces) AS ever,
-            sum(pieces * ever) FILTER (ever > 0.001) / sum(pieces) FILTER (ever > 0.001)
-                AS ever_depth
-        FROM marked"""
-    )
+def prices(shop: LoadedShop, section: Section) -> dict[str, Any]:
+    shop.con.execute("CREATE OR REPLACE TEMP TABLE marked AS FROM markdowns")
+    below = f"{marked_down('weekly')}, {marked_down('ever')}"
+    found = shop.one(f"SELECT {below} FROM marked")
     levels = shop.rows("SELECT price, sum(pieces) AS n FROM marked GROUP BY price ORDER BY price")
     at = [quantile(levels, q) for q in (0.25, 0.5, 0.75, 0.99)]
     common = sorted(levels, key=lambda level: (-level[1], level[0]))[:12]
@@ -172,24 +148,18 @@ def prices(shop: Shop, section: Section) -> dict[str, Any]:
         "The most common prices: share of pieces",
         ", ".join(f"{shop.price(p)}: {said_share(int(n) / shop.pieces)}" for p, n in common),
     )
-    weekly = shop.rows(
-        f"""SELECT week,
-            coalesce(sum(pieces) FILTER (weekly > 0.001), 0) / sum(pieces),
-            coalesce(sum(pieces) FILTER (ever > 0.001), 0) / sum(pieces)
-        FROM marked WHERE week < {shop.days // 7} GROUP BY week ORDER BY week DESC"""
+    weeks = shop.rows(
+        f"""SELECT week, weekly, ever FROM (
+            SELECT week, {below} FROM marked WHERE week < {shop.days // 7} GROUP BY week)
+        ORDER BY week DESC"""
     )
-    if len(weekly) > 2:
+    if len(weeks) > 2:
+        starts = [shop.start(week) for week, _, _ in weeks]
         section.figure(
             plots.lines(
                 {
-                    "below the week's highest": (
-                        [shop.start(w) for w, _, _ in weekly],
-                        [a for _, a, _ in weekly],
-                    ),
-                    "below the highest ever": (
-                        [shop.start(w) for w, _, _ in weekly],
-                        [b for _, _, b in weekly],
-                    ),
+                    "below the week's highest": (starts, [share for _, share, _ in weeks]),
+                    "below the highest ever": (starts, [share for _, _, share in weeks]),
                 },
                 said=plots.percent,
                 y="share of pieces",
@@ -200,7 +170,7 @@ def prices(shop: Shop, section: Section) -> dict[str, Any]:
     depths = dict(
         shop.rows(
             """SELECT least(CAST(floor(ever * 10) AS INTEGER), 9), sum(pieces) FROM marked
-            WHERE ever > 0.001 GROUP BY 1"""
+            WHERE ever > 0 GROUP BY 1"""
         )
     )
     if depths:
@@ -225,15 +195,15 @@ def _nice(width: float) -> float:
     return scale * next(step for step in (1, 2, 5, 10) if step * scale >= width)
 
 
-def lifetimes(shop: Shop, section: Section) -> dict[str, Any]:
+def lifetimes(shop: LoadedShop, section: Section) -> dict[str, Any]:
     found = shop.one(
         """SELECT quantile_cont(last - first, 0.25) AS p25, quantile_cont(last - first, 0.5) AS p50,
             quantile_cont(last - first, 0.75) AS p75, quantile_cont(days, 0.5) AS active FROM sold"""
     )
     section.lead = (
-        f"From first sale to last, half of the articles live {found['p50']:.0f} days or less, the "
-        f"middle half between {found['p25']:.0f} and {found['p75']:.0f}. Half of them sold on "
-        f"{found['active']:.0f} days or fewer."
+        f"From first sale to last, half of the articles live {many(round(found['p50']), 'day')} or "
+        f"less, the middle half between {found['p25']:.0f} and {found['p75']:.0f}. Half of them sold "
+        f"on {many(round(found['active']), 'day')} or fewer."
     )
     step = 28 if shop.days > 300 else 7
     spans = dict(shop.rows(f"SELECT (last - first) // {step}, count(*) FROM sold GROUP BY 1"))

@@ -4,17 +4,15 @@ import math
 from datetime import timedelta
 from typing import Any
 
+from pipelines.data.compact import VARIANT_BASKETS, repeats
 from pipelines.data.explore.shop import (
-    Shop,
+    LoadedShop,
     concentration,
     draw_lorenz,
-    many,
     quantile,
-    said_day,
-    said_share,
-    said_tick,
 )
 from pipelines.reports import Cell, Section, plots
+from pipelines.reports.words import many, said_day, said_share, said_tick
 
 TOP = 10
 """Rows of a table of the largest."""
@@ -22,7 +20,7 @@ RECENT = 90
 """Days of baskets in which pairs are counted."""
 
 
-def bulk_buyers(shop: Shop, section: Section) -> dict[str, Any]:
+def bulk_buyers(shop: LoadedShop, section: Section) -> dict[str, Any]:
     found = concentration(shop, "buyers")
     most = shop.rows(
         f"""SELECT customer_id, pieces, days, largest, value FROM buyers JOIN customers USING (customer)
@@ -76,7 +74,7 @@ def bulk_buyers(shop: Shop, section: Section) -> dict[str, Any]:
     }
 
 
-def small_buyers(shop: Shop, section: Section) -> dict[str, Any]:
+def small_buyers(shop: LoadedShop, section: Section) -> dict[str, Any]:
     by_days, by_pieces = shop.spread("buyers", "days"), shop.spread("buyers", "pieces")
     found = shop.one(
         """SELECT count(*) FILTER (days = 1) / count(*) AS one_day,
@@ -121,33 +119,14 @@ def small_buyers(shop: Shop, section: Section) -> dict[str, Any]:
     return found
 
 
-def coming_back(shop: Shop, section: Section) -> dict[str, Any]:
-    shares: dict[str, float] = {}
-    for name, column in (
-        ("article", "article"),
-        ("product_code", "product"),
-        ("product_type_name", "product_type_name"),
-    ):
-        if name != "article" and name not in shop.known:
-            continue
-        value = shop.one(
-            f"""WITH days AS (
-                SELECT customer, {column} AS thing, day, count(DISTINCT article) AS n
-                FROM purchases {"" if name == "article" else "JOIN articles USING (article)"}
-                WHERE {column} IS NOT NULL GROUP BY customer, thing, day),
-            pairs AS (
-                SELECT sum(n) AS n, arg_min(n, day) AS at_first FROM days GROUP BY customer, thing)
-            SELECT sum(n - at_first) / sum(n) AS share FROM pairs"""
-        )["share"]
-        words = {"product_code": "product", "product_type_name": "product type"}
-        shares[words.get(name, name)] = value
-    gaps = dict(
-        shop.rows(
-            """SELECT gap, count(*) FROM (
-                SELECT day - lag(day) OVER (PARTITION BY customer ORDER BY day) AS gap FROM baskets)
-            WHERE gap IS NOT NULL GROUP BY gap ORDER BY gap"""
-        )
-    )
+def coming_back(shop: LoadedShop, section: Section) -> dict[str, Any]:
+    things = {
+        "article": "article",
+        **({"product": "product"} if "product_code" in shop.known else {}),
+        **({"product type": "product_type_name"} if "product_type_name" in shop.known else {}),
+    }
+    shares = {name: shop.one(repeats(column))["again"] for name, column in things.items()}
+    gaps = dict(shop.rows("SELECT gap, count(*) FROM gaps GROUP BY gap ORDER BY gap"))
     said = ", ".join(f"the same {name} {said_share(value)}" for name, value in shares.items())
     section.lead = f"Purchases that repeat what the customer bought on an earlier day: {said}."
     numbers: dict[str, Any] = {f"same_{k.replace(' ', '_')}": v for k, v in shares.items()}
@@ -170,8 +149,8 @@ def coming_back(shop: Shop, section: Section) -> dict[str, Any]:
     quarter, half, most = (quantile(levels, q) for q in (0.25, 0.5, 0.75))
     numbers |= {"gap_p25": quarter, "gap_p50": half, "gap_p75": most}
     section.lead += (
-        f" From one day with a purchase to the customer's next, half of the time {half} days pass or "
-        f"fewer; in a quarter of the cases more than {most}."
+        f" From one day with a purchase to the customer's next it is {many(half, 'day')} or less half "
+        f"of the time; in a quarter of the cases more than {most}."
     )
     total = sum(gaps.values())
     reach = list(range(1, 61))
@@ -189,7 +168,7 @@ def coming_back(shop: Shop, section: Section) -> dict[str, Any]:
     return numbers
 
 
-def _cohorts(shop: Shop, section: Section) -> None:
+def _cohorts(shop: LoadedShop, section: Section) -> None:
     rows = shop.rows(
         """WITH months AS (
             SELECT DISTINCT customer, CAST(date_trunc('month', first) AS DATE) AS cohort,
@@ -231,7 +210,7 @@ def _cohorts(shop: Shop, section: Section) -> None:
     )
 
 
-def baskets(shop: Shop, section: Section) -> dict[str, Any]:
+def baskets(shop: LoadedShop, section: Section) -> dict[str, Any]:
     sizes = shop.spread("baskets", "pieces")
     found = shop.one(
         """SELECT avg(pieces) AS mean, quantile_disc(pieces, 0.5) AS median,
@@ -259,17 +238,9 @@ def baskets(shop: Shop, section: Section) -> dict[str, Any]:
         ", ".join(f"{name}: {said_share(n / shop.baskets)}" for name, (n, _) in sizes.items()),
     )
     if "product_code" in shop.known:
-        variants = shop.one(
-            """WITH pairs AS (
-                SELECT DISTINCT customer, day FROM (
-                    SELECT customer, day FROM purchases JOIN articles USING (article)
-                    WHERE product IS NOT NULL GROUP BY customer, day, product
-                    HAVING count(DISTINCT article) > 1))
-            SELECT count(*) AS n FROM pairs"""
-        )["n"]
-        numbers["variants"] = variants / shop.baskets
+        numbers["variants"] = shop.one(VARIANT_BASKETS)["variant_baskets"]
         section.lead += (
-            f" {said_share(variants / shop.baskets)} hold two or more variants of one product."
+            f" {said_share(numbers['variants'])} hold two or more variants of one product."
         )
     if "product_type_name" not in shop.known:
         section.text(
@@ -304,7 +275,7 @@ def baskets(shop: Shop, section: Section) -> dict[str, Any]:
     return numbers
 
 
-def who(shop: Shop, section: Section) -> dict[str, Any]:
+def who(shop: LoadedShop, section: Section) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     said = []
     if "age" in shop.known:

@@ -5,12 +5,13 @@ from collections import Counter
 from typing import Any
 
 from feature_repo.raw_tables import RAW_TABLES
-from pipelines.data.explore.shop import Shop, many, said_share
+from pipelines.data.explore.shop import LoadedShop
 from pipelines.reports import Cell, Section
+from pipelines.reports.words import many, said_share
 from pipelines.warehouse import has_table, identifier
 
 
-def quality(shop: Shop, section: Section) -> dict[str, Any]:
+def quality(shop: LoadedShop, section: Section) -> dict[str, Any]:
     tables = [name for name in RAW_TABLES if has_table(shop.con, "raw", name)]
     complete, gaps, empty = [], [], []
     for table in tables:
@@ -55,8 +56,8 @@ def quality(shop: Shop, section: Section) -> dict[str, Any]:
     lost = sum(n for _, _, kept, n, *_ in wrong if not kept)
     kept_rows = sum(n for _, _, kept, n, *_ in wrong if kept)
     section.lead = (
-        f"{many(len(complete), 'column')} {'is' if len(complete) == 1 else 'are'} complete, "
-        f"{len(gaps):,} have gaps, {len(empty):,} are empty. "
+        f"Columns that are complete: {len(complete):,}, with gaps: {len(gaps):,}, empty: "
+        f"{len(empty):,}. "
         + (
             f"{many(lost, 'row')} could not be right and went to quarantine"
             + (
@@ -67,11 +68,7 @@ def quality(shop: Shop, section: Section) -> dict[str, Any]:
             if lost or kept_rows
             else "No row had to go to quarantine. "
         )
-        + (
-            f"{many(sum(aside.values()), 'row')} are no purchases and were set aside."
-            if aside
-            else ""
-        )
+        + (f"{many(sum(aside.values()), 'row')} set aside, being no purchases." if aside else "")
     ).strip()
     if gaps:
         section.table(

@@ -4,8 +4,9 @@ from collections import Counter
 from datetime import date, timedelta
 from typing import Any
 
-from pipelines.data.explore.shop import Shop, amount, channel_name, many, said_day, said_share
+from pipelines.data.explore.shop import LoadedShop, channel_name
 from pipelines.reports import Cell, Section, plots
+from pipelines.reports.words import amount, many, said_day, said_share
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -13,19 +14,15 @@ GROUPS = 15
 """Product groups whose seasons are shown."""
 
 
-def the_shop(shop: Shop, section: Section) -> dict[str, Any]:
+def the_shop(shop: LoadedShop, section: Section) -> dict[str, Any]:
     per_day = shop.pieces / shop.days
-    never = shop.customers - shop.buyers
+    never, unsold = shop.customers - shop.buyers, shop.articles - shop.sold
     section.lead = (
-        f"In {many(shop.days, 'day')} the shop sold {per_day:,.0f} pieces a day. "
+        f"In {many(shop.days, 'day')} the shop sold {many(round(per_day), 'piece')} a day. "
         f"{many(shop.customers, 'customer')} {'is' if shop.customers == 1 else 'are'} on file"
         + (f", {never:,} of them without a purchase. " if never else ", and all have bought. ")
         + f"The catalogue has {many(shop.articles, 'article')}"
-        + (
-            f"; {shop.articles - shop.sold:,} were never sold."
-            if shop.articles > shop.sold
-            else "."
-        )
+        + (f", {unsold:,} of them never sold." if unsold else ".")
     )
     section.numbers(
         [
@@ -58,7 +55,7 @@ def the_shop(shop: Shop, section: Section) -> dict[str, Any]:
     }
 
 
-def seasons(shop: Shop, section: Section) -> dict[str, Any]:
+def seasons(shop: LoadedShop, section: Section) -> dict[str, Any]:
     days = dict(shop.rows("SELECT day, sum(pieces) FROM article_days GROUP BY day"))
     every = [shop.first + timedelta(days=n) for n in range(shop.days)]
     pieces = [int(days.get(day, 0)) for day in every]
@@ -92,7 +89,7 @@ def seasons(shop: Shop, section: Section) -> dict[str, Any]:
     )
     weeks = shop.days // 7
     if weeks > 1:
-        starts = [shop.last - timedelta(days=7 * n + 6) for n in range(weeks)][::-1]
+        starts = [shop.start(week) for week in reversed(range(weeks))]
         offset = shop.days - 7 * weeks
         sums = [sum(pieces[offset + 7 * n : offset + 7 * n + 7]) for n in range(weeks)]
         section.figure(
@@ -133,7 +130,7 @@ def seasons(shop: Shop, section: Section) -> dict[str, Any]:
     }
 
 
-def _heat_of_groups(shop: Shop, section: Section, months: list[date]) -> None:
+def _heat_of_groups(shop: LoadedShop, section: Section, months: list[date]) -> None:
     if "product_group_name" not in shop.known:
         section.text(
             "The data of this shop do not tell an article's product group, so seasons are not shown "
@@ -188,7 +185,7 @@ def _heat_of_groups(shop: Shop, section: Section, months: list[date]) -> None:
     )
 
 
-def channels(shop: Shop, section: Section) -> dict[str, Any]:
+def channels(shop: LoadedShop, section: Section) -> dict[str, Any]:
     rows = shop.rows(
         """WITH lots AS (
             SELECT channel, customer, day, sum(pieces) AS pieces, sum(price * pieces) AS value

@@ -1,4 +1,4 @@
-"""The loaded shop as the sections of the exploration see it, and how numbers are put into words."""
+"""The loaded shop as the sections of the exploration see it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,15 +8,17 @@ from typing import Any
 import duckdb
 
 from feature_repo.raw_tables import RAW_TABLES
+from pipelines.data.compact import WHOLE_CENTS, in_order, unequal
 from pipelines.reports import Section, plots
-from pipelines.warehouse import identifier
+from pipelines.reports.words import said_share
+from pipelines.warehouse import has_table, identifier
 
 UPPER = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000)
 MOST_BINS = 9
 
 
 @dataclass
-class Shop:
+class LoadedShop:
     """The loaded shop: its sizes, which columns say anything, and queries on it."""
 
     con: duckdb.DuckDBPyConnection
@@ -29,6 +31,8 @@ class Shop:
     sold: int = 0
     articles: int = 0
     customers: int = 0
+    log: bool = False
+    """Whether there are interactions."""
     known: set[str] = field(default_factory=set)
     """The columns of articles and customers with at least one value."""
     tag: float = 1.0
@@ -46,6 +50,10 @@ class Shop:
         for name, value in sizes.items():
             setattr(self, name, value)
         self.pieces, self.revenue = int(self.pieces), float(self.revenue)
+        # A warehouse from before there were interactions has no such table.
+        self.log = has_table(self.con, "raw", "interactions") and bool(
+            self.rows("FROM raw.interactions LIMIT 1")
+        )
         for table in ("articles", "customers"):
             names = RAW_TABLES[table].column_names
             counts = self.one(
@@ -54,8 +62,8 @@ class Shop:
             )
             self.known |= {name for name, count in counts.items() if count}
         prices = self.one(
-            """SELECT max(price) AS top, avg(CAST(abs(price * 59000e0 - round(price * 59000e0))
-                < 0.04 AS INTEGER)) AS tagged FROM (SELECT DISTINCT price FROM purchases)"""
+            f"""SELECT max(price) AS top, avg(CAST({WHOLE_CENTS} AS INTEGER)) AS tagged
+            FROM (SELECT DISTINCT price FROM purchases)"""
         )
         if prices["top"] < 2 and prices["tagged"] > 0.9:
             self.tag = 590.0
@@ -109,40 +117,6 @@ class Shop:
         }
 
 
-def said_share(value: float | None) -> str:
-    """0.123 as 12.3%; what is there but tiny is not nothing."""
-    if value is None:
-        return "none"
-    if 0 < value < 0.001:
-        return "less than 0.1%"
-    return f"{100 * value:.3g}%" if value < 0.995 or value == 1 else f"{100 * value:.1f}%"
-
-
-def said_tick(value: float) -> str:
-    """A share at a bar; what is too small to be seen is not written."""
-    if 0 < value < 0.0005:
-        return ""
-    return f"{100 * value:.3g}%" if value >= 0.01 else f"{100 * value:.2g}%"
-
-
-def many(count: int, thing: str) -> str:
-    """1 piece, 2 pieces."""
-    if count == 1:
-        return f"1 {thing}"
-    return f"{count:,} {thing[:-1] + 'ies' if thing.endswith('ry') else thing + 's'}"
-
-
-def said_day(day: date) -> str:
-    """22 September 2020, in English whatever the machine's language."""
-    return f"{day.day} {day:%B %Y}"
-
-
-def amount(value: Any) -> str:
-    """A sum of money in few digits."""
-    value = float(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"
-
-
 def channel_name(channel: int) -> str:
     return {1: "store", 2: "online"}.get(channel, str(channel))
 
@@ -157,28 +131,16 @@ def quantile(levels: Sequence[tuple[Any, Any]], q: float) -> Any:
     return levels[-1][0]
 
 
-def concentration(shop: Shop, table: str) -> dict[str, Any]:
-    """How unequal the pieces of `buyers` or `sold` are: the Gini index, the shares of the top 1, 5,
-    10 and 50% (rounded up to whole ones), and the Lorenz curve."""
-    ranks = f"""WITH ranks AS (
-        SELECT pieces, row_number() OVER (ORDER BY pieces) AS nth, count(*) OVER () AS n
-        FROM {table})"""
-    tops = ", ".join(
-        f"sum(pieces) FILTER (nth > n - ceil(n * {top} / 100)) / sum(pieces) AS top_{top}"
-        for top in (1, 5, 10, 50)
-    )
-    found = shop.one(
-        f"""{ranks} SELECT {tops},
-            2 * sum(nth * pieces) / (max(n) * sum(pieces)) - (max(n) + 1) / max(n) AS gini
-        FROM ranks"""
-    )
+def concentration(shop: LoadedShop, table: str) -> dict[str, Any]:
+    """How unequal the pieces of `buyers` or `sold` are: what `unequal` tells, and the Lorenz curve."""
     # A hundred steps make a smooth curve; each ends at a whole customer or article.
     curve = shop.rows(
-        f"""{ranks} SELECT nth / n AS place, sum(pieces) OVER (ORDER BY nth) / sum(pieces) OVER ()
-        FROM ranks
+        f"""SELECT nth / n AS place, sum(pieces) OVER (ORDER BY nth) / sum(pieces) OVER ()
+        FROM ({in_order(table)})
         QUALIFY row_number() OVER (PARTITION BY ceil(100 * nth / n) ORDER BY nth DESC) = 1
         ORDER BY place"""
     )
+    found = shop.one(unequal(table))
     return {**found, "curve": [(0.0, 0.0), *((float(x), float(y)) for x, y in curve)]}
 
 

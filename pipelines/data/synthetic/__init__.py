@@ -6,7 +6,6 @@ truth beside it (truth.py). The same arguments give the same bytes, on any numbe
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -16,23 +15,27 @@ import numpy as np
 import pyarrow as pa
 
 from feature_repo.raw_tables import ARTICLES, CUSTOMERS, INTERACTIONS, TRANSACTIONS
+from pipelines.data import hm_figures
 from pipelines.data.synthetic import dirt as planted
 from pipelines.data.synthetic import taxonomy
 from pipelines.data.synthetic.behaviour import Picks, ShopDays
 from pipelines.data.synthetic.catalogue import MAX_ARTICLES, Catalogue, draw_catalogue
 from pipelines.data.synthetic.customers import Customers, draw_customers
-from pipelines.data.synthetic.files import ShopError, TableFile, whole_folder, write_table
+from pipelines.data.synthetic.files import (
+    Progress,
+    ShopError,
+    TableFile,
+    whole_folder,
+    write_table,
+)
 from pipelines.data.synthetic.interactions import day_of_log, others
 from pipelines.data.synthetic.shelves import Day
 from pipelines.data.synthetic.truth import Shop, write_truth
 
 __all__ = ["LAST_DAY", "Shop", "ShopError", "ShopSummary", "like_hm", "synthesize"]
 
-LAST_DAY = date(2020, 9, 22)
+LAST_DAY = hm_figures.LAST
 MAX_DAYS = 3660
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ def like_hm(share: float = 1.0) -> dict[str, int]:
     if not 0 < share <= 1:
         raise ShopError(f"The share of H&M's size must be above 0 and at most 1, not {share}.")
     return {
-        "customers": max(1, round(1_371_980 * share)),
-        "articles": max(1, round(105_542 * share)),
-        "days": 734,
+        "customers": max(1, round(hm_figures.SIZES["customer"] * share)),
+        "articles": max(1, round(hm_figures.ARTICLES * share)),
+        "days": hm_figures.DAYS,
     }
 
 
@@ -91,15 +94,17 @@ def synthesize(
     Args:
         interactions: for how many of the last days the log of impressions, views, carts, purchases
             and dismissals is written. The transactions are the same with it and without.
-        images: pictures of how many articles: first of those that are on sale on the last day.
+        images: pictures of how many articles: first of those that are on sale on the last day. They
+            are drawn in processes of their own: a script must call this under
+            `if __name__ == "__main__":`.
         dirt: plant the defects that real files have, and list them in `dirt.json`; needs `csv`.
         csv: write CSV as Kaggle does, instead of Parquet.
         threads: as many as there are cores if None.
         progress: called with the step and the share of it that is done.
 
     Raises:
-        ShopError: a size out of range, `out` not empty or not writable, or the disk full.
-            Nothing is left behind.
+        ShopError: a size out of range, too small a shop for dirt, `out` not empty or not writable,
+            or the disk full. Nothing is left behind.
     """
     _check("customers", customers, 1, 100_000_000)
     _check("articles", articles, 1, MAX_ARTICLES)
@@ -111,6 +116,10 @@ def synthesize(
         _check("threads", threads, 1, 1024)
     if dirt and not csv:
         raise ShopError("Dirt can only be planted in CSV files: add --csv (csv=True).")
+    if dirt:
+        # How many rows the other files will have is not known yet.
+        for table, rows in ((ARTICLES, articles), (CUSTOMERS, customers)):
+            planted.defects_of(table, rows)
     first_date = LAST_DAY - timedelta(days=days - 1)
     with whole_folder(Path(out)) as folder:
         progress("articles", 0.0)
@@ -121,13 +130,13 @@ def synthesize(
         people = draw_customers(customers, days, np.random.default_rng([seed, 2]))
         write_table(folder, CUSTOMERS, people.table, csv=csv)
         progress("customers", 1.0)
-        shop = ShopDays(catalogue, people, days, seed, threads or os.cpu_count() or 1)
-        rows, events = _write_days(folder, shop, seed, days - interactions, csv, progress)
-        write_truth(folder, catalogue, people, rows)
-        drawn = _draw_pictures(folder, catalogue, images, seed, progress) if images else 0
+        shop = ShopDays(catalogue, people, threads or os.cpu_count() or 1)
+        sold, events = _write_days(folder, shop, interactions, csv, progress)
+        write_truth(folder, catalogue, people, sold)
+        drawn = _draw_pictures(folder, catalogue, images, progress) if images else 0
         defects = _plant(folder, seed) if dirt else 0
     return ShopSummary(
-        Path(out), customers, articles, rows, events, drawn, defects, first_date, LAST_DAY
+        Path(out), customers, articles, sold, events, drawn, defects, first_date, LAST_DAY
     )
 
 
@@ -137,24 +146,25 @@ def _check(name: str, value: int, least: int, most: int) -> None:
 
 
 def _write_days(
-    folder: Path, shop: ShopDays, seed: int, first_logged: int, csv: bool, progress: Progress
+    folder: Path, shop: ShopDays, logged: int, csv: bool, progress: Progress
 ) -> tuple[int, int]:
-    """Stream the purchases by day, then customer, as Kaggle orders them, and the log of the days
-    from `first_logged`; returns the rows of both."""
-    log_wanted = first_logged < shop.days
-    lookers_on, lookers = others(shop, first_logged, np.random.default_rng([seed, 7]))
+    """Stream the purchases by day, then customer, as Kaggle orders them, and the log of the last
+    `logged` days; returns the rows of both."""
+    catalogue, customers = shop.shopping.catalogue, shop.shopping.customers
+    days, seed = catalogue.days, catalogue.seed
+    rng = np.random.default_rng([seed, 7])
+    lookers = others(shop, days - logged, rng) if logged else {}
+    step = "transactions and interactions" if logged else "transactions"
     with (
         TableFile(folder, TRANSACTIONS, csv=csv) as bought,
         TableFile(folder, INTERACTIONS, csv=csv) as log,
     ):
         for day, picks in shop:
-            bought.write(_rows(shop.shopping.catalogue, shop.shopping.customers, day, picks))
-            if day.day >= first_logged:
-                place = slice(*np.searchsorted(lookers_on, [day.day, day.day + 1]))
+            bought.write(_rows(catalogue, customers, day, picks))
+            if day.day in lookers:
                 rng = np.random.default_rng([seed, 8, day.day])
-                log.write(day_of_log(shop.shopping, day, picks, lookers[place], rng))
-            step = "transactions and interactions" if log_wanted else "transactions"
-            progress(step, (day.day + 1) / shop.days)
+                log.write(day_of_log(shop.shopping, day, picks, lookers[day.day], rng))
+            progress(step, (day.day + 1) / days)
     return bought.rows, log.rows
 
 
@@ -178,12 +188,10 @@ def _plant(folder: Path, seed: int) -> int:
         return len(planted.plant(folder, seed)["defects"])
     except planted.DirtError as error:
         # Nobody has seen the folder that it names.
-        raise ShopError(str(error).replace(f"{folder}{os.sep}", "")) from error
+        raise planted.DirtError(str(error).replace(f"{folder}{os.sep}", "")) from error
 
 
-def _draw_pictures(
-    folder: Path, catalogue: Catalogue, count: int, seed: int, progress: Progress
-) -> int:
+def _draw_pictures(folder: Path, catalogue: Catalogue, count: int, progress: Progress) -> int:
     """Pictures of articles, those on sale on the last day first."""
     # Only who asks for pictures waits for the library that draws them.
     from pipelines.data.synthetic.pictures import Look, write_pictures
@@ -202,9 +210,10 @@ def _draw_pictures(
     rows = zip(*(table[name].to_pylist() for name in columns.values()), strict=True)
     looks = [Look(**dict(zip(columns, row, strict=True)), rgb=rgb[row[4]]) for row in rows]
     try:
-        return write_pictures(looks, folder, seed, progress)
+        return write_pictures(looks, folder, catalogue.seed, progress)
     except BrokenExecutor as error:
         raise ShopError(
-            "A process that draws pictures was stopped, perhaps for lack of memory: try again with "
-            "fewer pictures, or without."
+            "A process that draws pictures was stopped: perhaps for lack of memory (try again with "
+            "fewer pictures, or without), or because the script that asks for them does not do so "
+            'under `if __name__ == "__main__":`.'
         ) from error

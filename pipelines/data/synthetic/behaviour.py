@@ -5,27 +5,28 @@ The model, with every probability drawn from the truth in Tastes and Catalogue:
 - a customer's visits follow each other after log-normal gaps, more of them on busy days;
 - a visit is one basket in one channel. Its first article sets the outfit;
 - an article is picked level by level: a shelf (index group, product group, product type) by the
-  customer's tastes, season, channel and what goes with the outfit; then articles of that shelf catch the eye
-  one after the other, by their draw that day, until one is accepted (`response`);
+  customer's tastes, season, channel and what goes with the outfit; then articles of that shelf
+  catch the eye one after the other, by their draw that day, until one is accepted (`response`);
 - or it is one that the customer has bought before, or another colour of it, or another colour of
   the outfit's first article.
 
 `Shopping` plays it; `expectation` gives the same probabilities in closed form.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
 from pipelines.data.synthetic.calendar import demand_by_day
 from pipelines.data.synthetic.catalogue import Catalogue
 from pipelines.data.synthetic.customers import Customers
-from pipelines.data.synthetic.designs import Flags, Floats, Ints
+from pipelines.data.synthetic.designs import Flags, Floats, Ints, ranks, runs
 from pipelines.data.synthetic.response import OWNED, steps
-from pipelines.data.synthetic.shelves import NOBODY, Day
+from pipelines.data.synthetic.shelves import NOBODY, Day, drawn
 
 REMEMBERED = 32
 """Purchases that a customer may buy again: the latest ones."""
@@ -58,7 +59,22 @@ CUSTOMERS_IN_BLOCK = 180_000
 
 
 @dataclass(frozen=True)
-class Picks:
+class Columns:
+    """Arrays with the same rows."""
+
+    def only(self, chosen: Flags | Ints | slice) -> Self:
+        return replace(self, **{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of all parts (one or more), one after the other."""
+        return cls(
+            **{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)}
+        )
+
+
+@dataclass(frozen=True)
+class Picks(Columns):
     """What was bought, one row per customer and article; positions in Catalogue and Customers."""
 
     customer: Ints
@@ -78,15 +94,6 @@ class Picks:
     def __len__(self) -> int:
         return len(self.article)
 
-    def only(self, chosen: Flags | Ints) -> "Picks":
-        return Picks(*(getattr(self, field.name)[chosen] for field in fields(Picks)))
-
-    @staticmethod
-    def joined(parts: "list[Picks]") -> "Picks":
-        return Picks(
-            *(np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Picks))
-        )
-
 
 class Memory:
     """The latest purchases of every customer, in a ring."""
@@ -98,12 +105,8 @@ class Memory:
 
     def add(self, day: int, customer: Ints, article: Ints) -> None:
         """Remember one day's articles; the rows of a customer are neighbours."""
-        if not len(customer):
-            return
-        first = np.flatnonzero(np.r_[True, customer[1:] != customer[:-1]])
-        count = np.diff(np.r_[first, len(customer)])
-        rank = np.arange(len(customer)) - np.repeat(first, count)
-        place = (self._next[customer] + rank) % REMEMBERED
+        first, count = runs(customer)
+        place = (self._next[customer] + ranks(count)) % REMEMBERED
         self.article[customer, place] = article
         self.day[customer, place] = day
         self._next[customer[first]] += count
@@ -116,7 +119,6 @@ class Remembered:
     article: Ints
     pull: Floats
     """How much each could be bought again; 0 if it is not on sale."""
-
     again: Floats
     """Probability that a pick is one of these; one value per shopper."""
 
@@ -202,9 +204,8 @@ class Shopping:
         beside = (outfit >= 0) & (rng.random(len(customer)) < OTHER_COLOUR_OF_FIRST)
         by_shelf &= ~beside
 
-        running = np.cumsum(known.pull, axis=1)
-        point = rng.random(len(customer), dtype=np.float32) * np.float32(1 - 1e-6) * running[:, -1]
-        place = np.minimum((running <= point[:, None]).sum(axis=1), REMEMBERED - 1)
+        place = drawn(known.pull, rng.random(len(customer), dtype=np.float32))
+        place = np.minimum(place, REMEMBERED - 1)
         again = known.article[np.arange(len(customer)), place].astype(np.int64)
         recolour = beside | (rng.random(len(customer)) < OTHER_COLOUR_OF_REMEMBERED)
         again = np.where(beside, outfit, again)
@@ -285,7 +286,7 @@ def draw_visits(
     gaps = customers.gap_days[who] * np.exp(rng.normal(0.0, GAP_SPREAD, len(who)))
     first = np.r_[0, np.cumsum(customers.visits)[:-1]]
     total = np.cumsum(gaps)
-    since_first = (total - total[first][who]) / days
+    since_first = (total - total[first[who]]) / days
     length = since_first[first + customers.visits - 1]
     squeeze = np.minimum(1.0, 0.98 / np.maximum(length, 1e-9))
     # Who comes late in these days is seen only until their end.
@@ -300,47 +301,45 @@ def draw_visits(
     return key // len(customers), key % len(customers)
 
 
-def blocks(customers: int) -> list[tuple[int, int]]:
-    """The customers in runs, each played on random streams of its own."""
+def _blocks(customers: int) -> Ints:
+    """Where customers are cut into blocks, each played on random streams of its own; ends too."""
     count = -(-customers // CUSTOMERS_IN_BLOCK)
-    edges = np.linspace(0, customers, count + 1).astype(int).tolist()
-    return list(pairwise(edges))
+    return np.linspace(0, customers, count + 1).astype(int)
 
 
 class ShopDays:
     """All the days of a shop, played in order on several threads."""
 
-    def __init__(
-        self, catalogue: Catalogue, customers: Customers, days: int, seed: int, threads: int
-    ) -> None:
-        self.days, self._seed, self._threads = days, seed, threads
+    def __init__(self, catalogue: Catalogue, customers: Customers, threads: int) -> None:
+        self._threads = threads
         self.shopping = Shopping(catalogue, customers)
-        rng = np.random.default_rng([seed, 3])
-        demand = demand_by_day(catalogue.first_date, days, rng)
+        rng = np.random.default_rng([catalogue.seed, 3])
+        demand = demand_by_day(catalogue.first_date, catalogue.days, rng)
         self.day_of_visit, self.visitor = draw_visits(customers, demand, rng)
 
     def __iter__(self) -> Iterator[tuple[Day, Picks]]:
         """Each day with its purchases in order of customers. They are remembered when the next
         day is asked for."""
-        catalogue, customers = self.shopping.catalogue, len(self.shopping.customers)
-        runs = blocks(customers)
-        bounds = np.searchsorted(self.day_of_visit, np.arange(self.days + 1))
+        catalogue = self.shopping.catalogue
+        cuts = _blocks(len(self.shopping.customers))
+        bounds = np.searchsorted(self.day_of_visit, np.arange(catalogue.days + 1))
         with ThreadPoolExecutor(self._threads) as pool:
             coming = pool.submit(Day, catalogue, 0)
-            for number in range(self.days):
+            for number in range(catalogue.days):
                 day = coming.result()
-                coming = pool.submit(Day, catalogue, number + 1)
+                if number + 1 < catalogue.days:
+                    coming = pool.submit(Day, catalogue, number + 1)
                 visitors = self.visitor[bounds[number] : bounds[number + 1]]
-                edges = np.searchsorted(visitors, [run[0] for run in runs] + [customers])
+                parts = pairwise(np.searchsorted(visitors, cuts))
                 played = [
                     pool.submit(
                         self.shopping.visit,
                         day,
-                        visitors[edges[block] : edges[block + 1]],
-                        np.random.default_rng([self._seed, 4, number, block]),
+                        visitors[slice(*part)],
+                        np.random.default_rng([catalogue.seed, 4, number, block]),
                     )
-                    for block in range(len(runs))
+                    for block, part in enumerate(parts)
                 ]
-                picks = Picks.joined([part.result() for part in played])
+                picks = Picks.joined([block.result() for block in played])
                 yield day, picks
                 self.shopping.memory.add(number, picks.customer, picks.article)

@@ -7,16 +7,24 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.data.synthetic import taxonomy as shop
-from pipelines.data.synthetic.designs import Flags, Floats, Ints, draw_designs, label
+from pipelines.data.synthetic.designs import (
+    INDEX_GROUP,
+    Flags,
+    Floats,
+    Ints,
+    draw_designs,
+    label,
+    runs,
+)
 
 # fmt: off
 PRICE_LADDER = np.array([
     299, 399, 499, 599, 799, 999, 1299, 1499, 1799, 1999,
     2499, 2999, 3499, 3999, 4999, 5999, 6999, 7999, 9999, 12999,
 ])
-_ROUND = np.select([PRICE_LADDER == 1999, np.isin(PRICE_LADDER, [1499, 2499, 2999]), np.isin(PRICE_LADDER, [999, 3999])], [0.18, 0.15, 0.1])
-"""How far (log) a price is moved to reach a round one."""
 # fmt: on
+_ROUND = {999: 0.1, 1499: 0.15, 1999: 0.18, 2499: 0.15, 2999: 0.15, 3999: 0.1}
+"""How far (log) a price is moved to reach a round one."""
 MAX_ARTICLES = 400_000
 AFTERWARDS = 28
 STYLE_DIMENSIONS = len(shop.STYLES)
@@ -36,7 +44,8 @@ _BASIC = 1.3
 _AGAIN = np.array([t.again for t in shop.PRODUCT_TYPES])
 _PEAK = np.array([t.peak for t in shop.PRODUCT_TYPES])
 _SWING = np.array([t.swing for t in shop.PRODUCT_TYPES])
-_GROUP = np.array([t.group for t in shop.PRODUCT_TYPES])
+GROUP_OF_TYPE = np.array([t.group for t in shop.PRODUCT_TYPES])
+"""The product group of each product type."""
 
 
 def season(day: date) -> Floats:
@@ -60,7 +69,7 @@ class Catalogue:
     days: int
     """Of the shop; the truth goes on for AFTERWARDS more."""
     seed: int
-    """Of the weekly ups and downs."""
+    """Of the whole shop."""
     product_type: Ints
     product_group: Ints
     index_group: Ints
@@ -135,12 +144,13 @@ def draw_catalogue(articles: int, days: int, first_date: date, seed: int) -> Cat
     rng = np.random.default_rng([seed, 1])
     designs = draw_designs(articles, rng)
     kind, products = designs.kind, len(designs.kind)
-    index_group = np.array([i.group for i in shop.INDEXES])[designs.index]
+    index_group = INDEX_GROUP[designs.index]
 
     usual = np.array([t.cents for t in shop.PRODUCT_TYPES])[kind]
     usual = usual * np.array(shop.INDEX_GROUP_PRICE)[index_group]
     wanted = np.log(usual * np.exp(rng.normal(0.0, 0.3, products)))
-    steps = np.abs(np.log(PRICE_LADDER)[None, :] - wanted[:, None]) - _ROUND
+    pull = np.array([_ROUND.get(price, 0.0) for price in PRICE_LADDER.tolist()])
+    steps = np.abs(np.log(PRICE_LADDER)[None, :] - wanted[:, None]) - pull
     base_cents = PRICE_LADDER[steps.argmin(axis=1)]
 
     launch, life = _lifetimes(products, days, _AGAIN[kind], rng)
@@ -168,9 +178,7 @@ def draw_catalogue(articles: int, days: int, first_date: date, seed: int) -> Cat
 
     table, order = label(designs, launch, rng)
     product = product[order]
-    first = np.r_[True, product[1:] != product[:-1]]
-    starts = np.flatnonzero(first)
-    run = np.cumsum(first) - 1
+    starts, variants = runs(product)
     masters = [shop.COLOUR_MASTERS.index(c.master[1]) for c in shop.COLOURS]
     return Catalogue(
         table=table,
@@ -178,7 +186,7 @@ def draw_catalogue(articles: int, days: int, first_date: date, seed: int) -> Cat
         days=days,
         seed=seed,
         product_type=kind[product],
-        product_group=_GROUP[kind][product],
+        product_group=GROUP_OF_TYPE[kind][product],
         index_group=index_group[product],
         look=designs.look[product],
         colour=np.array(masters)[designs.colour[order]],
@@ -193,8 +201,8 @@ def draw_catalogue(articles: int, days: int, first_date: date, seed: int) -> Cat
         markdown_day=markdown_day[product],
         markdown=markdown[product],
         again=(_AGAIN[kind] * again)[product].astype(np.float32),
-        product_start=starts[run],
-        variants=np.diff(np.r_[starts, articles])[run],
+        product_start=np.repeat(starts, variants),
+        variants=np.repeat(variants, variants),
     )
 
 

@@ -5,17 +5,18 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pyarrow as pa
 
+from pipelines.data import hm_figures
 from pipelines.data.synthetic import taxonomy as shop
 from pipelines.data.synthetic.catalogue import STYLE_DIMENSIONS
 from pipelines.data.synthetic.designs import Floats, Ints
 
-HM_DAYS = 734
 TASTE_FACTORS = 8
 """Latent factors behind the tastes for product groups, product types and colours."""
 _CUSTOMERS_PER_POSTAL_CODE = 3.9
 _COMMON_POSTAL_CODE_SHARE = 0.09
 _VISITS_MEAN, _VISITS_SPREAD = 9.4, 1.34
 _NEVER_BUYS = 0.007
+"""Share of customers without a purchase, as H&M has them; in a small shop everybody has one."""
 _NO_ADDRESS = 0.15
 """How often those without a postal code come, beside the others."""
 
@@ -68,11 +69,12 @@ class Customers:
     def __len__(self) -> int:
         return len(self.visits)
 
-    def likes(self, customer: Ints, what: str) -> Floats:
-        """Tastes (log) for every product_group, product_type or colour; one row per customer."""
-        return np.asarray(
-            np.einsum("nf,ft->nt", self.tastes.factors[customer], getattr(self.leanings, what))
-        )
+    def likes(self, customer: Ints, what: str, only: Ints | None = None) -> Floats:
+        """Tastes (log) for every product_group, product_type or colour, or `only` some of them;
+        one row per customer."""
+        leaning = getattr(self.leanings, what)
+        leaning = leaning if only is None else leaning[:, only]
+        return np.asarray(np.einsum("nf,ft->nt", self.tastes.factors[customer], leaning))
 
 
 def draw_customers(customers: int, days: int, rng: np.random.Generator) -> Customers:
@@ -89,7 +91,7 @@ def draw_customers(customers: int, days: int, rng: np.random.Generator) -> Custo
 
     # Most customers come a few times, some come every week. In a shorter time fewer of a
     # customer's visits are seen, but more than in proportion: who is not seen at all is not listed.
-    mean = _VISITS_MEAN * (days / HM_DAYS) ** 0.5
+    mean = _VISITS_MEAN * (days / hm_figures.DAYS) ** 0.5
     visits = np.exp(rng.normal(np.log(mean) - _VISITS_SPREAD**2 / 2, _VISITS_SPREAD, customers))
     visits *= np.exp(0.15 * wealth) * np.where(wealth == 0, _NO_ADDRESS, 1.0)
     whole = np.clip(np.ceil(visits - rng.random(customers)), 1, max(1, days)).astype(np.int64)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from feature_repo.raw_tables import ARTICLES
+from pipelines.data import hm_figures
 from pipelines.data.synthetic import taxonomy as shop
 from pipelines.data.synthetic import words
 
@@ -39,7 +40,7 @@ _FIRST_CODE, _LAST_CODE = 108_775, 959_461
 _SISTERS = 0.0695
 """Share of products that are described in the words of another; some even have its name."""
 _NAMESAKES = 0.0286
-_UNDESCRIBED = 416 / 105_542
+_UNDESCRIBED = 416 / hm_figures.ARTICLES
 _NAME_SKEW = 1.3
 _NAME_SUFFIXED = 0.3
 
@@ -48,9 +49,10 @@ _LINE = np.array([_LINES.index(kind.line) for kind in shop.PRODUCT_TYPES])
 _JERSEY_BASIC, _JERSEY_FANCY, _TROUSERS, _DENIM = map(
     _LINES.index, ("Jersey Basic", "Jersey Fancy", "Trousers", "Denim")
 )
-_INDEX_GROUP = np.array([index.group for index in shop.INDEXES])
+INDEX_GROUP = np.array([index.group for index in shop.INDEXES])
+"""Of each index."""
 _LADIES, _MEN, _CHILDREN, _SPORT = range(4)
-_AUDIENCE = np.array([_LADIES, _LADIES, _MEN, _CHILDREN, _SPORT])[_INDEX_GROUP]
+_AUDIENCE = np.array([_LADIES, _LADIES, _MEN, _CHILDREN, _SPORT])[INDEX_GROUP]
 """Each index: for whom its products are named and described."""
 _BASIC_PATTERNS = [
     number
@@ -132,12 +134,13 @@ def label(designs: Designs, launch: Ints, rng: np.random.Generator) -> tuple[pa.
     def of_product(values: pa.Array) -> pa.Array:
         return values.take(pa.array(product))
 
-    def listed(values: list, position: Ints, kind: pa.DataType | None = None) -> pa.Array:
-        """`values` (a small table) at each product's `position`, for every row."""
-        return pa.array(values, kind).take(pa.array(position[product]))
-
     def shown(values: list, position: Ints, kind: pa.DataType | None = None) -> pa.Array:
+        """`values` (a small table) at each row's `position`."""
         return pa.array(values, kind).take(pa.array(position))
+
+    def listed(values: list, position: Ints, kind: pa.DataType | None = None) -> pa.Array:
+        """The same where positions are given by product."""
+        return shown(values, position[product], kind)
 
     number = pa.int32()
     product_code = pc.utf8_lpad(pa.array(code).cast(pa.string()), 7, "0")
@@ -174,6 +177,17 @@ def label(designs: Designs, launch: Ints, rng: np.random.Generator) -> tuple[pa.
         "detail_desc": of_product(description),
     }
     return pa.table({column: columns[column] for column in ARTICLES.column_names}), order
+
+
+def runs(values: Ints) -> tuple[Ints, Ints]:
+    """Where each run of equal neighbours starts, and how long it is."""
+    start = np.flatnonzero(np.r_[len(values) > 0, values[1:] != values[:-1]])
+    return start, np.diff(np.r_[start, len(values)])
+
+
+def ranks(count: Ints) -> Ints:
+    """0, 1, 2, ... within each of several runs that are `count` long."""
+    return np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
 
 
 # --- what a product is ---
@@ -255,7 +269,7 @@ def _variants(
     order = np.lexsort((rng.random(products), cell))
     count = np.bincount(cell)
     place = np.empty(products)
-    place[order] = np.arange(products) - (np.cumsum(count) - count)[cell[order]]
+    place[order] = ranks(count)
     normal = _normal((place + rng.random(products)) / count[cell])
     most = int(np.clip(articles**0.375, 6, MOST_VARIANTS))
     size = np.minimum(_sizes(normal, shift[kind]), most).astype(np.int64)
@@ -266,7 +280,7 @@ def _variants(
         chosen = rng.permutation(np.flatnonzero(open_to_change))[: abs(short)]
         size[chosen] += np.sign(short)
     product = np.repeat(np.arange(products), size)
-    return product, np.arange(articles) - np.repeat(np.cumsum(size) - size, size)
+    return product, ranks(size)
 
 
 def _style(index: Ints, kind: Ints, rng: np.random.Generator) -> Floats:
@@ -306,7 +320,7 @@ def _pattern(index: Ints, kind: Ints, look: Ints, rng: np.random.Generator) -> I
     cumulative = _pattern_share()[_LINE[kind], look]
     point = rng.random(len(kind)) * (1 - 1e-9)
     pattern = (cumulative <= point[:, None]).sum(axis=1)
-    sport = _INDEX_GROUP[index] == shop.SPORT
+    sport = INDEX_GROUP[index] == shop.SPORT
     return np.where(sport & (pattern == shop.DENIM), shop.SOLID, pattern)
 
 
@@ -569,12 +583,11 @@ def _names(noun: pa.Array, line: Ints, sister_of: Ints, rng: np.random.Generator
     base = encoded.indices.to_numpy().astype(np.int64) * firsts + first
     own = np.flatnonzero(~namesake)
     order = own[np.argsort(base[own], kind="stable")]
-    starts = np.flatnonzero(np.r_[True, base[order][1:] != base[order][:-1]])
-    counts = np.diff(np.r_[starts, len(order)])
+    starts, counts = runs(base[order])
     # Each name starts at the plain form, or sometimes at a suffix.
     begin = np.where(rng.random(len(starts)) < _NAME_SUFFIXED, rng.integers(1, 8, len(starts)), 0)
     suffix = np.zeros(products, dtype=np.int64)
-    suffix[order] = np.arange(len(order)) - np.repeat(starts - begin, counts)
+    suffix[order] = ranks(counts) + np.repeat(begin, counts)
     suffix[namesake] = suffix[sister_of[namesake]]
 
     bottoms = np.isin(line, [_LINES.index(b) for b in ("Trousers", "Denim", "Shorts", "Leggings")])

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from feature_repo.errors import LookbookError
 from feature_repo.raw_tables import RAW_TABLES, RawTable
+from pipelines.data.synthetic.files import ShopError
 
 __all__ = ["MANIFEST", "DirtError", "plant"]
 
@@ -38,7 +38,7 @@ Change = Callable[[Row, np.random.Generator], list[bytes]]
 """From a clean row to the lines that take its place, without line ends."""
 
 
-class DirtError(LookbookError, ValueError):
+class DirtError(ShopError):
     """Dirt cannot be planted in this folder; the text says why."""
 
 
@@ -391,8 +391,20 @@ _OF_TABLE = {
 }
 
 
-def _defects(table: RawTable) -> list[_Defect]:
-    return [*_lines(table), *_ids(table), *_OF_TABLE[table.name](table)]
+def defects_of(table: RawTable, rows: int, file: Path | None = None) -> list[_Defect]:
+    """What is planted in a table of so many rows.
+
+    Raises:
+        DirtError: the table, or the `file` that is it, has too few.
+    """
+    kinds = [*_lines(table), *_ids(table), *_OF_TABLE[table.name](table)]
+    defects = [defect for defect in kinds for _ in range(max(2, rows // ROWS_FOR_EACH))]
+    if rows < 2 * len(defects):
+        raise DirtError(
+            f"{file or table.file} has {rows:,} rows, too few for dirt: make a shop with "
+            f"{2 * len(defects):,} {table.name} or more."
+        )
+    return defects
 
 
 # Planting
@@ -402,7 +414,8 @@ def plant(folder: Path, seed: int) -> dict[str, Any]:
     """Plant every kind of defect in the CSV files of a made-up shop, and list them in `dirt.json`.
 
     Each kind is planted in a few lines, more in a large file; no line has two, and none changes what
-    becomes of another line. Two files get a byte order mark, two get CRLF line ends. New files are written beside the old ones, which they replace when all are whole.
+    becomes of another line. Two files get a byte order mark, two get CRLF line ends. New files are
+    written beside the old ones, which they replace when all are whole.
 
     Returns:
         The manifest, as in `dirt.json`. `defects` is a list of {file, line, table, kind, done,
@@ -419,20 +432,7 @@ def plant(folder: Path, seed: int) -> dict[str, Any]:
     files = _files(folder)
     rng = np.random.default_rng([seed, int.from_bytes(b"dirt")])
     rows = {name: _count_lines(file) - 1 for name, file in files.items()}
-    planted = {
-        name: [
-            defect
-            for defect in _defects(RAW_TABLES[name])
-            for _ in range(max(2, rows[name] // ROWS_FOR_EACH))
-        ]
-        for name in files
-    }
-    for name, defects in planted.items():
-        if rows[name] < 2 * len(defects):
-            raise DirtError(
-                f"{files[name]} has {rows[name]:,} rows, too few for dirt: make a shop with "
-                f"{2 * len(defects):,} {name} or more."
-            )
+    planted = {name: defects_of(RAW_TABLES[name], rows[name], files[name]) for name in files}
     chosen = _choose(files, rows, planted, rng)
     marked, windows = (set(rng.permutation(sorted(files))[:2].tolist()) for _ in range(2))
     entries: list[dict[str, Any]] = []

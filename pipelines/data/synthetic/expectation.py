@@ -23,6 +23,7 @@ from pipelines.data.synthetic.behaviour import (
     wardrobe_factor,
 )
 from pipelines.data.synthetic.calendar import online_share
+from pipelines.data.synthetic.catalogue import GROUP_OF_TYPE
 from pipelines.data.synthetic.customers import Customers
 from pipelines.data.synthetic.designs import Floats, Ints
 from pipelines.data.synthetic.response import steps
@@ -108,20 +109,18 @@ def _within_shelf(customers: Customers, day: Day, customer: int, known: Remember
     accepts = steps(customers, day, one, article, customers.likes(one, "colour")).acceptance
     accepts = accepts * wardrobe_factor(day.catalogue, article, known.article)
     weight = day.strength * accepts.astype(np.float64)
-    size = np.diff(np.r_[day.start, len(day.article)])
     accepted = np.add.reduceat(weight, day.start, axis=1)
     glance = accepted / np.add.reduceat(day.strength, day.start, axis=1)
     found = np.divide(
         1 - (1 - glance) ** GLANCES, accepted, out=np.zeros_like(glance), where=accepted > 0
     )
-    return weight * np.repeat(found, size, axis=1)
+    return weight * np.repeat(found, day.size, axis=1)
 
 
 def _spread(day: Day, shelf: Floats, within: Floats) -> Floats:
     """Probabilities of shelves onto their articles, for the whole catalogue."""
     found = np.zeros(len(day.catalogue))
-    size = np.diff(np.r_[day.start, len(day.article)])
-    found[day.article] = np.repeat(shelf, size) * within
+    found[day.article] = np.repeat(shelf, day.size) * within
     return found
 
 
@@ -197,5 +196,5 @@ class _Groups:
     def shelves(self, groups: Floats) -> Floats:
         """Index groups x product groups onto the day's shelves."""
         index_group, kind = self._day.shelves()
-        group = np.array([t.group for t in shop.PRODUCT_TYPES])[kind]
-        return groups[index_group, group] * self._product_type[index_group, kind]
+        of_group = groups[index_group, GROUP_OF_TYPE[kind]]
+        return of_group * self._product_type[index_group, kind]

@@ -4,7 +4,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 
 from feature_repo.errors import LookbookError
 from feature_repo.raw_tables import RawTable
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done, 0 to 1."""
 
 ROWS_AT_A_TIME = 500_000
 """Rows of a Parquet row group, about; what waits in memory to be written is twice that."""
@@ -133,10 +136,11 @@ def _as_text(name: str, values: pa.Array) -> pa.Array:
         )
     if pa.types.is_timestamp(values.type):
         return pc.binary_join_element_wise(pc.replace_substring(text, " ", "T"), "Z", "")
-    if pc.any(pc.match_substring_regex(text, '[",\r\n]')).as_py():
+    special = pc.match_substring_regex(text, '[",\r\n]')
+    if pc.any(special).as_py():
         quoted = pc.replace_substring(text, '"', '""')
         quoted = pc.binary_join_element_wise('"', quoted, '"', "")
-        return pc.if_else(pc.match_substring_regex(text, '[",\r\n]'), quoted, text)
+        return pc.if_else(special, quoted, text)
     return text
 
 

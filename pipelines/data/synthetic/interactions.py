@@ -1,19 +1,21 @@
-"""What the shop's own log would hold of its last days: impressions, views, carts, purchases, dismissals.
+"""What the shop's own log would hold of its last days: what was shown, viewed, bought, dismissed.
 
 Online, a shopper in front of a shelf gets page after page of it (surface `shelf`) until something
 is bought. Every impression is answered with the probabilities of `response`, and the page's articles
-come up with the probability that the log gives as `propensity`: that of this article at this position,
-whatever stands at the others. Who buys goes to pay, so a page ends where something is bought. What
-is bought from memory is
-looked up (surface `search`), and what is bought in a store is known from the till (surface `store`).
-Each row of the transactions has one event of the kind `purchase` on its day, and the other way round.
+come up with the probability that the log gives as `propensity`: that of this article at this
+position, whatever stands at the others. Who buys goes to pay, so a page ends where something is
+bought. What is bought from memory is looked up (surface `search`), and what is bought in a store is
+known from the till (surface `store`). Each row of the transactions has one event of the kind
+`purchase` on its day, and the other way round.
 
 Most visits end without a purchase. For every visit with one, the log has on average one more, on a
 day near by, whose pages are those that a shopper turns before buying. So impressions and purchases
-stand in the proportion that the probabilities say, customer by customer.
+stand in the proportion that the probabilities say: in all, by position and by day, but for single
+customers only on average (who has just bought comes more often).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +25,13 @@ from feature_repo.raw_tables import INTERACTIONS
 from pipelines.data.synthetic.behaviour import (
     GLANCES,
     MOST_PIECES,
+    Columns,
     Picks,
     ShopDays,
     Shopping,
     wardrobe_factor,
 )
-from pipelines.data.synthetic.designs import Flags, Floats, Ints
+from pipelines.data.synthetic.designs import Floats, Ints, ranks, runs
 from pipelines.data.synthetic.response import (
     BUY,
     CART,
@@ -60,23 +63,28 @@ _HOURS = np.array(
 )
 
 
-def others(shop: ShopDays, first_day: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
-    """(day, customer) of the visits without a purchase from `first_day` on, sorted by both."""
+def others(shop: ShopDays, first_day: int, rng: np.random.Generator) -> dict[int, Ints]:
+    """Days from `first_day` on: the customers with a visit without a purchase, sorted; some more
+    than once."""
+    days = shop.shopping.catalogue.days
     near = shop.day_of_visit >= first_day - 10 * _APART_DAYS
     day, customer = shop.day_of_visit[near], shop.visitor[near]
     apart = rng.geometric(1 / (1 + _APART_DAYS), len(day)) - 1
     # Days outside the shop's are mirrored into them.
-    place = (day + apart * rng.choice([-1, 1], len(day))) % (2 * shop.days)
-    place = np.minimum(place, 2 * shop.days - 1 - place)
+    place = (day + apart * rng.choice([-1, 1], len(day))) % (2 * days)
+    place = np.minimum(place, 2 * days - 1 - place)
     # As many on each day as there are visits: busy days are busy in this too.
     customer = customer[np.lexsort((rng.random(len(place)), place))]
     order = np.lexsort((customer, day))
-    order = order[day[order] >= first_day]
-    return day[order], customer[order]
+    bounds = np.searchsorted(day[order], np.arange(first_day, days + 1))
+    return {
+        first_day + number: customer[order[slice(*bound)]]
+        for number, bound in enumerate(pairwise(bounds))
+    }
 
 
 @dataclass(frozen=True)
-class _Pages:
+class _Pages(Columns):
     """Pages in front of shoppers: one row per page, one column per position."""
 
     pick: Ints
@@ -92,7 +100,7 @@ class _Pages:
 
 
 @dataclass(frozen=True)
-class _Events:
+class _Events(Columns):
     """Events in columns; 0 or NaN where there is no request, position or chance."""
 
     time: Ints
@@ -113,7 +121,7 @@ def day_of_log(
 
     Args:
         picks: the day's purchases, not yet remembered.
-        lookers: customers with a visit that ends without a purchase, sorted; some more than once.
+        lookers: customers with a visit that ends without a purchase (`others`).
     """
     bought = picks.only(picks.channel == ONLINE)
     looked = shopping.visit(day, lookers, rng, in_vain=True)
@@ -125,22 +133,7 @@ def day_of_log(
         *_online(looked, before, len(bought), rng),
         _till(picks.only(picks.channel == STORE), rng),
     ]
-    return _table(
-        shopping, day, _Events(*map(np.concatenate, zip(*map(_columns, events), strict=True)))
-    )
-
-
-def _columns(events: _Events | _Pages) -> tuple[np.ndarray, ...]:
-    return tuple(getattr(events, field.name) for field in fields(events))
-
-
-def _page(
-    shopping: Shopping, day: Day, picks: Picks, rng: np.random.Generator
-) -> tuple[Ints, Floats, Ints]:
-    """A page for each pick's shopper and shelf: articles and chances, n x POSITIONS, and how many
-    positions it has."""
-    article, chance = day.lay_page(picks.shelf, picks.beside, POSITIONS, rng)
-    return article, chance, (article != NOBODY).sum(axis=1)
+    return _table(shopping, day, _Events.joined(events))
 
 
 def _responses(
@@ -169,8 +162,8 @@ def _page_of_purchase(
 ) -> _Pages:
     """The page on which each pick from a shelf was found: it ends with that article."""
     pick = np.flatnonzero(bought.shelf >= 0)
-    found = bought.only(bought.shelf >= 0)
-    article, chance, length = _page(shopping, day, found, rng)
+    found = bought.only(pick)
+    article, chance, length = day.lay_page(found.shelf, found.beside, POSITIONS, rng)
     seen = examination(_POSITION)
     running = np.cumsum(seen * np.cumprod(np.r_[1.0, 1 - _TYPICAL * seen[:-1]]))
     position = np.searchsorted(running, rng.random(len(pick)) * running[length - 1], side="right")
@@ -207,7 +200,7 @@ def _pages_before_purchase(
         shape = (len(left), ahead)
         pick = np.repeat(left, ahead)
         waiting = looked.only(pick)
-        article, chance, length = _page(shopping, day, waiting, rng)
+        article, chance, length = day.lay_page(waiting.shelf, waiting.beside, POSITIONS, rng)
         article, response = _responses(shopping, day, waiting.customer, article)
         step = _answer(response, rng.random(article.shape, dtype=np.float32))
         bought = ((step == PURCHASED) & (article != NOBODY)).any(axis=1).reshape(shape)
@@ -217,11 +210,11 @@ def _pages_before_purchase(
         turned = (np.cumsum(bought, axis=1) - bought == 0) & (before < GLANCES)
         kept = (turned & ~bought).ravel()
         page = np.tile(number + np.arange(ahead), len(left))
-        parts.append(_Pages(pick[kept], page[kept], article[kept], chance[kept], step[kept]))
+        parts.append(_Pages(pick, page, article, chance, step).only(kept))
         spent[left] += glances.sum(axis=1)
         left = left[~(turned & bought).any(axis=1) & (spent[left] < GLANCES)]
         number += ahead
-    return _Pages(*map(np.concatenate, zip(*map(_columns, parts), strict=True)))
+    return _Pages.joined(parts)
 
 
 def _online(
@@ -241,70 +234,62 @@ def _online(
 
     row, column = np.nonzero(pages.article != NOBODY)
     step = pages.step[row, column]
-    shown = {
-        "time": at[row] + column * _SECOND,
-        "customer": picks.customer[pages.pick[row]],
-        "article": pages.article[row, column],
-        "request": request[row],
-        "position": column + 1,
-        "surface": np.full(len(row), SHELF),
-        "chance": pages.chance[row, column],
-    }
+    shown = _Events(
+        time=at[row] + column * _SECOND,
+        customer=picks.customer[pages.pick[row]],
+        article=pages.article[row, column],
+        kind=np.full(len(row), IMPRESSION),
+        request=request[row],
+        position=column + 1,
+        surface=np.full(len(row), SHELF),
+        chance=pages.chance[row, column],
+    )
     own = len(pages.pick)
-    looked_up = {
-        "time": at[own:],
-        "customer": picks.customer[direct],
-        "article": picks.article[direct],
-        "request": request[own:],
-        "position": np.zeros_like(direct),
-        "surface": np.full(len(direct), SEARCH),
-        "chance": np.full(len(direct), np.nan, dtype=np.float32),
-    }
-    events = [_of_kind(shown, IMPRESSION, np.ones(len(row), dtype=bool), 0)]
-    reached = {
-        VIEWED: (step >= VIEWED) & (step <= PURCHASED),
-        CARTED: (step >= CARTED) & (step <= PURCHASED),
-        DISMISSED: step == DISMISSED,
-    }
-    for kind, seconds in ((VIEWED, 2), (CARTED, 9), (DISMISSED, 3)):
-        events.append(_of_kind(shown, kind, reached[kind], seconds))
-        if kind != DISMISSED:
-            events.append(_of_kind(looked_up, kind, np.ones(len(direct), dtype=bool), seconds))
-    is_bought = step == PURCHASED
-    for place, chosen, which, done in (
-        (shown, is_bought, pages.pick[row], end[row]),
-        (looked_up, np.ones(len(direct), dtype=bool), direct, end[own:]),
-    ):
-        pieces = np.repeat(np.flatnonzero(chosen), picks.pieces[which[chosen]])
-        piece = np.arange(len(pieces)) - np.searchsorted(pieces, pieces)
-        paid = {name: values[pieces] for name, values in place.items()}
-        paid["time"] = done[pieces] + piece * _SECOND
-        events.append(_of_kind(paid, PURCHASED, np.ones(len(pieces), dtype=bool), 0))
-    return events
+    looked_up = _off_page(picks.only(direct), at[own:], request[own:], SEARCH)
+    bought = np.flatnonzero(step == PURCHASED)
+    pieces = picks.pieces[pages.pick[row[bought]]]
+    return [
+        shown,
+        _then(shown.only((step >= VIEWED) & (step <= PURCHASED)), VIEWED, 2),
+        _then(shown.only((step >= CARTED) & (step <= PURCHASED)), CARTED, 9),
+        _then(shown.only(step == DISMISSED), DISMISSED, 3),
+        _paid(shown.only(bought), end[row[bought]], pieces),
+        _then(looked_up, VIEWED, 2),
+        _then(looked_up, CARTED, 9),
+        _paid(looked_up, end[own:], picks.pieces[direct]),
+    ]
 
 
-def _of_kind(columns: dict[str, np.ndarray], kind: int, chosen: Flags, seconds: int) -> _Events:
-    """The chosen rows as events so many seconds later."""
-    rows = {name: values[chosen] for name, values in columns.items()}
-    rows["time"] = rows["time"] + seconds * _SECOND
-    return _Events(kind=np.full(len(rows["time"]), kind), **rows)
+def _then(events: _Events, kind: int, seconds: int | Ints) -> _Events:
+    """What follows so many seconds later."""
+    kinds = np.full(len(events.time), kind)
+    return replace(events, kind=kinds, time=events.time + seconds * _SECOND)
+
+
+def _paid(events: _Events, time: Ints, pieces: Ints) -> _Events:
+    """The purchases that follow, one event per piece."""
+    row = np.repeat(np.arange(len(pieces)), pieces)
+    return _then(replace(events, time=time).only(row), PURCHASED, ranks(pieces))
 
 
 def _till(picks: Picks, rng: np.random.Generator) -> _Events:
-    """What the stores' tills know: purchases, one event per piece."""
+    """What the stores' tills know: purchases."""
     time, _ = _clock(picks.visit, rng)
-    row = np.repeat(np.arange(len(picks)), picks.pieces)
-    piece = np.arange(len(row)) - np.searchsorted(row, row)
-    nothing = np.zeros(len(row), dtype=np.int64)
+    return _paid(_off_page(picks, time, np.zeros_like(time), TILL), time, picks.pieces)
+
+
+def _off_page(picks: Picks, time: Ints, request: Ints, surface: int) -> _Events:
+    """Picks that no page showed, to be made events of a kind."""
+    nothing = np.zeros_like(time)
     return _Events(
-        time=time[row] + piece * _SECOND,
-        customer=picks.customer[row],
-        article=picks.article[row],
-        kind=nothing + PURCHASED,
-        request=nothing,
+        time=time,
+        customer=picks.customer,
+        article=picks.article,
+        kind=nothing,
+        request=request,
         position=nothing,
-        surface=nothing + TILL,
-        chance=np.full(len(row), np.nan, dtype=np.float32),
+        surface=nothing + surface,
+        chance=np.full(len(time), np.nan, dtype=np.float32),
     )
 
 
@@ -313,10 +298,7 @@ def _clock(visit: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
 
     Visits start by the usual hours and end on the same day.
     """
-    if not len(visit):
-        return visit, visit
-    first = np.flatnonzero(np.r_[True, visit[1:] != visit[:-1]])
-    count = np.diff(np.r_[first, len(visit)])
+    first, count = runs(visit)
     running = np.cumsum(10 + rng.exponential(35.0, len(visit)))
     since = running - np.repeat(running[first], count)
     length = since[first + count - 1] + 120
@@ -327,7 +309,7 @@ def _clock(visit: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
     time = np.repeat(start, count) + since * np.repeat(scale, count)
     end = np.repeat(start + length * scale, count)
     # A few seconds for each article that is paid.
-    paid = end + 10.0 * (np.arange(len(visit)) - np.repeat(first, count))
+    paid = end + 10.0 * ranks(count)
     latest = 86_399 - MOST_PIECES
     return (time * _SECOND).astype(np.int64), (np.minimum(paid, latest) * _SECOND).astype(np.int64)
 
@@ -335,7 +317,7 @@ def _clock(visit: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
 def _table(shopping: Shopping, day: Day, events: _Events) -> pa.Table:
     midnight = int(np.datetime64(day.date, "us").astype(np.int64))
     order = np.lexsort((events.kind, events.position, events.request, events.time))
-    events = _Events(*(values[order] for values in _columns(events)))
+    events = events.only(order)
     ids = {"customer_id": shopping.customers.table, "article_id": shopping.catalogue.table}
     names = {}
     for column, positions in (("customer_id", events.customer), ("article_id", events.article)):

@@ -101,7 +101,7 @@ def respond(
 
     Args:
         owned_product: the customer has the article or another colour of it.
-        pull: of an article that the customer bought before (`behaviour.pull`), else 0: being
+        pull: of an article that the customer bought before (`Remembered.pull`), else 0: being
             reminded of it can work better than being shown something new.
     """
     seen = examination(position)

@@ -11,9 +11,9 @@ import numpy as np
 
 from pipelines.data.synthetic import taxonomy as shop
 from pipelines.data.synthetic.calendar import online_share
-from pipelines.data.synthetic.catalogue import Catalogue
+from pipelines.data.synthetic.catalogue import GROUP_OF_TYPE, Catalogue
 from pipelines.data.synthetic.customers import Customers
-from pipelines.data.synthetic.designs import Flags, Floats, Ints
+from pipelines.data.synthetic.designs import Flags, Floats, Ints, runs
 
 STORE, ONLINE = 0, 1
 _STORE_CHEAPER = np.array([-0.75, 0.25])
@@ -32,8 +32,7 @@ _TYPES = len(shop.PRODUCT_TYPES)
 _GROUPS = len(shop.PRODUCT_GROUPS)
 _INDEXES = len(shop.INDEX_GROUPS)
 _LOOKS = len(shop.STYLES)
-_GROUP_OF = np.array([t.group for t in shop.PRODUCT_TYPES])
-TYPES_OF = [np.flatnonzero(np.equal(_GROUP_OF, group)) for group in range(_GROUPS)]
+TYPES_OF = [np.flatnonzero(np.equal(GROUP_OF_TYPE, group)) for group in range(_GROUPS)]
 """The product types of each product group."""
 _SLOPE = _STORE_CHEAPER[:, None] * np.log([t.cents / 2000 for t in shop.PRODUCT_TYPES])
 _GOES_WITH = np.log(np.array(shop.GOES_WITH)).astype(np.float32)
@@ -46,7 +45,7 @@ class Day:
         on_sale: articles, whether on sale.
         cents: articles, the price.
         face: articles x (STYLE_DIMENSIONS + 2): style, eye, and today's price level (log).
-        article: those on sale in order of shelves; shelf s starts at `start[s]`.
+        article: those on sale in order of shelves; shelf s starts at `start[s]` and has `size[s]`.
         strength: (1 + styles) x `article`, how they draw the eye for a first article, and beside a
             first article of each style.
     """
@@ -73,7 +72,8 @@ class Day:
         self.article = live[np.argsort(cell[live], kind="stable")]
         self._place_of = np.full(len(catalogue), -1)
         self._place_of[self.article] = np.arange(len(live))
-        self._cell, self.start = np.unique(cell[self.article], return_index=True)
+        self.start, self.size = runs(cell[self.article])
+        self._cell = cell[self.article[self.start]]
         self._shelf_of = np.full(_INDEXES * _TYPES, -1)
         self._shelf_of[self._cell] = np.arange(len(self._cell))
         self.strength: Floats = np.empty((1 + _LOOKS, len(self.article)))
@@ -81,14 +81,12 @@ class Day:
         for look in range(_LOOKS):
             other = catalogue.look[self.article] != look
             self.strength[1 + look] = self.strength[0] * np.where(other, OTHER_LOOK, 1.0)
-        self.strength = _fitted_to_a_page(self.strength, self.start)
+        self.strength = _fitted_to_a_page(self.strength, self.start, self.size)
         self._strength = self.strength.ravel()
         self._running = np.cumsum(self._strength)
         self._strongest = np.maximum.reduceat(self.strength, self.start, axis=1)
-        size = len(self.article)
-        offset = size * np.arange(1 + _LOOKS)[:, None]
-        self._first = offset + self.start
-        self._last = offset + np.r_[self.start[1:], size] - 1
+        self._first = len(self.article) * np.arange(1 + _LOOKS)[:, None] + self.start
+        self._last = self._first + self.size - 1
         self._low = np.r_[0.0, self._running][self._first]
         self._high = self._running[self._last]
 
@@ -131,11 +129,7 @@ class Day:
     ) -> Floats:
         """Log weights, n x TYPES_OF[product_group], within index group and product group."""
         types = TYPES_OF[product_group]
-        liking = np.einsum(
-            "nf,ft->nt",
-            customers.tastes.factors[customer],
-            customers.leanings.product_type[:, types],
-        )
+        liking = customers.likes(customer, "product_type", types)
         return np.asarray(liking + self._type_pull[channel, index_group][:, types])
 
     def find_shelf(
@@ -160,7 +154,7 @@ class Day:
                 liking = self.product_type_liking(
                     customers, customer[those], channel[those], index_group[those], number
                 )
-                kind[those] = types[_at(liking, chance[those])]
+                kind[those] = types[_chosen(liking, chance[those])]
         return self._shelf_of[index_group * _TYPES + kind]
 
     def shelves(self) -> tuple[Ints, Ints]:
@@ -179,8 +173,9 @@ class Day:
 
     def lay_page(
         self, shelf: Ints, beside: Ints, positions: int, rng: np.random.Generator
-    ) -> tuple[Ints, Floats]:
-        """n x positions articles of each shelf for a page, and the probability of each.
+    ) -> tuple[Ints, Floats, Ints]:
+        """n x positions articles of each shelf for a page, the probability of each, and how many
+        positions each page has.
 
         Systematic sampling (Madow 1949): no article twice, and every position shows an article
         with a probability in proportion to how it draws the eye. A page is shorter (NOBODY behind its
@@ -188,14 +183,16 @@ class Day:
         """
         low, high = self._low[beside, shelf], self._high[beside, shelf]
         most = (high - low) / self._strongest[beside, shelf]
-        length = np.clip(np.floor(most + 1e-6).astype(np.int64), 1, positions)[:, None]
-        slot = np.argsort(rng.random((len(shelf), positions)) + (np.arange(positions) >= length))
-        point = (slot + rng.random((len(shelf), 1))) / length
-        shown = slot < length
+        length = np.clip(np.floor(most + 1e-6).astype(np.int64), 1, positions)
+        behind = np.arange(positions) >= length[:, None]
+        slot = np.argsort(rng.random((len(shelf), positions)) + behind)
+        point = (slot + rng.random((len(shelf), 1))) / length[:, None]
+        shown = ~behind
         place = self._place(shelf, beside, np.where(shown, point, 0.0))
         chance = self._strength[place] / (high - low)[:, None]
         article = self.article[place % len(self.article)]
-        return np.where(shown, article, NOBODY), np.where(shown, chance, 0).astype(np.float32)
+        chance = np.where(shown, chance, 0).astype(np.float32)
+        return np.where(shown, article, NOBODY), chance, length
 
     def chance(self, shelf: Ints, beside: Ints, article: Ints) -> Floats:
         """The probability that a position of a page shows this article of the shelf."""
@@ -206,7 +203,7 @@ class Day:
     def _at(self, shelf: Ints, beside: Ints, point: Floats) -> Ints:
         return self.article[self._place(shelf, beside, point) % len(self.article)]
 
-    def _place(self, shelf: Ints, beside: Ints, point: Floats | Floats) -> Ints:
+    def _place(self, shelf: Ints, beside: Ints, point: Floats) -> Ints:
         """Where points of 0 to 1 (n x k) fall in the running sums of the shelves."""
         low, high = self._low[beside, shelf][:, None], self._high[beside, shelf][:, None]
         place = np.searchsorted(self._running, low + point * (high - low), side="right")
@@ -219,16 +216,16 @@ class Day:
         return np.where(rng.random(len(customer)) < share, ONLINE, STORE)
 
 
-def _fitted_to_a_page(strength: Floats, start: Ints) -> Floats:
+def _fitted_to_a_page(strength: Floats, start: Ints, size: Ints) -> Floats:
     """How articles draw the eye when a page of their shelf shows each at most once.
 
     No article has more than its place on every page: 1 / SHORTEST_PAGE of the shelf, or an equal
     share of a smaller one. What is above that goes to the others, in proportion to their draw.
 
     Args:
-        strength: k x articles in order of shelves, which begin at `start`; above 0.
+        strength: k x articles in order of shelves, above 0.
+        start, size: of each shelf.
     """
-    size = np.diff(np.r_[start, strength.shape[1]])
     most = np.repeat(1 / np.minimum(size, SHORTEST_PAGE), size)
 
     def of_shelf(values: Floats) -> Floats:
@@ -249,11 +246,15 @@ def _fitted_to_a_page(strength: Floats, start: Ints) -> Floats:
 
 def pick(liking: Floats, rng: np.random.Generator) -> Ints:
     """One column of each row, with a probability in proportion to exp(liking)."""
-    return _at(liking, rng.random(len(liking), dtype=np.float32))
+    return _chosen(liking, rng.random(len(liking), dtype=np.float32))
 
 
-def _at(liking: Floats, chance: Floats) -> Ints:
-    weight = np.exp(liking - liking.max(axis=1, keepdims=True))
+def _chosen(liking: Floats, chance: Floats) -> Ints:
+    return drawn(np.exp(liking - liking.max(axis=1, keepdims=True)), chance)
+
+
+def drawn(weight: Floats, chance: Floats) -> Ints:
+    """The column of each row on which `chance` (0 to 1) falls, in proportion to the weights."""
     running = np.cumsum(weight, axis=1)
     point = chance * np.float32(1 - 1e-6) * running[:, -1]
     return (running <= point[:, None]).sum(axis=1)

@@ -1,28 +1,27 @@
 """The truth behind a made-up shop: written beside its data, and opened as `Shop`.
 
 `truth/` holds what the customers like (`customers.parquet`), how taste factors turn into tastes
-(`leanings.parquet`), what the articles are like (`articles.parquet`) and how the shop was made
+(`leanings_*.parquet`), what the articles are like (`articles.parquet`) and how the shop was made
 (`shop.json`). What a customer has bought is read from the shop's own transactions.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_repo.raw_tables import INTERACTIONS, TRANSACTIONS
-from pipelines.data.synthetic.behaviour import Memory, remember, wardrobe_factor
+from feature_repo.stores.connection import scratch
+from pipelines.data.synthetic.behaviour import Memory, Remembered, remember, wardrobe_factor
 from pipelines.data.synthetic.catalogue import AFTERWARDS, Catalogue
 from pipelines.data.synthetic.customers import Customers, Leanings, Tastes
 from pipelines.data.synthetic.designs import Floats, Ints
@@ -216,13 +215,7 @@ class Shop:
         present = self._open(day)
         memory, row = self._memory(who, day)
         known = remember(self._customers, memory, present, who, row)
-        article = what[:, None]
-        owned = wardrobe_factor(present.catalogue, article, known.article) < 1
-        same = known.article == article
-        pull = np.where(same, known.pull, 0).max(axis=1)[:, None].astype(np.float32)
-        colours = self._customers.likes(who, "colour")
-        taken = steps(self._customers, present, who, article, colours)
-        found = respond(taken, at[:, None], owned, pull)
+        found = self._answer(present, who, what[:, None], at[:, None], known)
         on_sale = present.on_sale[what]
         return Response(
             *(
@@ -243,7 +236,7 @@ class Shop:
         Raises:
             ShopError: as for `response`.
         """
-        return np.vstack([*self._expected(customers, day)] or [np.empty((0, len(self.articles)))])
+        return np.array([*self._expected(customers, day)]).reshape(-1, len(self.articles))
 
     def best(self, customers: Sequence[str], day: date, k: int = 12) -> pd.DataFrame:
         """The oracle: the k articles that each customer is most likely to pick on that day.
@@ -253,7 +246,7 @@ class Shop:
         """
         found = []
         for customer, expected in zip(customers, self._expected(customers, day), strict=True):
-            found.append(_ranked(customer, self.articles.to_numpy(), expected[0], k))
+            found.append(_ranked(customer, self.articles.to_numpy(), expected, k))
         return _together(found)
 
     def best_slate(self, customers: Sequence[str], day: date, k: int = 12) -> pd.DataFrame:
@@ -265,11 +258,13 @@ class Shop:
         Returns:
             customer_id, article_id, score (probability of a purchase at position 1), rank.
         """
-        on_sale = self.articles[np.sort(self._open(day).article)].tolist()
+        present = self._open(day)
+        what = np.sort(present.article)[None, :]
+        names = self.articles.to_numpy()[what[0]]
         found = []
-        for customer in customers:
-            sells = self.response([customer] * len(on_sale), on_sale, day).purchase
-            found.append(_ranked(customer, np.asarray(on_sale, dtype=object), sells, k))
+        for customer, (who, known) in zip(customers, self._known(customers, day), strict=True):
+            sells = self._answer(present, who, what, np.ones_like(what), known).purchase
+            found.append(_ranked(customer, names, sells[0], k))
         return _together(found)
 
     def regret(
@@ -305,8 +300,8 @@ class Shop:
         regret = {}
         for customer, expected in zip(wanted, self._expected(wanted, day), strict=True):
             _, what = self._positions([], groups.get(customer, []))
-            best = np.sort(expected[0])[-k:].sum()
-            reached = expected[0][np.unique(what)].sum()
+            best = np.sort(expected)[-k:].sum()
+            reached = expected[np.unique(what)].sum()
             regret[customer] = max(0.0, 1 - reached / best) if best > 0 else 0.0
         return pd.Series(regret, name="regret", dtype="float64").rename_axis("customer_id")
 
@@ -340,7 +335,7 @@ class Shop:
         position = np.arange(1, len(slate) + 1)
         answer = self.response([customer] * len(slate), slate, day, position)
         number = self._number(day)
-        who = int(self._positions([customer], [])[0][0])
+        (who,), what = (places.tolist() for places in self._positions([customer], slate))
         nth = self._asked[number, who]
         self._asked[number, who] += 1
         chance = np.random.default_rng([self._seed, 6, number, who, nth]).random(len(slate))
@@ -357,8 +352,7 @@ class Shop:
                 after = pd.Timedelta(seconds=place + (0, 2, 9, 60)[step])
                 events.append((start + after, article, kind, place + 1))
             if reached[-1] == "purchase":
-                what = self._positions([], [article])[1]
-                self._sold.append((number, who, int(what[0])))
+                self._sold.append((number, who, what[place]))
         rows = pd.DataFrame(events, columns=["event_time", "article_id", "kind", "position"])
         rows = rows.assign(
             customer_id=customer,
@@ -371,15 +365,30 @@ class Shop:
             INTERACTIONS.column_names
         ]
 
+    def _answer(
+        self, day: Day, who: Ints, article: Ints, position: Ints, known: Remembered
+    ) -> Response:
+        """The response of n customers, who remember `known`, to n x k articles on sale."""
+        owned = wardrobe_factor(day.catalogue, article, known.article) < 1
+        same = known.article[:, None, :] == article[:, :, None]
+        pull = np.where(same, known.pull[:, None, :], 0).max(axis=2).astype(np.float32)
+        colours = self._customers.likes(who, "colour")
+        taken = steps(self._customers, day, who, article, colours)
+        return respond(taken, position, owned, pull)
+
     def _expected(self, customers: Sequence[str], day: date) -> Iterator[Floats]:
-        """1 x articles for each customer, one after the other."""
-        who, _ = self._positions(customers, [])
+        """One value per article for each customer, one after the other."""
         present = self._open(day)
+        for (customer,), known in self._known(customers, day):
+            yield expected_purchases(self._customers, present, int(customer), known)
+
+    def _known(self, customers: Sequence[str], day: date) -> Iterator[tuple[Ints, Remembered]]:
+        """Each customer's position and what they remember on that day, one after the other."""
+        who, _ = self._positions(customers, [])
         memory, row = self._memory(who, day)
-        for number, customer in enumerate(who.tolist()):
+        for number in range(len(who)):
             one = slice(number, number + 1)
-            known = remember(self._customers, memory, present, who[one], row[one])
-            yield expected_purchases(self._customers, present, customer, known)[None, :]
+            yield who[one], remember(self._customers, memory, self._open(day), who[one], row[one])
 
     def _number(self, day: date) -> int:
         if isinstance(day, datetime):
@@ -438,7 +447,7 @@ class Shop:
             "people": pa.table({"customer_id": self._customers.table["customer_id"]}),
             "goods": pa.table({"article_id": self._catalogue.table["article_id"]}),
         }
-        with closing(duckdb.connect(config={"autoinstall_known_extensions": False})) as con:
+        with scratch() as con:
             for name, table in ids.items():
                 con.register(name, table.append_column("place", pa.array(np.arange(len(table)))))
             found = con.execute(

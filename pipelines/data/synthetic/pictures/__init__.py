@@ -7,7 +7,7 @@ only, and both colour and product group can be learnt from the pictures.
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from feature_repo.errors import InputError
+from pipelines.data.synthetic.files import Progress
 from pipelines.data.synthetic.pictures.canvas import (
     HEIGHT,
     WIDTH,
@@ -30,9 +31,6 @@ from pipelines.data.synthetic.pictures.shapes import shape_of
 from pipelines.data.synthetic.pictures.tailoring import build
 
 __all__ = ["HEIGHT", "WIDTH", "Look", "draw", "write_pictures"]
-
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done, 0 to 1."""
 
 _ARTICLE_ID = re.compile(r"[0-9]{10}")
 _CHUNK = 32

@@ -35,7 +35,6 @@ class Legs:
     waist: float = 17.5
     hip: float = 23.0
     crotch: float = 28.0
-    thigh: float = 0.0
     knee: float = 10.5
     hem: float = 9.0
     gap: float = 2.6
@@ -132,7 +131,7 @@ def legs(b: Build, cut: Legs = STRAIGHT, **changes: Any) -> list[Part]:
                     "stitch",
                 )
             )
-    lines += _leg_lines(c, knee_at)
+    lines += _leg_lines(c)
     back = spline([(-c.waist, 0.2, K), (0, -2.2), (c.waist, 0.2, K), (0, 3.4)])
     parts = [
         Part(back, "plain", c.finish, 0.66, volume=0.3, shadow=0.2, side=True),
@@ -165,7 +164,7 @@ def legs(b: Build, cut: Legs = STRAIGHT, **changes: Any) -> list[Part]:
     return parts
 
 
-def _leg_lines(c: Legs, knee_at: float) -> list[Stroke]:
+def _leg_lines(c: Legs) -> list[Stroke]:
     lines: list[Stroke] = []
     if c.style in ("jeans", "chino", "suit", "cargo", "wide"):
         deep = c.crotch * 0.36
