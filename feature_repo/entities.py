@@ -22,7 +22,7 @@ postal_code = Entity(
 )
 product_group = Entity(
     name="product_group",
-    join_keys=["product_group_name"],
+    join_keys=["product_group"],
     value_type=ValueType.STRING,
     description="A product group, such as Garment Upper body.",
 )

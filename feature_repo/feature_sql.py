@@ -32,7 +32,7 @@ class Table:
     attributes: str = ""
     """The staging table of which it reads an attribute, beside purchases."""
     attribute: str = ""
-    """Which one; it may be the key."""
+    """Which one. It is the key, unless that is the customer or article."""
     by_price: bool = False
     """Whether it compares purchases with `staging.prices`."""
 
@@ -47,7 +47,7 @@ HISTORIES: dict[str, Table] = {
     "article_activity": Table(("article_id",), WINDOWS, "customers", "age", by_price=True),
     "postal_code_activity": Table(("postal_code",), SHORT_WINDOWS, "customers", "postal_code"),
     "product_group_activity": Table(
-        ("product_group_name",), SHORT_WINDOWS, "articles", "product_group_name"
+        ("product_group",), SHORT_WINDOWS, "articles", "product_group_name"
     ),
 }
 """Feature tables with history, in an order in which each finds what it reads."""

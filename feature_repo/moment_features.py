@@ -111,8 +111,8 @@ def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
     pairs = {
         "age_bucket_x_product_type": ("age_bucket", "product_type_name"),
         "age_bucket_x_colour_group": ("age_bucket", "colour_group_name"),
-        "postal_code_x_index_group": ("postal_code", "index_group_name"),
-        "postal_code_x_product_code": ("postal_code", "product_code"),
+        "age_bucket_x_section": ("age_bucket", "section_name"),
+        "age_bucket_x_product_code": ("age_bucket", "product_code"),
     }
     return pd.DataFrame(
         {name: _cross(inputs[one], inputs[other]) for name, (one, other) in pairs.items()},

@@ -130,8 +130,8 @@ def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
     schema=[
         Field(name="age_bucket_x_product_type", dtype=Int64),
         Field(name="age_bucket_x_colour_group", dtype=Int64),
-        Field(name="postal_code_x_index_group", dtype=Int64),
-        Field(name="postal_code_x_product_code", dtype=Int64),
+        Field(name="age_bucket_x_section", dtype=Int64),
+        Field(name="age_bucket_x_product_code", dtype=Int64),
     ],
     mode="pandas",
     description="Crosses of what the customer and the article are, hashed to a number below 2^20: equal "

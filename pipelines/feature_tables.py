@@ -15,7 +15,15 @@ from typing import Any
 
 import duckdb
 
-from feature_repo.feature_sql import HISTORIES, PROFILES, TABLES, VIEW_KEYS, Table, render
+from feature_repo.feature_sql import (
+    HISTORIES,
+    PROFILES,
+    TABLES,
+    VIEW_KEYS,
+    Table,
+    render,
+    table_sql,
+)
 from pipelines.warehouse import (
     WarehouseError,
     has_table,
@@ -24,16 +32,6 @@ from pipelines.warehouse import (
     transaction,
     writing,
 )
-
-_KEEP_INTERVALS = """
-CREATE OR REPLACE TABLE features.{view} AS
-SELECT
-    *,
-    lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) AS valid_to,
-    CAST(now() AT TIME ZONE 'UTC' AS TIMESTAMP) AS created_at
-FROM ({sql}) AS {view}
-ORDER BY {keys}, valid_from
-"""
 
 _CREATE_BUILDS = """
 CREATE TABLE IF NOT EXISTS features.builds (
@@ -259,12 +257,10 @@ def _compute_all(
 
 def compute(con: duckdb.DuckDBPyConnection, schema: str, name: str, through: date) -> None:
     """Replace one table by what its SQL gives of all purchases through a day."""
-    sql = render(schema, name, through)
-    if schema == "staging":
-        con.execute(f"CREATE OR REPLACE TABLE staging.{identifier(name)} AS {sql}")
-    else:
-        keys = ", ".join(identifier(key) for key in VIEW_KEYS[name])
-        con.execute(_KEEP_INTERVALS.format(view=identifier(name), keys=keys, sql=sql))
+    sql = table_sql(schema, name, through)
+    if schema == "features":
+        sql += f" ORDER BY {', '.join(VIEW_KEYS[name])}, valid_from"
+    con.execute(f"CREATE OR REPLACE TABLE {identifier(schema, name)} AS {sql}")
 
 
 def _record(con: duckdb.DuckDBPyConnection, name: str, sql_hash: str, state: _State) -> None:
@@ -447,19 +443,19 @@ def _scope(table: Table) -> str:
     keyed = ""
     parts = []
     if table.attributes:
-        # Which key a purchase counts for may have changed: both are computed anew.
         own = {"customers": "customer_id", "articles": "article_id"}[table.attributes]
-        column = table.attribute
-        if column in table.keys:
+        if (key := table.keys[0]) not in ("customer_id", "article_id"):
+            # Which key a purchase counts for may have changed: both are computed anew.
+            named = f"SELECT {own}, {table.attribute} AS {key} FROM"
             keyed = (
-                f" INNER JOIN (SELECT {own}, {column} FROM staging.{table.attributes} UNION "
-                f"SELECT {own}, {column} FROM old_{table.attributes}) AS attributes USING ({own})"
+                f" INNER JOIN ({named} staging.{table.attributes} UNION "
+                f"{named} old_{table.attributes}) AS attributes USING ({own})"
             )
         parts.append(
             f"SELECT {keys}, $dawn AS since, true AS touched FROM staging.purchases{keyed} SEMI JOIN "
             f"(SELECT {own} FROM old_{table.attributes} AS old INNER JOIN "
             f"staging.{table.attributes} AS new USING ({own}) "
-            f"WHERE old.{column} IS DISTINCT FROM new.{column}) AS moved USING ({own})"
+            f"WHERE old.{table.attribute} IS DISTINCT FROM new.{table.attribute}) AS moved USING ({own})"
         )
     parts.append(f"SELECT {keys}, day + 1 AS since, true AS touched FROM changed{keyed}")
     if table.by_price:

@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
-POSTAL_CODE = "postal_code"
-KEYS = ("customer_id", "article_id", POSTAL_CODE)
+KEYS = ("customer_id", "article_id", "postal_code", "product_group")
+_GIVEN_BY = {
+    "postal_code": ("customer_id", "customer_state", "customer_profile__postal_code"),
+    "product_group": ("article_id", "article_display", "article_profile__product_group_name"),
+}
+"""Keys that are attributes of another key, with a service and its column that show them."""
 
 
 class FeatureError(LookbookError):
@@ -220,7 +224,8 @@ class Joined:
 def join(rows: pd.DataFrame, service: str) -> Joined:
     """Features of rows at their own moments, for analysts.
 
-    A service that needs the postal code gets the customer's, where the rows do not bring one.
+    A service that needs a postal code or product group gets that of the customer or the article, where
+    the rows do not bring one.
 
     Args:
         rows: keys as text and `event_timestamp` (UTC).
@@ -231,9 +236,10 @@ def join(rows: pd.DataFrame, service: str) -> Joined:
     """
     require_built(rows[MOMENT].max().to_pydatetime())
     wanted = rows
-    if POSTAL_CODE not in rows and "customer_id" in rows:
-        profiles = OfflineFeatures().read(rows[["customer_id", MOMENT]], "customer_state")
-        wanted = rows.assign(**{POSTAL_CODE: profiles[f"customer_profile__{POSTAL_CODE}"]})
+    for name, (key, giver, column) in _GIVEN_BY.items():
+        if name not in rows and key in rows:
+            profiles = OfflineFeatures().read(rows[[key, MOMENT]], giver)
+            wanted = wanted.assign(**{name: profiles[column]})
     found = OfflineFeatures().read(wanted, service)
     unknown = {}
     with reading() as con:

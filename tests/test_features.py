@@ -264,7 +264,7 @@ def expected(tables: Tables, view: str, moment: datetime, keys: tuple[str, ...])
             "customer_id": p.customer,
             "article_id": p.article,
             "postal_code": code,
-            "product_group_name": ARTICLES.get(p.article, {}).get("product_group_name"),
+            "product_group": ARTICLES.get(p.article, {}).get("product_group_name"),
         }
         return tuple(values[name] for name in feature_sql.VIEW_KEYS[view])
 

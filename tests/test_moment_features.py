@@ -184,7 +184,7 @@ def test_taste_match_is_the_share_of_the_articles_own_group():
 
 def cross_inputs(**values: list[Any]) -> pd.DataFrame:
     size = len(next(iter(values.values())))
-    names = ("age_bucket", "postal_code", "product_type_name", "colour_group_name", "index_group_name", "product_code")  # fmt: skip
+    names = ("age_bucket", "product_type_name", "colour_group_name", "section_name", "product_code")  # fmt: skip
     return pd.DataFrame({name: values.get(name, [None] * size) for name in names}, dtype=object)
 
 
@@ -206,10 +206,10 @@ def test_crosses_tell_pairs_apart_and_are_the_same_everywhere():
 def test_crosses_rarely_collide():
     many = [f"value {n}" for n in range(300)]
     inputs = cross_inputs(
-        postal_code=[one for one in many for _ in many], product_code=many * len(many)
+        age_bucket=[one for one in many for _ in many], product_code=many * len(many)
     )
 
-    numbers = moment_features.crosses(inputs)["postal_code_x_product_code"]
+    numbers = moment_features.crosses(inputs)["age_bucket_x_product_code"]
 
     # 90,000 pairs in 2^20 numbers: about 4% share one by chance alone.
     assert numbers.between(0, moment_features.CROSSES - 1).all()

@@ -477,6 +477,15 @@ class DuckDBOfflineStore(OfflineStore):
         intervals the row that holds at end_date, however long it has held: attributes without
         dates and late purchases change rows that began before start_date."""
         assert isinstance(data_source, DuckDBSource)
+        if data_source.as_of:
+            keys = ", ".join(map(identifier, join_key_columns))
+            known = f"({data_source.as_of}) AS known WHERE moment <= {literal(end_date)}"
+            asked = f"SELECT DISTINCT {keys}, {literal(end_date)} AS moment FROM {known}"
+            times = filter(None, [timestamp_field, created_timestamp_column])
+            wanted = [*join_key_columns, *feature_name_columns, *times]
+            selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
+            rows = data_source.asked(asked)
+            return DuckDBRetrievalJob(config, f"SELECT {selected} FROM {rows} AS history")
         if data_source.valid_to_field:
             since = None
             until = identifier(data_source.valid_to_field)

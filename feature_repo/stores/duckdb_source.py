@@ -19,6 +19,9 @@ from feature_repo.stores.connection import connect, identifier
 
 _CLASS = "feature_repo.stores.duckdb_source.DuckDBSource"
 
+ASKED = "asked_for"
+"""In the query of a source with `as_of`, the relation with the keys and moments."""
+
 _SCALARS = {
     "BOOLEAN": ValueType.BOOL,
     "TINYINT": ValueType.INT32,
@@ -64,17 +67,21 @@ class DuckDBSource(DataSource):
     With `valid_to_field`, each row holds from its timestamp until `valid_to` (null: still), rows of
     a key do not overlap, and a point-in-time join needs neither sorting nor de-duplication.
 
+    With `as_of`, nothing is stored: the query is asked for keys and moments. It selects them, as
+    the columns of the keys and `moment`, from the relation ASKED, and adds what was known then.
+
     Args:
         name: unique in the project.
         table: "schema.table" in the warehouse; give this or `query`.
         query: a SELECT in DuckDB's SQL.
+        as_of: a SELECT of all keys, and as `moment` all moments at which something changes.
         timestamp_field: the moment from which a row is known (UTC).
         created_timestamp_column: when the row was written; among rows of one key and moment the
             newest counts.
         valid_to_field: the moment at which the row stops being true, not included.
 
     Raises:
-        ValueError: neither or both of `table` and `query`.
+        ValueError: neither or both of `table` and `query`, or `as_of` with another query.
     """
 
     def __init__(
@@ -83,6 +90,7 @@ class DuckDBSource(DataSource):
         *,
         table: str | None = None,
         query: str | None = None,
+        as_of: str = "",
         timestamp_field: str = "",
         created_timestamp_column: str = "",
         valid_to_field: str = "",
@@ -93,8 +101,11 @@ class DuckDBSource(DataSource):
     ) -> None:
         if (table is None) == (query is None):
             raise ValueError(f"DuckDBSource {name or ''!r}: give either a table or a query.")
+        if as_of and ASKED not in (query or ""):
+            raise ValueError(f"DuckDBSource {name or ''!r}: its query must select from {ASKED}.")
         self.table = table
         self.query = query
+        self.as_of = as_of
         self.valid_to_field = valid_to_field
         super().__init__(
             name=name or table or "",
@@ -113,8 +124,8 @@ class DuckDBSource(DataSource):
         return (
             isinstance(other, DuckDBSource)
             and super().__eq__(other)
-            and (self.table, self.query, self.valid_to_field)
-            == (other.table, other.query, other.valid_to_field)
+            and (self.table, self.query, self.as_of, self.valid_to_field)
+            == (other.table, other.query, other.as_of, other.valid_to_field)
         )
 
     def source_type(self) -> DataSourceProto.SourceType.ValueType:
@@ -127,6 +138,7 @@ class DuckDBSource(DataSource):
             name=data_source.name,
             table=options["table"],
             query=options["query"],
+            as_of=options["as_of"],
             valid_to_field=options["valid_to_field"],
             timestamp_field=data_source.timestamp_field,
             created_timestamp_column=data_source.created_timestamp_column,
@@ -140,6 +152,7 @@ class DuckDBSource(DataSource):
         options = {
             "table": self.table,
             "query": self.query,
+            "as_of": self.as_of,
             "valid_to_field": self.valid_to_field,
         }
         return DataSourceProto(
@@ -176,7 +189,12 @@ class DuckDBSource(DataSource):
         """What stands after FROM: the quoted table, or the query in brackets."""
         if self.table is not None:
             return identifier(*self.table.split("."))
-        return f"({self.query})"
+        return self.asked(self.as_of) if self.as_of else f"({self.query})"
+
+    def asked(self, keys_and_moments: str) -> str:
+        """What stands after FROM to ask for the keys and moments that this SELECT gives."""
+        assert self.query is not None
+        return f"({self.query.replace(ASKED, f'({keys_and_moments})')})"
 
     def get_table_column_names_and_types(self, config: RepoConfig) -> Iterable[tuple[str, str]]:
         with connect(places.resolve(config.offline_store.path)) as con:

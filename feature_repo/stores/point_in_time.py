@@ -290,6 +290,8 @@ def _matches(
     types = _types(con, view, source, [*keys, *features])
     for key, given in keys.items():
         _require_key(view, key, types[key], given, columns)
+    if source.as_of:
+        return _asked(view, source, features, known)
     conditions = [
         f"history.__key_{number} = asked.{identifier(given)}"
         for number, given in enumerate(keys.values())
@@ -311,6 +313,28 @@ def _matches(
         f"SELECT {chosen} FROM asked INNER JOIN ({history}) AS history "
         f"ON {' AND '.join([*conditions, begins, *still])}"
     )
+
+
+def _asked(view: FeatureView, source: DuckDBSource, features: Sequence[str], known: Known) -> str:
+    """As `_matches`, of a source that is asked for moments: each key and moment once."""
+    moment = "asked.__asked" + (" - to_microseconds(1)" if known.strict else "")
+    keys = _keys(view)
+    distinct = [f"asked.{identifier(given)} AS {identifier(key)}" for key, given in keys.items()]
+    history = source.asked(f"SELECT DISTINCT {', '.join(distinct)}, {moment} AS moment FROM asked")
+    conditions = [
+        f"history.{identifier(key)} = asked.{identifier(given)}" for key, given in keys.items()
+    ]
+    conditions.append(f"history.moment = {moment}")
+    if view.ttl and view.ttl > timedelta(0):
+        began = identifier(source.timestamp_field)
+        conditions.append(f"history.{began} >= asked.__moment - {_interval(view.ttl)}")
+    created = f"history.{identifier(source.created_timestamp_column)}"
+    if source.created_timestamp_column and known.by_created:
+        conditions.append(f"{created} <= asked.__moment")
+    if source.created_timestamp_column and known.created_until is not None:
+        conditions.append(f"{created} <= {literal(known.created_until)}")
+    chosen = ", ".join(["asked.__row", *(f"history.{identifier(name)}" for name in features)])
+    return f"SELECT {chosen} FROM asked INNER JOIN {history} AS history ON {' AND '.join(conditions)}"
 
 
 def _types(

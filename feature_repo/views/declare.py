@@ -1,8 +1,15 @@
-"""How feature SQL becomes a Feast view: the conventions that every view shares."""
+"""How feature SQL becomes a Feast view: the conventions that every view shares.
 
+Views read the warehouse; with LOOKBOOK_OFFLINE=spark, when they are declared, they read the tables
+that pipelines.spark_tables makes, for the store in feature_store.spark.yaml.
+"""
+
+import os
 from datetime import date, timedelta
+from typing import Any
 
 from feast import Entity, FeatureView, Field
+from feast.data_source import DataSource
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
 from feature_repo.feature_sql import AS_OF, AS_OF_MOMENTS, render
@@ -54,15 +61,7 @@ def view(
     Args:
         freshness: when the values can change, as words for the tag `changes`.
     """
-    source = DuckDBSource(
-        name=name,
-        table=f"features.{name}",
-        timestamp_field="valid_from",
-        created_timestamp_column="created_at",
-        valid_to_field="valid_to",
-        description=f"sql/features/{name}.sql",
-        owner=OWNER,
-    )
+    source = _source(name, table=f"features.{name}", valid_to_field="valid_to")
     return _view(name, entities, description, fields, freshness, source)
 
 
@@ -74,16 +73,29 @@ def as_of_view(
     Args:
         freshness: as for `view`.
     """
-    source = DuckDBSource(
-        name=name,
+    source = _source(
+        name,
         query=render("features", name, date.max, asked=ASKED),
         as_of=AS_OF_MOMENTS.format(keys=", ".join(AS_OF[name])),
-        timestamp_field="valid_from",
-        created_timestamp_column="created_at",
-        description=f"sql/features/{name}.sql",
-        owner=OWNER,
     )
     return _view(name, entities, description, fields, freshness, source)
+
+
+def _source(name: str, **in_warehouse: Any) -> DataSource:
+    """Where a view's rows are: in the warehouse, or in Spark's table or view of its name."""
+    shared: dict[str, Any] = {
+        "name": name,
+        "timestamp_field": "valid_from",
+        "created_timestamp_column": "created_at",
+        "description": f"sql/features/{name}.sql",
+        "owner": OWNER,
+    }
+    if os.environ.get("LOOKBOOK_OFFLINE") == "spark":
+        # Feast imports pyspark with it, which is an extra.
+        from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
+
+        return SparkSource(table=f"features.{name}", **shared)
+    return DuckDBSource(**in_warehouse, **shared)
 
 
 def _view(
@@ -92,7 +104,7 @@ def _view(
     description: str,
     fields: list[Field],
     freshness: str,
-    source: DuckDBSource,
+    source: DataSource,
 ) -> FeatureView:
     keys = [Field(name=entity.join_key, dtype=String) for entity in entities]
     return FeatureView(
