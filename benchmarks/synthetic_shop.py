@@ -20,7 +20,7 @@ from pathlib import Path
 SHARES = (0.01, 0.1, 0.3, 1.0)
 LOGGED_DAYS = 28
 TIMES = 3
-"""Runs of each size up to a tenth; the median counts. Larger ones are made once."""
+"""Runs of each size up to a tenth; the one of median time counts. Larger ones are made once."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
         )
     print(
         f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}; "
-        f"medians of {TIMES} runs up to a tenth, one run above."
+        f"up to a tenth the run of median time of {TIMES}, one run above."
     )
 
 

@@ -24,6 +24,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from feature_repo.errors import InputError, LookbookError
+from pipelines.reports.words import many
 
 _screen = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -206,15 +207,15 @@ def synthesize(out: Path, like_hm: float | None, **asked: Any) -> Any:
     with _progress() as told, _ends_when_terminated():
         made = make(out, **given, progress=told)
     text = (
-        f"{made.folder}: {made.customers:,} customers, {made.articles:,} articles, "
-        f"{made.transactions:,} transactions from {made.first_day} to {made.last_day}"
+        f"{made.folder}: {many(made.customers, 'customer')}, {many(made.articles, 'article')}, "
+        f"{many(made.transactions, 'transaction')} from {made.first_day} to {made.last_day}"
     )
     for count, what in (
-        (made.interactions, "interactions"),
-        (made.images, "images"),
-        (made.defects, "defects planted"),
+        (made.interactions, "interaction"),
+        (made.images, "image"),
+        (made.defects, "planted defect"),
     ):
-        text += f", {count:,} {what}" * (count > 0)
+        text += f", {many(count, what)}" * (count > 0)
     return text, {**vars(made), "folder": str(made.folder)}
 
 
@@ -261,7 +262,7 @@ def compare_command(source: Path | None, page: Path | None) -> Any:
 
     from pipelines.data.compare import compare
 
-    found = compare(source, progress=_say)
+    found = compare(source, page=page, progress=_say)
     blocks: list[Table | str] = []
     for section, rows in found.sections().items():
         table = Table(title=section, title_justify="left")
@@ -280,7 +281,6 @@ def compare_command(source: Path | None, page: Path | None) -> Any:
         )
         blocks.append(f"\nNot compared, {reason}: {names}.")
     if page is not None:
-        found.page().write(page)
         _say(f"{page} written")
     return Group(*blocks, f"\n{found.star}\n", found.summary), {
         **found.to_dict(),
@@ -378,7 +378,6 @@ def join(entities: Path, service: str, out: Path) -> Any:
     """
     from feature_repo.places import whole_file
     from pipelines import features as store
-    from pipelines.reports.words import many
 
     joined = store.join(store.read_entities(entities), service)
     found = joined.rows
@@ -450,8 +449,8 @@ def evaluate(weeks: int, models: str | None, truth: Path | None) -> Any:
     names = [name.strip() for name in models.split(",")] if models else None
     found = judge(latest_build().through, weeks=weeks, models=names, truth=truth, progress=_say)
     table = Table(
-        title=f"{found.customers:,} customers, {weeks} week{'s' * (weeks > 1)} from {found.weeks[0]}"
-        " (95% intervals)"
+        title=f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
+        "(95% intervals)"
     )
     metrics = list(next(iter(found.models.values())))
     table.add_column("model")

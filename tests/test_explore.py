@@ -68,11 +68,12 @@ PAGES = [
 
 
 def log(folder: Path, events: Sequence[tuple[int, str, str, str, int | None, str | None]]) -> None:
-    """A log of some days of September 2020 in a shop's folder."""
+    """A log of some days of September 2020 in a shop's folder; a day's page is one request."""
     table = RAW_TABLES["interactions"]
     columns = ["event_time", "customer_id", "article_id", "kind", "position", "surface"]
     made = pd.DataFrame(events, columns=columns).astype({"position": "Int64"})
     made["event_time"] = [f"2020-09-{day}T12:00:{n:02d}Z" for n, (day, *_) in enumerate(events)]
+    made["request_id"] = [f"page-{day}" if place else None for day, *_, place, _ in events]
     made.reindex(columns=table.column_names).to_csv(folder / table.file, index=False)
 
 
@@ -247,6 +248,21 @@ def test_what_comes_of_what_is_shown(home: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_two_pieces_come_of_one_impression(home: Path, tmp_path: Path) -> None:
+    more = [(13, ANN, SHIRT, "purchase", 1, "shelf"), (13, ANN, SHIRT, "view", 1, "shelf")]
+    log(write(tmp_path / "shop"), [*PAGES, *more])
+    load(str(tmp_path / "shop"))
+    found = explore(tmp_path / "page.html")
+    numbers = found.numbers[SHOWN]
+    assert (numbers["purchase"], numbers["bought"]) == (3, 1 / 8)
+    assert (numbers["view"], numbers["opened"]) == (4, 3 / 8)
+    page = page_of(found)
+    assert "shown: 8, opened: 3, in the cart: 1, bought: 1" in page
+    assert "1: 50%, 2: 0%, 3: 0%, 4: 0%" in page
+    assert '<td class="r">2</td><td class="r">1</td><td>37.5%' in page
+    assert "count an article on a page once" in page
+
+
 @pytest.mark.parametrize(
     ("events", "says"),
     [
@@ -332,6 +348,10 @@ def test_nothing_loaded_and_a_folder_in_the_way(home: Path, tmp_path: Path) -> N
     with pytest.raises(WarehouseError, match="load a shop first"):
         explore(tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+    (tmp_path / "file").touch()
+    # Known before anything is read.
+    with pytest.raises(InputError, match=r"file is a file, not a folder\.$"):
+        explore(tmp_path / "file" / "page.html")
     load(str(write(tmp_path / "shop")))
     with pytest.raises(InputError, match="is a folder"):
         explore(tmp_path / "shop")

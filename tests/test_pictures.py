@@ -1,6 +1,10 @@
 """Pictures of the made-up articles: their files, and that one can learn from them."""
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from feature_repo import places
 from feature_repo.errors import LookbookError
 from pipelines.data.synthetic import taxonomy as shop
 from pipelines.data.synthetic.pictures import HEIGHT, WIDTH, Look, draw, write_pictures
@@ -232,6 +237,38 @@ def test_files_lie_as_kaggles_do_and_do_not_depend_on_the_workers(tmp_path: Path
     assert {step for step, _ in steps} == {"pictures"}
     assert steps[0][1] == 0
     assert steps[-1][1] == 1
+
+
+KILLED_WHILE_DRAWING = """
+import os, signal, sys
+from pathlib import Path
+from pipelines.data.synthetic.pictures import Look, write_pictures
+
+def look(number):
+    name = f"01{number:05d}001"
+    return Look(name, "T-shirt", "Garment Upper body", "Solid", "Blue", (9, 9, 99), "Ladieswear")
+
+def die(step, done):
+    if done > 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    write_pictures(map(look, range(2000)), Path(sys.argv[1]), 7, die, workers=2)
+"""
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    script = tmp_path / "draw.py"
+    script.write_text(KILLED_WHILE_DRAWING)
+    python = subprocess.Popen(
+        [sys.executable, script, tmp_path],
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(places.PROJECT)},
+    )
+    # The pipe is the workers' too, and ends with the last of them.
+    python.communicate(timeout=60)
+    assert python.returncode == -signal.SIGKILL
+    assert 0 < len(list(tmp_path.rglob("*.jpg"))) < 2000
 
 
 def test_no_articles_give_no_pictures(tmp_path: Path) -> None:

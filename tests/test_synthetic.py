@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from feature_repo.raw_tables import RAW_TABLES
@@ -16,6 +17,7 @@ from pipelines.data.synthetic import ShopError, ShopSummary, synthesize
 from pipelines.data.synthetic.behaviour import draw_visits
 from pipelines.data.synthetic.catalogue import draw_catalogue
 from pipelines.data.synthetic.customers import draw_customers
+from pipelines.data.synthetic.files import TableFile
 
 TABLES = [RAW_TABLES[name] for name in ("articles", "customers", "transactions")]
 TRUTH = {
@@ -395,3 +397,22 @@ def test_stopped_half_way_nothing_is_left(tmp_path: Path, error, existing) -> No
     left = [path for path in tmp_path.rglob("*") if path.is_file() or "partial" in path.name]
     assert left == []
     assert out.exists() == existing
+
+
+def test_a_full_disk_is_told_in_one_sentence_and_nothing_is_said_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, float]] = []
+
+    def full(file: TableFile, rows: pa.Table) -> None:
+        if "t_dat" in rows.column_names:
+            # As pyarrow puts it.
+            raise OSError(28, "Error writing bytes to file. Detail: [errno 28] No space left")
+
+    monkeypatch.setattr(TableFile, "_put", full)
+    with pytest.raises(
+        ShopError, match=rf"^The shop cannot be written to {tmp_path}/s: No space left on device\.$"
+    ):
+        synthesize(tmp_path / "s", **SMALL, progress=lambda *step: told.append(step))
+    assert ("customers", 1.0) in told
+    assert ("transactions", 1.0) not in told

@@ -1,7 +1,8 @@
 """The truth behind a made-up shop: that what happened in it was drawn from what `Shop` says."""
 
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.raw_tables import INTERACTIONS
-from pipelines.data.synthetic import LAST_DAY, Shop, ShopError, behaviour, synthesize, taxonomy
+from pipelines.data.synthetic import (
+    LAST_DAY,
+    Shop,
+    ShopError,
+    behaviour,
+    expectation,
+    interactions,
+    response,
+    synthesize,
+    taxonomy,
+)
 from pipelines.data.synthetic.behaviour import REMEMBERED, ShopDays
 from pipelines.data.synthetic.catalogue import draw_catalogue
 from pipelines.data.synthetic.customers import draw_customers
+from pipelines.data.synthetic.designs import Floats, Ints
 from pipelines.data.synthetic.interactions import others
-from pipelines.data.synthetic.shelves import NOBODY, POSITIONS
+from pipelines.data.synthetic.shelves import NOBODY, ONLINE, POSITIONS, Day
 
 SIZE = {"customers": 2500, "articles": 700, "days": 80, "seed": 5}
 LOGGED = 15
@@ -51,6 +63,10 @@ def bought(folder: Path) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def impressions(log: pd.DataFrame, shop: Shop) -> pd.DataFrame:
+    return answered(log, shop)
+
+
+def answered(log: pd.DataFrame, shop: Shop) -> pd.DataFrame:
     """One row for each impression, whether each step followed, and its probability."""
     shown = log[log["kind"] == "impression"].set_index(["request_id", "article_id"])
     followed = log[log["surface"] == "shelf"].groupby(["request_id", "article_id", "kind"]).size()
@@ -125,20 +141,29 @@ def test_a_page_shows_an_article_once_and_a_position_once(log) -> None:
     assert chance.between(0, 1, inclusive="right").all()
 
 
-def test_only_what_is_on_sale_is_shown_and_nothing_that_the_shopper_has(log, bought, shop) -> None:
+def test_only_what_is_on_sale_is_shown_and_nothing_of_the_last_purchases(log, bought, shop) -> None:
+    """What somebody has of the days before: REMEMBERED articles, the latest ones."""
     shown = log[log["kind"] == "impression"]
     catalogue = shop._catalogue
     place = shop.articles.get_indexer(shown["article_id"])
     number = (shown["event_time"].dt.normalize() - pd.Timestamp(shop.first_day)).dt.days
     assert (catalogue.launch[place] <= number).all()
     assert (number <= catalogue.last[place]).all()
-    had = shown.merge(bought, on=["customer_id", "article_id"])
-    earlier = had["t_dat"] < had["event_time"].dt.normalize()
     picks = bought.drop_duplicates(["customer_id", "article_id", "t_dat"])
-    purchases = picks.groupby("customer_id").size()
-    few = had["customer_id"].map(purchases) <= REMEMBERED
-    assert len(had) > 50
-    assert not (earlier & few).any()
+    had = shown.merge(picks, on=["customer_id", "article_id"])
+    had = had[had["t_dat"] < had["event_time"].dt.normalize()]
+    # All that were bought since then, on the day itself too, but before the day of the page.
+    since = [
+        (of_customer.between(bought_on, shown_on, inclusive="left")).sum()
+        for of_customer, bought_on, shown_on in zip(
+            had["customer_id"].map(dict(list(picks.groupby("customer_id")["t_dat"]))),
+            had["t_dat"],
+            had["event_time"].dt.normalize(),
+            strict=True,
+        )
+    ]
+    assert len(since) > 50
+    assert min(since) > REMEMBERED
 
 
 def test_the_transactions_are_the_same_without_a_log(tmp_path: Path, bought) -> None:
@@ -159,6 +184,42 @@ def test_threads_change_nothing(
         assert file.read_bytes() == other.read_bytes(), file.name
 
 
+def test_visits_of_several_blocks_of_customers_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(behaviour, "CUSTOMERS_IN_BLOCK", 100)
+    made = synthesize(tmp_path / "s", customers=3000, articles=120, days=8, interactions=8)
+    log = table(made.folder, "interactions")
+    # Visits that would last beyond the day all end at the same moment.
+    sales = log[(log["kind"] == "purchase") & (log["event_time"].dt.hour < 23)]
+    who = sales.drop_duplicates("event_time").set_index("event_time")["customer_id"]
+    assert len(who) > 5000
+    # To the microsecond, articles of one visit are paid ten seconds after each other.
+    later = who.reindex(who.index + pd.Timedelta(seconds=10)).to_numpy()
+    both = later[pd.notna(later)], who.to_numpy()[pd.notna(later)]
+    assert len(both[0]) > 1000
+    assert (both[0] == both[1]).all()
+
+
+def shelf_chances(shop: Shop, day: Day, article: Ints) -> Floats:
+    """What `Day.chance` says of each article on its shelf, for each style of a first article."""
+    place = np.repeat(np.arange(len(day.start)), day.size)[day._place_of[article]]
+    looks = np.arange(len(day.strength))
+    return np.column_stack([day.chance(place, np.full(len(place), k), article) for k in looks])
+
+
+def test_the_propensity_is_the_articles_share_of_its_shelf(impressions, shop) -> None:
+    """On every page, for one style of the basket's first article, or none."""
+    place = shop.articles.get_indexer(impressions["article_id"])
+    fits = np.zeros((len(place), len(shop._open(DAY).strength)), dtype=bool)
+    for day, rows in impressions.groupby(impressions["event_time"].dt.date):
+        expected = shelf_chances(shop, shop._open(day), place[rows.index])
+        fits[rows.index] = np.isclose(expected, rows["propensity"].to_numpy()[:, None], rtol=1e-5)
+    pages = pd.DataFrame(fits).groupby(impressions["request_id"].to_numpy())
+    assert pages.all().any(axis=1).all()
+    assert impressions.loc[impressions["purchase"], "propensity"].nunique() > 50
+
+
 # --- probabilities ---
 
 
@@ -175,9 +236,76 @@ def test_impressions_are_followed_as_often_as_the_truth_says(impressions, kind) 
 
 
 def test_every_position_sells_what_the_truth_says(impressions) -> None:
-    for _, rows in impressions[impressions["position"] <= 5].groupby("position"):
-        chance = rows["p_purchase"].sum()
-        assert abs(rows["purchase"].sum() - chance) < 4 * np.sqrt(chance) + 0.05 * chance
+    positions = impressions.groupby("position")[["purchase", "p_purchase"]].sum()
+    assert positions.index[positions["purchase"] > 50].tolist() == [1, 2, 3, 4, 5, 6]
+    for sold, chance in positions.to_numpy():
+        assert abs(sold - chance) < 4 * np.sqrt(chance) + 0.05 * chance
+
+
+def test_purchases_are_put_on_pages_as_pages_sell_them(shop) -> None:
+    """Half a million pages answered from the first position down, and the pages made for what was
+    bought from them."""
+    shopping = behaviour.Shopping(shop._catalogue, shop._customers)
+    day, rng, pages = shop._open(DAY), np.random.default_rng(1), 50_000
+    sold, put = np.zeros((2, POSITIONS))
+    for _ in range(10):
+        who, first = rng.integers(0, len(shop.customers), pages), np.full(pages, NOBODY)
+        shelf = day.find_shelf(shopping.customers, who, np.full(pages, ONLINE), first, rng)
+        article, _, _ = day.lay_page(shelf, first + 1, POSITIONS, rng)
+        shown, answer = interactions._responses(shopping, day, who, article)
+        buys = (rng.random(article.shape) < answer.purchase) & (shown != NOBODY)
+        page = np.flatnonzero(buys.any(axis=1))
+        place = buys[page].argmax(axis=1)
+        nothing = np.zeros_like(page)
+        picks = behaviour.Picks(
+            customer=who[page],
+            article=article[page, place],
+            pieces=nothing + 1,
+            cents=nothing,
+            channel=nothing + ONLINE,
+            shelf=shelf[page],
+            beside=nothing,
+            visit=np.arange(len(page)),
+        )
+        made = interactions._page_of_purchase(shopping, day, picks, rng)
+        bought = made.step == interactions.PURCHASED
+        assert (made.article[bought] == picks.article).all()
+        sold += np.bincount(place, minlength=POSITIONS)
+        put += bought.sum(axis=0)
+    assert sold[5] > 5000
+    assert (np.abs(put - sold) <= 4 * np.sqrt(put + sold)).all()
+
+
+def test_a_purchase_is_placed_as_counted_by_hand() -> None:
+    """Position by position, on pages that often sell."""
+    rng = np.random.default_rng(1)
+    buys = rng.random((40, POSITIONS)) * response.examination(np.arange(1, POSITIONS + 1))
+    shown = np.where(rng.random(buys.shape) < 0.2, NOBODY, 1)
+    there = np.zeros(buys.shape, dtype=bool)
+    there[np.arange(20), rng.integers(0, POSITIONS, 20)] = True
+    seen = response.examination(np.arange(1, POSITIONS + 1))
+    found = interactions._found_at(shown, response.Response(*[buys] * 4), there)
+    for page in range(len(buys)):
+        # What the articles sell wherever they lie.
+        sells = np.where(shown[page] == NOBODY, 0, buys[page] / seen)
+        for place in range(POSITIONS):
+            order = np.arange(POSITIONS)
+            old = np.flatnonzero(there[page])
+            order[old], order[place] = place, order[old[0]] if len(old) else place
+            unsold = np.prod(1 - sells[order[:place]] * seen[:place])
+            assert found[page, place] == pytest.approx(seen[place] * unsold, rel=1e-4)
+
+
+def test_who_soon_gives_up_sees_pages_and_buys_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Purchases stand to impressions as the truth says where most shoppers find nothing, too."""
+    monkeypatch.setattr(behaviour, "_ROUNDS", (5, 5))
+    monkeypatch.setattr(interactions, "GLANCES", 10)
+    made = synthesize(tmp_path / "s", **SIZE | {"customers": 6000}, interactions=15)
+    found = answered(table(made.folder, "interactions"), Shop.open(made.folder))
+    sold, expected = found["purchase"].sum(), found["p_purchase"].sum()
+    assert abs(sold - expected) < 4 * np.sqrt(expected) + 0.03 * expected
 
 
 def test_every_day_sells_what_the_truth_says(impressions) -> None:
@@ -245,8 +373,15 @@ def test_a_position_shows_an_article_as_often_as_the_propensity_says(shop) -> No
             assert abs(here.mean() - expected) < 5 * np.sqrt(expected / len(shelf))
 
 
-def test_expected_purchases_are_what_visits_buy_on_average(shop, regulars) -> None:
-    """The closed form beside ten thousand visits of the same customer on the same day."""
+@pytest.mark.parametrize("world", [{}, {"OTHER_COLOUR_OF_FIRST": 0.5, "LARGEST_BASKET": 2}])
+def test_expected_purchases_are_what_visits_buy_on_average(
+    shop, regulars, monkeypatch: pytest.MonkeyPatch, world: dict[str, float]
+) -> None:
+    """The closed form beside ten thousand visits of the same customer on the same day; also where
+    every other second article is the first in another colour."""
+    for name, value in world.items():
+        monkeypatch.setattr(behaviour, name, value)
+        monkeypatch.setattr(expectation, name, value)
     day, visits = shop._open(DAY), 10_000
     for customer in regulars[:3]:
         expected = shop.expected_purchases([customer], DAY)[0]
@@ -369,6 +504,17 @@ def test_a_slate_is_scored_as_the_response_to_it(shop, regulars) -> None:
     assert slates["score"].to_numpy() == pytest.approx(answer.purchase)
 
 
+def test_a_slates_events_are_all_of_its_day(folder, regulars) -> None:
+    shop, slate = Shop.open(folder), Shop.open(folder).articles[:12].tolist()
+    at = datetime(DAY.year, DAY.month, DAY.day, 23, 59, 58)
+    events = pd.concat([shop.respond(regulars[0], slate, DAY, at) for _ in range(20)])
+    assert set(events["kind"]) >= {"impression", "view", "cart"}
+    assert (events["event_time"].dt.date == DAY).all()
+    assert (events["event_time"] >= pd.Timestamp(at)).all()
+    pages = events.groupby("request_id", sort=False)["event_time"]
+    assert all(times.is_monotonic_increasing for _, times in pages)
+
+
 def test_who_is_recommended_nothing_misses_all(shop, regulars) -> None:
     best = shop.best(regulars[:1], DAY)
     regret = shop.regret(best, DAY, customers=regulars[:2])
@@ -400,7 +546,7 @@ def mistakes() -> Iterator[tuple[str, dict[str, object]]]:
     yield "has no article 0000000000", {"articles": ["0000000000"]}
     yield "is not a day of this shop", {"day": date(2030, 1, 1)}
     yield "positions count from 1", {"position": 0}
-    yield "are not pairs", {"articles": []}
+    yield "^1 customer and 0 articles are not pairs", {"articles": []}
     yield "Give a list of customers", {"customers": "somebody"}
     yield "is not a day", {"day": "2020-09-01"}
     yield "whole number as position", {"position": 1.5}
@@ -412,6 +558,52 @@ def test_mistakes_get_one_sentence(shop, regulars, said, change) -> None:
     asked = {"customers": regulars[:1], "articles": [shop.articles[0]], "day": DAY, "position": 1}
     with pytest.raises(ShopError, match=said):
         shop.response(**(asked | change))
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, 12.0, True, "12", None])
+def test_a_number_of_articles_that_is_none_is_refused(shop, regulars, k) -> None:
+    best = shop.best(regulars[:1], DAY)
+    said = rf"^k must be a whole number from 1, not {k!r}\.$"
+    for ask in (shop.best, shop.best_slate):
+        with pytest.raises(ShopError, match=said):
+            ask(regulars[:1], DAY, k)
+    with pytest.raises(ShopError, match=said):
+        shop.regret(best, DAY, k)
+    assert len(shop.best(regulars[:1], DAY, np.int64(3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("rank", "said"),
+    [(0, "whole"), (-3, "whole"), (1.5, "whole"), (None, "whole"), ("x", "whole"), (2, "one rank")],
+)
+def test_ranks_that_are_none_are_refused(shop, regulars, rank, said) -> None:
+    best = shop.best(regulars[:1], DAY)
+    best["rank"] = [rank, *best["rank"][1:]]
+    with pytest.raises(ShopError, match=rf"^The .*recommendations .*{said}.*\.$"):
+        shop.regret(best, DAY)
+
+
+def damages() -> Iterator[Callable[[Path], object]]:
+    about = Path("shop.json")
+    for name in ("articles", "customers", "leanings_colour"):
+        yield lambda truth, name=name: (truth / f"{name}.parquet").unlink()
+    yield lambda truth: (truth / "customers.parquet").write_bytes(b"PAR1")
+    yield lambda truth: pq.write_table(
+        pq.read_table(truth / "articles.parquet").drop_columns("launch"), truth / "articles.parquet"
+    )
+    for text in ("", "{", "[]", "{}", '{"format": 1}'):
+        yield lambda truth, text=text: (truth / about).write_text(text)
+    yield lambda truth: (truth / about).write_text(
+        (truth / about).read_text().replace("20", "twenty ")
+    )
+
+
+@pytest.mark.parametrize("damage", damages())
+def test_a_damaged_truth_gets_one_sentence(tmp_path: Path, folder, damage) -> None:
+    shutil.copytree(folder / "truth", tmp_path / "truth")
+    damage(tmp_path / "truth")
+    with pytest.raises(ShopError, match=r"truth is damaged: make the shop again\.$"):
+        Shop.open(tmp_path)
 
 
 def test_a_moment_of_another_day_is_refused(shop, regulars) -> None:

@@ -2,8 +2,9 @@
 
 What depends on the size of the shop is compared relative to it (product codes per article, a
 month's share of all rows), or as it stands and marked with a star (kinds of articles), or not at all
-(the most that any of N customers bought). What depends on the length of the history is compared only where there are as many days as in H&M's files, and what
-needs certain days only where these are covered.
+(the most that any of N customers bought). What depends on the length of the history is compared
+only where there are as many days as in H&M's files, and what needs certain days only where these
+are covered.
 """
 
 import math
@@ -38,7 +39,7 @@ from pipelines.data.hm_figures import (
     Figure,
     Unit,
 )
-from pipelines.reports import Cell, Page, Section, plots
+from pipelines.reports import Cell, Page, Section, check_place, plots
 from pipelines.reports.words import many
 from pipelines.warehouse import identifier
 
@@ -78,7 +79,11 @@ class Compared:
         """The difference and what it is relative to, or why there is none, as a table says it."""
         if self.difference is None:
             return self.why_not
-        said = f"{100 * self.difference:+.1f}%" if abs(self.difference) >= 0.0005 else "0%"
+        digits = 1
+        # A difference that is rounded to 15% still shows on which side it is.
+        while (round(abs(self.difference), digits + 2) <= TOLERANCE + 1e-9) != self.within15:
+            digits += 1
+        said = f"{100 * self.difference:+.{digits}f}%" if abs(self.difference) >= 0.0005 else "0%"
         said += f" per {_PER[self.figure.per]}" if self.figure.per else ""
         return said + " *" * self.figure.sized
 
@@ -183,19 +188,26 @@ class Comparison:
 
 
 def compare(
-    source: Path | None = None, *, progress: Callable[[str], None] = lambda text: None
+    source: Path | None = None,
+    *,
+    page: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
 ) -> Comparison:
     """Compute every figure on a shop and hold it against H&M's.
 
     Args:
         source: a folder in the Kaggle layout, each file as CSV, CSV.gz or Parquet; the loaded
             warehouse if None.
+        page: a file for `Comparison.page`, if wanted.
         progress: called with one line of text at each step.
 
     Raises:
-        InputError: a file is missing, lacks a column or cannot be read as it stands.
+        InputError: a file is missing, lacks a column or cannot be read as it stands, or `page`
+            cannot be written.
         WarehouseError: nothing is loaded.
     """
+    if page is not None:
+        check_place(page)
     with _opened(source) as con:
         progress("reading the purchases")
         try:
@@ -223,9 +235,12 @@ def compare(
         }
     other_unit = (values["price_mean"] or 0) >= 1
     compared = tuple(_held(f, values, first, last, other_unit) for f in FIGURES)
-    return Comparison(
+    found = Comparison(
         "the warehouse" if source is None else str(source), first, last, compared, curves
     )
+    if page is not None:
+        found.page().write(page)
+    return found
 
 
 def _score(rows: Iterable[Compared]) -> tuple[int, int]:
@@ -593,12 +608,13 @@ def _overlays(section: Section, name: str, found: Comparison) -> None:
             _read_out(labels, both, plots.percent),
         )
     for overlay in _OVERLAYS:
-        rows = [at[key] for key in overlay.points]
-        if overlay.section != name or any(row.ours is None for row in rows):
+        # Of a curve some points are enough: a small shop has no top 12.
+        rows = [at[key] for key in overlay.points if at[key].ours is not None]
+        if overlay.section != name or len(rows) < 2:
             continue
         if overlay.section == "Prices" and any(row.difference is None for row in rows):
             continue
-        labels = list(overlay.points.values())
+        labels = [overlay.points[row.figure.key] for row in rows]
         values = {
             "H&M": [
                 row.figure.theirs for row in rows if isinstance(row.figure.theirs, int | float)

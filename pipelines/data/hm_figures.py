@@ -92,6 +92,8 @@ STATUSES: dict[str, float | tuple[float, float]] = {
     "LEFT CLUB": (0.0, 0.001),
 }
 TOPS = (12, 100, 500, 1000, 2000)
+FEWEST = 5
+"""Best sellers in proportion to the catalogue, so that one of them does not decide the figure."""
 PRICES = {1999: 0.176, 1499: 0.117, 999: 0.104, 2499: 0.091, 2999: 0.088}
 MONTHS = {
     date(2018, 10, 1): 1397,
@@ -406,11 +408,12 @@ FIGURES: tuple[Figure, ...] = (
         _L,
         "share",
         "share of the week's rows in its best sellers, mean over whole weeks; as many of them as "
-        "are in proportion to the catalogue",
+        "are in proportion to the catalogue, five or more",
         {
             f"week_top_{k}": (f"the week's top {k}", share)
             for k, share in zip(TOPS, (0.028, 0.134, 0.355, 0.502, 0.666), strict=True)
         },
+        absent="too few articles",
         sized=True,
     ),
     *_figures(
@@ -523,8 +526,10 @@ FIGURES: tuple[Figure, ...] = (
     *_figures(
         _W,
         "share",
-        "share of the last seven days' rows; as many articles as are in proportion to the catalogue",
+        "share of the last seven days' rows; as many articles as are in proportion to the "
+        "catalogue, five or more",
         {"last_top": ("rows of the previous week's top 12", 0.024)},
+        absent="too few articles",
         sized=True,
     ),
 )
@@ -654,9 +659,8 @@ reached AS (
 SELECT quantile_cont(half, 0.5) AS half_life, quantile_cont(most, 0.5) AS most_life FROM reached""",
     "best sellers": f"""
 WITH tops AS (
-    SELECT k, CASE WHEN round(k * articles / {ARTICLES}) >= 5
-        THEN round(k * articles / {ARTICLES}) END AS size
-    FROM span, (SELECT unnest([12, 100]) AS k)),
+    SELECT k, round(k * articles / {ARTICLES}) AS size
+    FROM span, (SELECT unnest([12, 100]) AS k) WHERE size >= {FEWEST}),
 best AS (
     SELECT k, week, article FROM ranked JOIN tops ON nth <= size),
 met AS (
@@ -673,7 +677,8 @@ FROM pairs""",
     "shares of best sellers": f"""
 WITH tops AS (
     SELECT k, k * articles / {ARTICLES} AS size
-    FROM span, (SELECT unnest({list(TOPS)}) AS k)),
+    FROM span, (SELECT unnest({list(TOPS)}) AS k)
+    WHERE round(k * articles / {ARTICLES}) >= {FEWEST}),
 shares AS (
     SELECT k, week, sum(pieces * least(1.0, size - nth + 1)) / max(total) AS share
     FROM ranked JOIN tops ON nth < size + 1 GROUP BY k, week)
@@ -719,7 +724,8 @@ best AS (
 SELECT count(*) FILTER (pieces > 0 AND NOT before) / count(*) FILTER (pieces > 0) AS new_articles,
     count(*) FILTER (recent) / (SELECT articles FROM span) AS recent_articles,
     coalesce(sum(pieces) FILTER (recent), 0) / sum(pieces) AS recent_rows,
-    coalesce(sum(pieces * weight), 0) / sum(pieces) AS last_top
+    CASE WHEN round(12 * (SELECT articles FROM span) / {ARTICLES}) >= {FEWEST}
+        THEN coalesce(sum(pieces * weight), 0) / sum(pieces) END AS last_top
 FROM seen LEFT JOIN best USING (article)""",
 }
 

@@ -11,6 +11,7 @@ elsewhere, is well-formed XML, and is the same to the byte for the same content.
 """
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from pipelines.reports import plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "Page", "Section"]
+__all__ = ["Cell", "Page", "Section", "check_place"]
 
 Tone = Literal["", "good", "bad", "quiet"]
 
@@ -251,13 +252,27 @@ class Page:
         """Write the page, whole or not at all; folders on the way are made.
 
         Raises:
-            InputError: `out` is a folder.
+            InputError: as for `check_place`.
             OSError: it cannot be written.
         """
-        if out.is_dir():
-            raise InputError(f"{out} is a folder: name a file for the page.")
+        check_place(out)
         with whole_file(out) as partial:
             partial.write_text(self.html(), encoding="utf-8")
+
+
+def check_place(out: Path) -> None:
+    """To know that a page can be written before the work that fills it.
+
+    Raises:
+        InputError: `out` is a folder, lies below a file, or may not be written.
+    """
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: name a file for the page.")
+    nearest = next(parent for parent in out.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{out} cannot be written: {nearest} is a file, not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be written: {nearest} may not be changed.")
 
 
 def _text(text: str) -> str:

@@ -19,7 +19,7 @@ from pipelines.data.explore.gaps import quality
 from pipelines.data.explore.interactions import shown
 from pipelines.data.explore.sales import channels, seasons, the_shop
 from pipelines.data.explore.shop import LoadedShop
-from pipelines.reports import Page, Section
+from pipelines.reports import Page, Section, check_place
 from pipelines.reports.words import many, said_day
 
 __all__ = ["Exploration", "explore"]
@@ -68,8 +68,9 @@ def explore(out: Path, *, progress: Callable[[str], None] = lambda text: None) -
 
     Raises:
         WarehouseError: nothing is loaded.
-        InputError: `out` is a folder.
+        InputError: `out` cannot be written.
     """
+    check_place(out)
     with loaded() as con:
         progress("reading the purchases")
         compact(con, "raw.articles", "raw.customers", "raw.transactions")

@@ -23,15 +23,21 @@ SURFACES = 12
 
 
 def shown(shop: LoadedShop, section: Section) -> dict[str, Any]:
+    # `answers` counts what is held against what was shown: two pieces of an article on a page, or
+    # two looks at it, are one answer to one impression.
     shop.con.execute(
         """CREATE OR REPLACE TEMP TABLE events AS
         SELECT CAST(event_time AS DATE) AS day, coalesce(surface, 'not told') AS surface, position,
-            kind, count(*) AS n
+            kind, count(*) AS n,
+            count(DISTINCT (request_id, article_id))
+                    FILTER (kind <> 'impression' AND request_id IS NOT NULL)
+                + count(*) FILTER (kind = 'impression' OR request_id IS NULL) AS answers
         FROM raw.interactions GROUP BY ALL"""
     )
     days, surfaces = _counts(shop, "day"), _counts(shop, "surface")
+    answers = _counts(shop, "surface", "answers")
     # What is bought where nothing is shown, as at a till, comes of nothing that was shown.
-    funnel: Counter[str] = sum((c for c in surfaces.values() if c["impression"]), Counter())
+    funnel: Counter[str] = sum((c for c in answers.values() if c["impression"]), Counter())
     totals: Counter[str] = sum(surfaces.values(), Counter())
     rates = {
         word.replace(" ", "_"): funnel[kind] / funnel["impression"]
@@ -55,16 +61,16 @@ def shown(shop: LoadedShop, section: Section) -> dict[str, Any]:
     if rates:
         _funnel(section, funnel)
         _by_position(shop, section)
-    _by_surface(section, surfaces, totals)
+    _by_surface(section, surfaces, answers, totals)
     shop.con.execute("DROP TABLE events")
     return {"first_day": first, "last_day": last, **{k: totals[k] for k in KINDS}, **rates}
 
 
-def _counts(shop: LoadedShop, column: str) -> dict[Any, Counter[str]]:
-    """How many events of each kind there are for each value of a column, in its order."""
+def _counts(shop: LoadedShop, column: str, what: str = "n") -> dict[Any, Counter[str]]:
+    """How many events (or answers) of each kind there are for each value of a column, in its order."""
     found: dict[Any, Counter[str]] = {}
     for value, kind, n in shop.rows(
-        f"""SELECT {column}, kind, CAST(sum(n) AS BIGINT) FROM events WHERE {column} IS NOT NULL
+        f"""SELECT {column}, kind, CAST(sum({what}) AS BIGINT) FROM events WHERE {column} IS NOT NULL
         GROUP BY {column}, kind ORDER BY {column}"""
     ):
         found.setdefault(value, Counter())[kind] = n
@@ -99,12 +105,12 @@ def _by_day(section: Section, days: dict[date, Counter[str]], totals: Counter[st
 def _funnel(section: Section, funnel: Counter[str]) -> None:
     counts = {KINDS[kind]: funnel[kind] for kind in STEPS}
     section.figure(
-        plots.bars(list(counts), {"events": list(counts.values())}, flat=True),
+        plots.bars(list(counts), {"impressions": list(counts.values())}, flat=True),
         "Each step on the way, where articles are shown",
         ", ".join(f"{name}: {n:,}" for name, n in counts.items()),
     )
     section.table(
-        ["step", "events", "of those before", "of those shown"],
+        ["step", "impressions", "of those before", "of those shown"],
         [
             [name, n, _rate(n, before), _rate(n, funnel["impression"])]
             for (name, n), before in zip(counts.items(), [0, *counts.values()], strict=False)
@@ -118,7 +124,7 @@ def _funnel(section: Section, funnel: Counter[str]) -> None:
 def _by_position(shop: LoadedShop, section: Section) -> None:
     positions = {
         str(place): counts
-        for place, counts in _counts(shop, "position").items()
+        for place, counts in _counts(shop, "position", "answers").items()
         if place <= POSITIONS and counts["impression"]
     }
     if len(positions) < 2:
@@ -143,22 +149,32 @@ def _by_position(shop: LoadedShop, section: Section) -> None:
     )
 
 
-def _by_surface(section: Section, surfaces: dict[str, Counter[str]], totals: Counter[str]) -> None:
-    def row(name: str, counts: Counter[str], seen: int) -> list[Any]:
-        rates = [_rate(counts[kind], seen) for kind in ("view", "purchase")]
+def _by_surface(
+    section: Section,
+    surfaces: dict[str, Counter[str]],
+    answers: dict[str, Counter[str]],
+    totals: Counter[str],
+) -> None:
+    def row(name: str, counts: Counter[str], answered: Counter[str]) -> list[Any]:
+        rates = [_rate(answered[kind], answered["impression"]) for kind in ("view", "purchase")]
         return [name, *(counts[kind] for kind in KINDS), *rates]
 
     most = sorted(surfaces.items(), key=lambda item: (-item[1].total(), item[0]))[:SURFACES]
     section.table(
         ["surface", *KINDS.values(), "opened of shown", "bought of shown"],
         [
-            *(row(name, counts, counts["impression"]) for name, counts in most),
+            *(row(name, counts, answers[name]) for name, counts in most),
             # Shares of all would hold what was not shown against what was.
-            row("all", totals, 0),
+            row("all", totals, Counter()),
         ],
         align="n" + "r" * len(KINDS) + "ll",
         caption="Surfaces: where customers met the articles",
     )
+    if any(surfaces[name][kind] > n for name, c in answers.items() for kind, n in c.items()):
+        section.text(
+            "The shares count an article on a page once, however many pieces of it are bought.",
+            note=True,
+        )
     silent = [name for name, counts in surfaces.items() if not counts["impression"]]
     if 0 < len(silent) < len(surfaces):
         section.text(

@@ -115,7 +115,7 @@ def synthesize(
     if threads is not None:
         _check("threads", threads, 1, 1024)
     if dirt and not csv:
-        raise ShopError("Dirt can only be planted in CSV files: add --csv (csv=True).")
+        raise ShopError("Dirt can only be planted in CSV files: ask for csv too.")
     if dirt:
         # How many rows the other files will have is not known yet.
         for table, rows in ((ARTICLES, articles), (CUSTOMERS, customers)):
@@ -164,7 +164,9 @@ def _write_days(
             if day.day in lookers:
                 rng = np.random.default_rng([seed, 8, day.day])
                 log.write(day_of_log(shop.shopping, day, picks, lookers[day.day], rng))
-            progress(step, (day.day + 1) / days)
+            progress(step, day.day / days)
+    # Only now are the last rows on the disk.
+    progress(step, 1.0)
     return bought.rows, log.rows
 
 

@@ -29,7 +29,8 @@ from pipelines.data.synthetic.response import OWNED, steps
 from pipelines.data.synthetic.shelves import NOBODY, Day, drawn
 
 REMEMBERED = 32
-"""Purchases that a customer may buy again: the latest ones."""
+"""Purchases of a customer, the latest ones of the days before, that count as what the customer has:
+they may be bought again, and are not found on a shelf."""
 GAP_SPREAD = 1.35
 """Of the log of the days between two visits of a customer."""
 LATECOMERS = 0.7
@@ -261,8 +262,8 @@ class Shopping:
 def wardrobe_factor(catalogue: Catalogue, article: Ints, owned: Ints) -> Floats:
     """How acceptable articles (n x k) of a shelf stay beside those owned (n x REMEMBERED).
 
-    What one has is not looked for on a shelf (it is bought again from memory), and another colour
-    of it seldom is.
+    What one remembers to have is not looked for on a shelf (it is bought again from memory), and
+    another colour of it seldom is.
     """
     owned_product = np.where(owned >= 0, catalogue.product_start[owned], NOBODY)
     same = (owned[:, None, :] == article[:, :, None]).any(axis=2)
@@ -330,7 +331,7 @@ class ShopDays:
                 if number + 1 < catalogue.days:
                     coming = pool.submit(Day, catalogue, number + 1)
                 visitors = self.visitor[bounds[number] : bounds[number + 1]]
-                parts = pairwise(np.searchsorted(visitors, cuts))
+                starts = np.searchsorted(visitors, cuts)
                 played = [
                     pool.submit(
                         self.shopping.visit,
@@ -338,8 +339,15 @@ class ShopDays:
                         visitors[slice(*part)],
                         np.random.default_rng([catalogue.seed, 4, number, block]),
                     )
-                    for block, part in enumerate(parts)
+                    for block, part in enumerate(pairwise(starts))
                 ]
-                picks = Picks.joined([block.result() for block in played])
+                blocks = [block.result() for block in played]
+                # Each block has numbered its own visits from 0.
+                picks = Picks.joined(
+                    [
+                        replace(block, visit=block.visit + start)
+                        for block, start in zip(blocks, starts, strict=False)
+                    ]
+                )
                 yield day, picks
                 self.shopping.memory.add(number, picks.customer, picks.article)

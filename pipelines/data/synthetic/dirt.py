@@ -22,6 +22,7 @@ import numpy as np
 
 from feature_repo.raw_tables import RAW_TABLES, RawTable
 from pipelines.data.synthetic.files import ShopError
+from pipelines.reports.words import many
 
 __all__ = ["MANIFEST", "DirtError", "plant"]
 
@@ -401,7 +402,7 @@ def defects_of(table: RawTable, rows: int, file: Path | None = None) -> list[_De
     defects = [defect for defect in kinds for _ in range(max(2, rows // ROWS_FOR_EACH))]
     if rows < 2 * len(defects):
         raise DirtError(
-            f"{file or table.file} has {rows:,} rows, too few for dirt: make a shop with "
+            f"{file or table.file} has {many(rows, 'row')}, too few for dirt: make a shop with "
             f"{2 * len(defects):,} {table.name} or more."
         )
     return defects

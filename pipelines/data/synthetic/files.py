@@ -188,6 +188,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
             elif folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         if isinstance(error, OSError):
-            reason = error.strerror or str(error)
+            # pyarrow says what it was doing in place of the system's words.
+            reason = os.strerror(error.errno) if error.errno else str(error)
             raise ShopError(f"The shop cannot be written to {out}: {reason}.") from error
         raise

@@ -31,7 +31,7 @@ from pipelines.data.synthetic.behaviour import (
     Shopping,
     wardrobe_factor,
 )
-from pipelines.data.synthetic.designs import Floats, Ints, ranks, runs
+from pipelines.data.synthetic.designs import Flags, Floats, Ints, ranks, runs
 from pipelines.data.synthetic.response import (
     BUY,
     CART,
@@ -41,7 +41,7 @@ from pipelines.data.synthetic.response import (
     respond,
     steps,
 )
-from pipelines.data.synthetic.shelves import NOBODY, ONLINE, POSITIONS, STORE, Day
+from pipelines.data.synthetic.shelves import NOBODY, ONLINE, POSITIONS, STORE, Day, drawn
 
 KINDS = ("impression", "view", "cart", "purchase", "dismiss")
 IMPRESSION, VIEWED, CARTED, PURCHASED, DISMISSED = range(5)
@@ -55,8 +55,6 @@ _PAGES_AT_A_TIME = 4_000
 PATIENCE = VIEW * CART * BUY
 """Glances of the model of the purchases that a position that is looked at stands for."""
 _POSITION = np.arange(1, POSITIONS + 1)
-_TYPICAL = 0.02
-"""Probability of a purchase where the first position shows an average article."""
 _SECOND = 1_000_000
 _HOURS = np.array(
     [1, 1, 1, 1, 1, 2, 4, 6, 8, 9, 10, 11, 12, 11, 10, 10, 11, 12, 14, 17, 19, 16, 9, 3]
@@ -139,11 +137,12 @@ def day_of_log(
 def _responses(
     shopping: Shopping, day: Day, customer: Ints, article: Ints
 ) -> tuple[Ints, Response]:
-    """What is shown of the pages, NOBODY where a place stays empty, and how it is answered."""
+    """What is shown of the pages, NOBODY where a place stays empty, and how it is answered where
+    it is not."""
     kept = wardrobe_factor(shopping.catalogue, article, shopping.memory.article[customer])
     colours = shopping.customers.likes(customer, "colour")
     taken = steps(shopping.customers, day, customer, article, colours)
-    # What the shopper has is not shown on a shelf; its place stays empty.
+    # What the shopper remembers to have is not shown on a shelf; its place stays empty.
     return np.where(kept == 0, NOBODY, article), respond(taken, _POSITION, kept < 1)
 
 
@@ -164,12 +163,12 @@ def _page_of_purchase(
     pick = np.flatnonzero(bought.shelf >= 0)
     found = bought.only(pick)
     article, chance, length = day.lay_page(found.shelf, found.beside, POSITIONS, rng)
-    seen = examination(_POSITION)
-    running = np.cumsum(seen * np.cumprod(np.r_[1.0, 1 - _TYPICAL * seen[:-1]]))
-    position = np.searchsorted(running, rng.random(len(pick)) * running[length - 1], side="right")
+    there = article == found.article[:, None]
+    weight = _found_at(*_responses(shopping, day, found.customer, article), there)
+    weight[length[:, None] < _POSITION] = 0
+    position = drawn(weight, rng.random(len(pick)))
     # The article changes places with what lies there, or takes its place.
     row = np.arange(len(pick))
-    there = article == found.article[:, None]
     elsewhere = np.where(there.any(axis=1), there.argmax(axis=1), position)
     for values in (article, chance):
         values[row, elsewhere] = values[row, position]
@@ -183,6 +182,24 @@ def _page_of_purchase(
     step[row, position] = PURCHASED
     article[position[:, None] < _POSITION - 1] = NOBODY
     return _Pages(pick, np.zeros_like(pick), article, chance, step)
+
+
+def _found_at(shown: Ints, response: Response, there: Flags) -> Floats:
+    """Weights of the positions (n x POSITIONS) at which an article is bought from a page: that the
+    shopper looks there, and that nothing before it is bought.
+
+    Args:
+        there: where the article lies on the page; put at another position, it changes places.
+    """
+    seen = examination(_POSITION)
+    buys = np.where(shown == NOBODY, 0, response.purchase)
+    before = np.cumprod(np.c_[np.ones(len(buys)), 1 - buys[:, :-1]], axis=1)
+    # Where it has come from further up, what lies at the new position is now there in its stead.
+    old = there.argmax(axis=1)[:, None]
+    moved = buys * (seen[old] / seen)
+    stead = (1 - moved) / (1 - np.take_along_axis(buys, old, axis=1))
+    below = there.any(axis=1, keepdims=True) & (old < _POSITION - 1)
+    return np.asarray(seen * before * np.where(below, stead, 1))
 
 
 def _pages_before_purchase(

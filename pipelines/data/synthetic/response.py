@@ -26,7 +26,7 @@ VIEW, CART, BUY, DISMISS = 0.8, 0.6, 0.8, 0.05
 IMPULSE = 0.12
 """The least share of that."""
 OWNED = 0.05
-"""Factor on the cart for another colour of a product that the customer has."""
+"""Factor on the cart for another colour of a product that the customer remembers to have."""
 REMINDED = 8.0
 """The pull of an article bought before at which a reminder works half of the times."""
 
@@ -100,7 +100,7 @@ def respond(
     """The response to articles shown at positions (same shape as the steps).
 
     Args:
-        owned_product: the customer has the article or another colour of it.
+        owned_product: the customer remembers to have the article or another colour of it.
         pull: of an article that the customer bought before (`Remembered.pull`), else 0: being
             reminded of it can work better than being shown something new.
     """

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import date, datetime, timedelta
 from functools import cached_property, lru_cache
+from numbers import Integral
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from pipelines.data.synthetic.expectation import expected_purchases
 from pipelines.data.synthetic.files import ShopError
 from pipelines.data.synthetic.response import Response, respond, steps
 from pipelines.data.synthetic.shelves import Day
+from pipelines.reports.words import many
 
 FOLDER = "truth"
 _FORMAT = 1
@@ -91,6 +93,36 @@ def _arrays(table: pa.Table, names: Sequence[str]) -> dict[str, np.ndarray]:
     return found
 
 
+def _read(truth: Path) -> tuple[Catalogue, Customers, int]:
+    """What `write_truth` was given."""
+    about = json.loads((truth / "shop.json").read_text())
+    if about["format"] != _FORMAT:
+        raise ShopError(
+            f"{truth} has format {about['format']}, and this version reads {_FORMAT}: "
+            "make the shop again."
+        )
+    articles = pq.read_table(truth / "articles.parquet")
+    people = pq.read_table(truth / "customers.parquet")
+    leanings = {
+        f.name: _arrays(pq.read_table(truth / f"leanings_{f.name}.parquet"), ["per_factor"])
+        for f in fields(Leanings)
+    }
+    catalogue = Catalogue(
+        table=articles.select(["article_id"]),
+        first_date=date.fromisoformat(about["first_day"]),
+        days=about["days"],
+        seed=about["seed"],
+        **_arrays(articles, _CATALOGUE),
+    )
+    customers = Customers(
+        table=people.select(["customer_id"]),
+        tastes=Tastes(**_arrays(people, _TASTES)),
+        leanings=Leanings(**{n: v["per_factor"].T.copy() for n, v in leanings.items()}),
+        **_arrays(people, ["visits", "gap_days"]),
+    )
+    return catalogue, customers, int(about["transactions"])
+
+
 class Shop:
     """The truth of a made-up shop, to judge recommenders by and to run them against.
 
@@ -115,8 +147,8 @@ class Shop:
 
     def __repr__(self) -> str:
         return (
-            f"<Shop {self.folder}: {len(self.customers):,} customers, {len(self.articles):,} "
-            f"articles, {self.first_day} to {self.last_day}>"
+            f"<Shop {self.folder}: {many(len(self.customers), 'customer')}, "
+            f"{many(len(self.articles), 'article')}, {self.first_day} to {self.last_day}>"
         )
 
     @property
@@ -142,7 +174,8 @@ class Shop:
             seed: of what `respond` draws; the shop's own if None.
 
         Raises:
-            ShopError: the folder holds no truth, one of another version, or planted defects.
+            ShopError: the folder holds no truth, one of another version or a damaged one, or
+                planted defects.
         """
         truth = Path(folder) / FOLDER
         if not (truth / "shop.json").is_file():
@@ -154,33 +187,15 @@ class Shop:
                 f"{folder} holds planted defects, and the truth reads its transactions: make the "
                 "same shop without dirt."
             )
-        about: dict[str, Any] = json.loads((truth / "shop.json").read_text())
-        if about["format"] != _FORMAT:
-            raise ShopError(
-                f"{truth} has format {about['format']}, and this version reads {_FORMAT}: "
-                "make the shop again."
-            )
-        articles = pq.read_table(truth / "articles.parquet")
-        people = pq.read_table(truth / "customers.parquet")
-        leanings = {
-            f.name: _arrays(pq.read_table(truth / f"leanings_{f.name}.parquet"), ["per_factor"])
-            for f in fields(Leanings)
-        }
-        catalogue = Catalogue(
-            table=articles.select(["article_id"]),
-            first_date=date.fromisoformat(about["first_day"]),
-            days=about["days"],
-            seed=about["seed"],
-            **_arrays(articles, _CATALOGUE),
-        )
-        customers = Customers(
-            table=people.select(["customer_id"]),
-            tastes=Tastes(**_arrays(people, _TASTES)),
-            leanings=Leanings(**{n: v["per_factor"].T.copy() for n, v in leanings.items()}),
-            **_arrays(people, ["visits", "gap_days"]),
-        )
-        chosen = about["seed"] if seed is None else seed
-        return cls(Path(folder), catalogue, customers, about["transactions"], chosen)
+        try:
+            catalogue, customers, transactions = _read(truth)
+        except ShopError:
+            raise
+        # Bad JSON and a file that is no Parquet are ValueErrors.
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ShopError(f"{truth} is damaged: make the shop again.") from error
+        chosen = catalogue.seed if seed is None else seed
+        return cls(Path(folder), catalogue, customers, transactions, chosen)
 
     def response(
         self,
@@ -205,7 +220,9 @@ class Shop:
         """
         who, what = self._positions(customers, articles)
         if len(who) != len(what):
-            raise ShopError(f"{len(who)} customers and {len(what)} articles are not pairs.")
+            raise ShopError(
+                f"{many(len(who), 'customer')} and {many(len(what), 'article')} are not pairs."
+            )
         at = np.asarray(position)
         if not np.issubdtype(at.dtype, np.integer) or (at.ndim and at.shape != who.shape):
             raise ShopError("Give one whole number as position, or one for each pair.")
@@ -243,7 +260,11 @@ class Shop:
 
         Returns:
             customer_id, article_id, score (probability per visit), rank.
+
+        Raises:
+            ShopError: as for `response`, or k is not a whole number from 1.
         """
+        _check_k(k)
         found = []
         for customer, expected in zip(customers, self._expected(customers, day), strict=True):
             found.append(_ranked(customer, self.articles.to_numpy(), expected, k))
@@ -257,7 +278,11 @@ class Shop:
 
         Returns:
             customer_id, article_id, score (probability of a purchase at position 1), rank.
+
+        Raises:
+            ShopError: as for `best`.
         """
+        _check_k(k)
         present = self._open(day)
         what = np.sort(present.article)[None, :]
         names = self.articles.to_numpy()[what[0]]
@@ -286,12 +311,20 @@ class Shop:
             0 (as good as the oracle) to 1, indexed by customer_id.
 
         Raises:
-            ShopError: as for `response`, or a column is missing.
+            ShopError: as for `best`, a column is missing, or ranks are not whole numbers from 1,
+                each once for a customer.
         """
+        _check_k(k)
         for column in ("customer_id", "article_id", "rank"):
             if column not in recommendations:
                 raise ShopError(f"The recommendations have no column {column}.")
-        shown = recommendations[recommendations["rank"] <= k]
+        rank = pd.to_numeric(recommendations["rank"], errors="coerce")
+        if not ((rank >= 1) & (rank % 1 == 0)).all():
+            raise ShopError("The ranks of the recommendations must be whole numbers from 1.")
+        # Else more than k articles would count as the first k.
+        if recommendations.duplicated(["customer_id", "rank"]).any():
+            raise ShopError("The recommendations have two articles of one rank for a customer.")
+        shown = recommendations[rank <= k]
         groups: dict[str, list[str]] = {
             str(customer): rows.tolist()
             for customer, rows in shown.groupby("customer_id", sort=False)["article_id"]
@@ -320,7 +353,7 @@ class Shop:
 
         Returns:
             The events in the columns of interactions, in order of time: an impression of each
-            article, and the views, carts, purchases and dismissals that follow.
+            article, and the views, carts, purchases and dismissals that follow, on the same day.
 
         Raises:
             ShopError: as for `response`, an article is on the slate twice, or `at` is on another
@@ -332,6 +365,7 @@ class Shop:
         start = start.tz_convert("UTC").tz_localize(None) if start.tz else start
         if start.date() != date(day.year, day.month, day.day):
             raise ShopError(f"The moment {at} is not on {day}.")
+        midnight = start.normalize() + pd.Timedelta(days=1, microseconds=-1)
         position = np.arange(1, len(slate) + 1)
         answer = self.response([customer] * len(slate), slate, day, position)
         number = self._number(day)
@@ -350,7 +384,7 @@ class Shop:
                 reached += ["dismiss"]
             for step, kind in enumerate(reached):
                 after = pd.Timedelta(seconds=place + (0, 2, 9, 60)[step])
-                events.append((start + after, article, kind, place + 1))
+                events.append((min(start + after, midnight), article, kind, place + 1))
             if reached[-1] == "purchase":
                 self._sold.append((number, who, what[place]))
         rows = pd.DataFrame(events, columns=["event_time", "article_id", "kind", "position"])
@@ -463,11 +497,16 @@ class Shop:
             ).fetchone() or (0,)
         if rows != self._transactions:
             raise ShopError(
-                f"{self.file} has {rows:,} rows, and the shop was made with {self._transactions:,}: make "
+                f"{self.file} has {many(rows, 'row')}, and the shop was made with {self._transactions:,}: make "
                 "it again."
             )
         starts = np.searchsorted(found["customer"], np.arange(len(self.customers) + 1))
         return starts, np.asarray(found["day"]), np.asarray(found["article"])
+
+
+def _check_k(k: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+        raise ShopError(f"k must be a whole number from 1, not {k!r}.")
 
 
 def _ranked(customer: str, articles: np.ndarray, score: Floats, k: int) -> pd.DataFrame:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 from PIL import Image
@@ -111,7 +112,9 @@ def write_pictures(
             done += _write(chunk, images, seed)
             progress("pictures", done / len(todo))
         return done
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_end_with_parent
+    ) as pool:
         try:
             for written in pool.map(_write, chunks, [images] * len(chunks), [seed] * len(chunks)):
                 done += written
@@ -120,6 +123,18 @@ def write_pictures(
             pool.shutdown(wait=True, cancel_futures=True)
             raise
     return done
+
+
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone: if that was killed, nobody else does."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _write(looks: list[Look], images: Path, seed: int) -> int:
