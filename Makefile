@@ -22,6 +22,13 @@ $(READY): pyproject.toml constraints.txt constraints-dev.txt
 		'lookbook_no_tracking.pth').write_text('import os; os.environ.setdefault(\"BENTOML_DO_NOT_TRACK\", \"True\")\\n')"
 	@touch $@
 
+# Spark is large, and only a test needs it.
+$(VENV)/.spark: $(READY)
+	@echo 'Installing Spark for its test ...'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -c constraints-dev.txt -e '.[spark]'
+	@touch $@
+
 demo: $(READY) ## a shop, features, models, a release and its page (DATA=DIR or DATA=online-retail; SERVE=0 to end)
 	$(BIN)/lookbook demo $(if $(DATA),--data "$(DATA)")
 
@@ -34,7 +41,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-unit: $(READY)
+unit: $(VENV)/.spark
 	$(BIN)/pytest
 
 

@@ -131,7 +131,7 @@ def test_features_join_refuses_what_it_cannot_answer(shop: Path, tmp_path: Path)
     assert "built up to 2020-09-23" in one_sentence(lookbook(*words, "--service", "ranking"))
     entities.write_text("customer_id,event_timestamp\na,2020-09-01\n")
     assert "'article_id'" in one_sentence(lookbook(*words, "--service", "ranking"))
-    assert "article_display, customer_state, ranking" in one_sentence(
+    assert "article_display, customer_state, everything, ranking" in one_sentence(
         lookbook(*words, "--service", "nonsense")
     )
     numbers = tmp_path / "labels.parquet"

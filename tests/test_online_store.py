@@ -41,7 +41,9 @@ def pairs(count: int = 1500) -> pd.DataFrame:
                 JOIN (SELECT article_id, row_number() OVER (ORDER BY article_id) AS n FROM staging.articles)
                 USING (n)"""
         ).df()
-        articles = con.execute("SELECT article_id, product_group_name AS product_group FROM staging.articles").df()
+        articles = con.execute(
+            "SELECT article_id, product_group_name AS product_group FROM staging.articles"
+        ).df()
     assert any_pair.customer_id.nunique() >= 10
     strange = pd.DataFrame(
         [

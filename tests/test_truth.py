@@ -598,7 +598,7 @@ def damages() -> Iterator[Callable[[Path], object]]:
     )
 
 
-@pytest.mark.parametrize("damage", damages())
+@pytest.mark.parametrize("damage", list(damages()))
 def test_a_damaged_truth_gets_one_sentence(tmp_path: Path, folder, damage) -> None:
     shutil.copytree(folder / "truth", tmp_path / "truth")
     damage(tmp_path / "truth")

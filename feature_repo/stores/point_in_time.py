@@ -334,7 +334,9 @@ def _asked(view: FeatureView, source: DuckDBSource, features: Sequence[str], kno
     if source.created_timestamp_column and known.created_until is not None:
         conditions.append(f"{created} <= {literal(known.created_until)}")
     chosen = ", ".join(["asked.__row", *(f"history.{identifier(name)}" for name in features)])
-    return f"SELECT {chosen} FROM asked INNER JOIN {history} AS history ON {' AND '.join(conditions)}"
+    return (
+        f"SELECT {chosen} FROM asked INNER JOIN {history} AS history ON {' AND '.join(conditions)}"
+    )
 
 
 def _types(
