@@ -10,6 +10,7 @@ from feast import Field, RequestSource
 from feast.on_demand_feature_view import on_demand_feature_view
 from feast.types import Float64, Int64, String, UnixTimestamp
 
+from feature_repo.feature_sql import TASTES
 from feature_repo.views.articles import article_activity, article_profile
 from feature_repo.views.customer_articles import customer_article
 from feature_repo.views.customers import (
@@ -51,7 +52,11 @@ def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
 
 
 @on_demand_feature_view(
-    sources=[request_time, customer_activity, article_activity],
+    sources=[
+        request_time,
+        customer_activity[["last_purchase", "median_gap_days"]],
+        article_activity[["first_sold", "last_sold"]],
+    ],
     schema=[
         Field(name="days_since_last_purchase", dtype=Float64),
         Field(name="overdue", dtype=Float64),
@@ -73,11 +78,11 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
 @on_demand_feature_view(
     sources=[
         request_time,
-        customer_article,
-        customer_activity,
-        customer_price,
-        customer_profile,
-        article_activity,
+        customer_article[["days_bought", "first_bought", "last_bought", "purchase_weight"]],
+        customer_activity[["u_active_days_lifetime", "mean_price_paid"]],
+        customer_price[["typical_price", "price_spread"]],
+        customer_profile[["age"]],
+        article_activity[["median_age_buyers", "latest_price"]],
     ],
     schema=[
         Field(name="days_since_bought", dtype=Float64),
@@ -105,7 +110,7 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
 
 
 @on_demand_feature_view(
-    sources=[customer_taste, article_profile],
+    sources=[customer_taste, article_profile[[*TASTES.values()]]],
     schema=[
         Field(name="colour_group_share", dtype=Float64),
         Field(name="product_group_share", dtype=Float64),
@@ -126,7 +131,10 @@ def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
 
 
 @on_demand_feature_view(
-    sources=[customer_profile, article_profile],
+    sources=[
+        customer_profile[["age_bucket"]],
+        article_profile[["product_type_name", "colour_group_name", "section_name", "product_code"]],
+    ],
     schema=[
         Field(name="age_bucket_x_product_type", dtype=Int64),
         Field(name="age_bucket_x_colour_group", dtype=Int64),

@@ -179,7 +179,10 @@ class DuckDBRetrievalJob(RetrievalJob):
         self._config = config
         self._sql = sql
         self._question = question
-        self._on_demand = on_demand_feature_views or []
+        self._on_demand: list[Any] = [
+            view if isinstance(view, _Narrow) else _Narrow(view)
+            for view in on_demand_feature_views or []
+        ]
         self._full_feature_names = full_feature_names
         self._metadata = metadata
 
@@ -350,6 +353,33 @@ class DuckDBRetrievalJob(RetrievalJob):
                     if "already exists" not in str(error):
                         raise
                     raise SavedDatasetLocationAlreadyExists(location=table) from error
+
+
+class _Narrow:
+    """An on-demand view that is handed its own inputs only: Feast turns all columns that it hands
+    over into pandas, for each view again.
+
+    Everything else is the view's.
+    """
+
+    def __init__(self, view: OnDemandFeatureView) -> None:
+        self._view = view
+        self._inputs = {
+            name
+            for projection in view.source_feature_view_projections.values()
+            for feature in projection.features
+            for name in (feature.name, f"{projection.name_to_use()}__{feature.name}")
+        }
+        for source in view.source_request_sources.values():
+            self._inputs |= {field.name for field in source.schema}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._view, name)
+
+    def transform_arrow(self, table: pa.Table, full_feature_names: bool = False) -> pa.Table:
+        inputs = table.select([name for name in table.column_names if name in self._inputs])
+        made: pa.Table = self._view.transform_arrow(inputs, full_feature_names)
+        return made
 
 
 class _Held(RetrievalJob):
