@@ -32,7 +32,7 @@ from feast.types import Array, Float64, Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.stores import point_in_time
+from feature_repo.stores import duckdb_offline_store, point_in_time
 from feature_repo.stores.connection import WarehouseError
 from feature_repo.stores.duckdb_offline_store import DuckDBOfflineStore
 from feature_repo.stores.duckdb_source import (
@@ -754,6 +754,21 @@ def test_streaming_to_parquet_equals_arrow(prices):
     assert job.to_parquet(prices.folder / "out.parquet") == 250_000
     assert pq.read_table(prices.folder / "out.parquet").equals(job.to_arrow())
     assert [f.name for f in prices.folder.glob("out*")] == ["out.parquet"]
+
+
+@pytest.mark.parametrize("form", ["pandas", "arrow", "parquet"])
+def test_a_long_result_is_joined_piece_by_piece_and_is_the_same(prices, form, monkeypatch):
+    monkeypatch.setattr(duckdb_offline_store, "ROWS_AT_A_TIME", 7)
+    rows = [("anna" if n % 3 else "bert", t(str(1 + n % 9))) for n in range(50)]
+    job = prices.job(FORMS[form](prices.folder, entities(*rows)), "prices:price")
+
+    assert job.to_parquet(prices.folder / "out.parquet") == 50
+    assert pq.read_table(prices.folder / "out.parquet").equals(job.to_arrow())
+
+    rows[44] = ("anna", None)
+    job = prices.job(FORMS[form](prices.folder, entities(*rows)), "prices:price")
+    with pytest.raises(ValueError, match="Entity row 45: event_timestamp is null"):
+        job.to_parquet(prices.folder / "out.parquet")
 
 
 def test_a_saved_data_set_is_not_overwritten_unasked(prices):

@@ -67,6 +67,8 @@ from feature_repo.stores.point_in_time import (
 
 _GIVEN = "given"
 _BATCH = 100_000
+ROWS_AT_A_TIME = 250_000
+"""Entity rows that are joined at a time when a result is streamed: what bounds its memory."""
 
 
 class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
@@ -256,14 +258,23 @@ class DuckDBRetrievalJob(RetrievalJob):
 
     def _batches(self) -> Generator[pa.Table]:
         """The result piece by piece, at least one, with what on-demand views make of it."""
-        with self._relation() as relation:
-            reader = relation.to_arrow_reader(_BATCH)
-            empty = True
-            for batch in reader:
-                empty = False
-                yield self._finished(pa.Table.from_batches([batch]))
-            if empty:
+        with _open(self._config) as con, _named_rows():
+            some = False
+            for sql in self._queries(con):
+                reader = con.sql(sql).to_arrow_reader(_BATCH)
+                for batch in reader:
+                    some = True
+                    yield self._finished(pa.Table.from_batches([batch]))
+            if not some:
                 yield self._finished(reader.schema.empty_table())
+
+    def _queries(self, con: duckdb.DuckDBPyConnection) -> Iterator[str]:
+        """What gives the result piece by piece: a long join would be held whole to be put in order."""
+        if self._question is None:
+            yield self._sql
+            return
+        for part in self._question.entities.parts(con, ROWS_AT_A_TIME):
+            yield query(con, part, self._question.views, self._question.known)
 
     def _finished(self, batch: pa.Table) -> pa.Table:
         if not self._on_demand:

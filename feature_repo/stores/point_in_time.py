@@ -8,7 +8,7 @@ most one row of a view, and the time to live is looked at after that match: a ro
 is missing, and never replaced by one older still.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +27,7 @@ MOMENT = "event_timestamp"
 BAD_MOMENT = "Entity row "
 """How the message begins when an entity row's moment is missing or no moment."""
 _ENTITIES = "entity_rows"
+_KEPT = "kept_entity_rows"
 _FOREVER = "TIMESTAMP 'infinity'"
 _DEEP = 1000
 """Rows for each key beyond which a join that sorts beats one that compares them all."""
@@ -98,6 +99,7 @@ class EntityRows:
     def __init__(self, given: pd.DataFrame | pa.Table | str | Path) -> None:
         self._table: pa.Table | None = None
         self.sql = _ENTITIES
+        self.rows_before = 0
         if isinstance(given, pd.DataFrame):
             try:
                 self._table = microseconds(pa.Table.from_pandas(given, preserve_index=False))
@@ -136,6 +138,17 @@ class EntityRows:
             )
         order = ", ".join([MOMENT, *map(identifier, given_keys)])
         return EntityRows(f"SELECT * FROM ({' UNION '.join(selects)}) ORDER BY {order}")
+
+    def parts(self, con: duckdb.DuckDBPyConnection, size: int) -> Iterator["EntityRows"]:
+        """The same rows in pieces of at most so many, at least one; the connection keeps them."""
+        self.register(con)
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {_KEPT} AS {numbered(self)}")
+        [(count,)] = con.execute(f"SELECT count(*) FROM {_KEPT}").fetchall()
+        for first in range(1, max(count, 1) + 1, size):
+            within = f"WHERE __row BETWEEN {first} AND {first + size - 1}"
+            part = EntityRows(f"SELECT * EXCLUDE (__row) FROM {_KEPT} {within} ORDER BY __row")
+            part.rows_before = first - 1
+            yield part
 
     def register(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let `sql` be selected from on this connection."""
@@ -206,7 +219,8 @@ def moments_sql(columns: Mapping[str, str]) -> str:
 
 def numbered(entities: EntityRows) -> str:
     """The entity rows with their number, from 1."""
-    return f"SELECT row_number() OVER () AS __row, * FROM {entities.sql}"
+    before = f"{entities.rows_before} + " if entities.rows_before else ""
+    return f"SELECT {before}row_number() OVER () AS __row, * FROM {entities.sql}"
 
 
 def query(
@@ -396,18 +410,18 @@ def _depth(con: duckdb.DuckDBPyConnection, source: DuckDBSource, keys: Mapping[s
     if source.table is None or not keys:
         return float("inf")
     schema, name = ["main", *source.table.split(".")][-2:]
-    size = con.execute(
+    sizes = con.execute(
         "SELECT estimated_size FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?",
         [schema, name],
-    ).fetchone()
-    if size is None:
+    ).fetchall()
+    if not sizes:
         return float("inf")
     sketches = ", ".join(f"stats({identifier(source.raw(key))})" for key in keys)
     found = con.execute(
         f"SELECT {sketches} FROM {source.get_table_query_string()} LIMIT 1"
-    ).fetchone()
-    distinct = max((sketch or {}).get("approx_unique") or 1 for sketch in found or [{}])
-    return float(size[0] / distinct)
+    ).fetchall()
+    counts = [(sketch or {}).get("approx_unique") or 1 for row in found for sketch in row]
+    return float(sizes[0][0] / max(counts, default=1))
 
 
 def _intervals(
