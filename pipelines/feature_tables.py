@@ -15,6 +15,7 @@ from typing import Any
 
 import duckdb
 
+from feature_repo import analyst_sql
 from feature_repo.feature_sql import (
     HISTORIES,
     PROFILES,
@@ -113,7 +114,7 @@ def last_day(con: duckdb.DuckDBPyConnection) -> date:
 def build(
     through: date | None = None, progress: Callable[[str], None] = lambda text: None
 ) -> Build:
-    """Bring staging and all feature tables to a day, forwards or back.
+    """Bring staging and all feature tables to a day, forwards or back, and make the macros for analysts.
 
     A killed build leaves the tables as they were after its last step, and the next one goes on from
     there. However days and purchases came in, the tables end the same.
@@ -125,7 +126,11 @@ def build(
         WarehouseError: nothing is loaded, or `through` is before the first purchase.
     """
     with writing() as con:
-        return bring(con, through, progress)
+        built = bring(con, through, progress)
+        with transaction(con):
+            for statement in analyst_sql.statements():
+                con.execute(statement)
+        return built
 
 
 def bring(
