@@ -229,6 +229,35 @@ def test_a_killed_build_goes_on_where_it_stopped(tiny):
     assert contents() == after
 
 
+def test_days_that_were_being_added_when_a_build_was_killed_are_added_by_the_next(tiny):
+    feature_tables.build(through=day(5))
+    before = contents()
+    kill = (
+        "import os, signal\n"
+        "from pipelines import feature_tables\n"
+        "feature_tables.MOST_ROWS_ADDED = 2.0\n"
+        "done, replace = [], feature_tables._replace_rows\n"
+        "def stop(*given):\n"
+        "    done.append(replace(*given))\n"
+        "    if len(done) == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return done[-1]\n"
+        "feature_tables._replace_rows = stop\n"
+        "feature_tables.build()\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", kill], check=False)
+    assert killed.returncode == -9
+    assert contents() == before
+    assert feature_tables.latest_build().through == day(5)
+
+    feature_tables.build()
+
+    grown = contents()
+    with writing() as con:
+        con.execute("DELETE FROM features.builds")
+    feature_tables.build()
+    assert contents() == grown
+
+
 def test_a_change_of_staging_sql_rebuilds_what_reads_it(tiny, tmp_path, monkeypatch):
     feature_tables.build()
     sql = tmp_path / "sql"
