@@ -58,6 +58,9 @@ AS_OF: dict[str, tuple[str, ...]] = {
 }
 """Views that are read from `features.customer_article` when they are asked for, with their keys."""
 
+FEW_DAYS = 31
+"""Days up to which a median is computed day by day: each anew over all that came before."""
+
 AS_OF_MOMENTS = "SELECT DISTINCT {keys}, valid_from AS moment FROM features.customer_article"
 """The keys that have something of a view in AS_OF, and the moments at which it changes."""
 
@@ -71,8 +74,7 @@ TASTES = {
 """What `customer_taste` shares purchases over: the name of a feature, and the column of articles."""
 
 VIEW_KEYS: dict[str, tuple[str, ...]] = {
-    "customer_profile": ("customer_id",),
-    "article_profile": ("article_id",),
+    **{name: RAW_TABLES[of].key for name, of in PROFILES.items()},
     **{name: table.keys for name, table in HISTORIES.items()},
     **AS_OF,
 }
@@ -90,7 +92,7 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, touched, before with context %}'
+_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, touched, before, asked_pairs with context %}'
 
 
 def render(
@@ -109,7 +111,7 @@ def render(
         name: the table.
         through: the last day whose purchases may be used.
         scoped: only for the keys in the table `scope`, from the day on that it says (macros.sql).
-        since: the first day, where a staging table is only computed from a day on.
+        since: where `scoped`, the first day that is computed.
         asked: of a view in AS_OF, what stands after FROM to give its keys and `moment`.
     """
     source = (SQL_FOLDER / folder / f"{name}.sql").read_text()
@@ -123,6 +125,7 @@ def render(
         through=through.isoformat(),
         scoped=scoped,
         since=since and since.isoformat(),
+        few_days=since is not None and (through - since).days <= FEW_DAYS,
         asked=asked,
     )
 

@@ -25,6 +25,7 @@ from feature_repo.feature_sql import (
     render,
     table_sql,
 )
+from feature_repo.raw_tables import RAW_TABLES
 from pipelines.warehouse import (
     WarehouseError,
     has_table,
@@ -152,14 +153,15 @@ def bring(
         )
     con.execute(_CREATE_BUILDS)
     wanted = _State(through, data_hash(con), loaded_at)
-    state = _state(con)
+    hashes = _sql_hashes()
+    state = _state(con, hashes)
     reused = []
     if state == wanted:
         reused = [f"{schema}.{name}" for schema, name in TABLES]
     elif state is None or _is_much(con, state, wanted):
-        reused = _compute_all(con, wanted, progress)
+        reused = _compute_all(con, wanted, hashes, progress)
     else:
-        _extend_to(con, state, wanted, progress)
+        _extend_to(con, state, wanted, hashes, progress)
     rows = dict(con.execute("SELECT table_name, row_count FROM features.builds").fetchall())
     return Build(through, wanted.data_hash, rows, tuple(reused))
 
@@ -203,13 +205,13 @@ def _sql_hashes() -> dict[str, str]:
     return hashes
 
 
-def _state(con: duckdb.DuckDBPyConnection) -> _State | None:
+def _state(con: duckdb.DuckDBPyConnection, hashes: dict[str, str]) -> _State | None:
     """None if tables are missing, differ in what they hold, or were made by other SQL."""
     found = con.execute(
         "SELECT table_name, sql_hash, through, data_hash, loaded_at FROM features.builds"
     ).fetchall()
     states = {row[2:] for row in found}
-    whole = {row[0]: row[1] for row in found} == _sql_hashes() and len(states) == 1
+    whole = {row[0]: row[1] for row in found} == hashes and len(states) == 1
     there = whole and all(has_table(con, schema, name) for schema, name in TABLES)
     return _State(*states.pop()) if there and found[0][4] is not None else None
 
@@ -231,12 +233,14 @@ def _is_much(con: duckdb.DuckDBPyConnection, state: _State, wanted: _State) -> b
 
 
 def _compute_all(
-    con: duckdb.DuckDBPyConnection, wanted: _State, progress: Callable[[str], None]
+    con: duckdb.DuckDBPyConnection,
+    wanted: _State,
+    hashes: dict[str, str],
+    progress: Callable[[str], None],
 ) -> list[str]:
     """Replace each table whole, in a transaction of its own; those that a killed build has left as
     they should be stay, and are returned."""
     reused = []
-    hashes = _sql_hashes()
     for (name,) in con.execute("SELECT table_name FROM features.builds").fetchall():
         if name not in hashes:
             with transaction(con):
@@ -254,8 +258,7 @@ def _compute_all(
             continue
         with transaction(con):
             compute(con, schema, name, wanted.through)
-            _record(con, full_name, hashes[full_name], wanted)
-        (rows,) = _row(con, f"SELECT count(*) FROM {identifier(schema, name)}")
+            rows = _record(con, full_name, hashes[full_name], wanted)
         progress(f"{number}/{len(TABLES)} {full_name}: {rows:,} rows")
     return reused
 
@@ -268,10 +271,12 @@ def compute(con: duckdb.DuckDBPyConnection, schema: str, name: str, through: dat
     con.execute(f"CREATE OR REPLACE TABLE {identifier(schema, name)} AS {sql}")
 
 
-def _record(con: duckdb.DuckDBPyConnection, name: str, sql_hash: str, state: _State) -> None:
-    con.execute(
+def _record(con: duckdb.DuckDBPyConnection, name: str, sql_hash: str, state: _State) -> int:
+    """Returns the number of rows."""
+    (rows,) = _row(
+        con,
         f"INSERT OR REPLACE INTO features.builds SELECT $name, $through, $sql, $data, count(*), "
-        f"now() AT TIME ZONE 'UTC', $loaded FROM {identifier(*name.split('.'))}",
+        f"now() AT TIME ZONE 'UTC', $loaded FROM {identifier(*name.split('.'))} RETURNING row_count",
         {
             "name": name,
             "through": state.through,
@@ -280,6 +285,7 @@ def _record(con: duckdb.DuckDBPyConnection, name: str, sql_hash: str, state: _St
             "loaded": state.loaded_at,
         },
     )
+    return int(rows)
 
 
 # Only what changed
@@ -289,10 +295,10 @@ def _extend_to(
     con: duckdb.DuckDBPyConnection,
     state: _State,
     wanted: _State,
+    hashes: dict[str, str],
     progress: Callable[[str], None],
 ) -> None:
     """From one state to another, some days at a time; each is a transaction."""
-    hashes = _sql_hashes()
     while state != wanted:
         step = timedelta(days=DAYS_AT_A_TIME)
         end = min(wanted.through, state.through + step)
@@ -300,7 +306,7 @@ def _extend_to(
         with transaction(con):
             if end < state.through:
                 _go_back(con, end)
-            changed = extend(con, min(state.through, end), end, state.loaded_at)
+            changed = _extend(con, min(state.through, end), end, state.loaded_at)
             for name, sql_hash in hashes.items():
                 _record(con, name, sql_hash, after)
         progress(f"through {end}: {', '.join(f'{n} {rows:,}' for n, rows in changed.items())}")
@@ -318,7 +324,7 @@ def _go_back(con: duckdb.DuckDBPyConnection, through: date) -> None:
         con.execute(f"DELETE FROM staging.{name} WHERE day > ?", [through])
 
 
-def extend(
+def _extend(
     con: duckdb.DuckDBPyConnection, start: date, end: date, loaded_at: datetime
 ) -> dict[str, int]:
     """Bring all tables from `start` to `end`, both last days, in the transaction that is open.
@@ -332,8 +338,8 @@ def extend(
     """
     temporary = _Temporary(con)
     with temporary.all_gone():
-        for name, key in (("customers", "customer_id"), ("articles", "article_id")):
-            _replace_attributes(con, temporary, name, key, end)
+        for name in PROFILES.values():
+            _replace_attributes(con, temporary, name, end)
         late_from = _replace_purchases(con, temporary, start, end, loaded_at)
         _replace_prices(con, temporary, late_from, end)
         changed = {}
@@ -372,11 +378,11 @@ class _Temporary:
 
 
 def _replace_attributes(
-    con: duckdb.DuckDBPyConnection, temporary: _Temporary, name: str, key: str, end: date
+    con: duckdb.DuckDBPyConnection, temporary: _Temporary, name: str, end: date
 ) -> None:
     """Bring staging customers or articles up to date. Leaves `changed_NAME` with the keys that are
     new or differ, and `old_NAME` with what was said of them before."""
-    table = identifier("staging", name)
+    table, (key,) = identifier("staging", name), RAW_TABLES[name].key
     temporary.create("arriving", render("staging", name, end))
     temporary.create(
         f"changed_{name}",
@@ -448,7 +454,7 @@ def _scope(table: Table) -> str:
     keyed = ""
     parts = []
     if table.attributes:
-        own = {"customers": "customer_id", "articles": "article_id"}[table.attributes]
+        (own,) = RAW_TABLES[table.attributes].key
         if (key := table.keys[0]) not in ("customer_id", "article_id"):
             # Which key a purchase counts for may have changed: both are computed anew.
             named = f"SELECT {own}, {table.attribute} AS {key} FROM"

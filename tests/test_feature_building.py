@@ -170,6 +170,18 @@ def contents() -> dict[str, list[tuple[Any, ...]]]:
         return found
 
 
+def contents_anew() -> dict[str, list[tuple[Any, ...]]]:
+    """What a build gives that knows of none before it."""
+    with writing() as con:
+        con.execute("DELETE FROM features.builds")
+    assert feature_tables.build().reused == ()
+    return contents()
+
+
+def run_until_killed(script: str) -> None:
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+
+
 def test_building_twice_gives_the_same_tables(tiny, tmp_path, monkeypatch):
     first = feature_tables.build()
     once = contents()
@@ -213,8 +225,7 @@ def test_a_killed_build_goes_on_where_it_stopped(tiny):
         "    if text.startswith('6/'): os.kill(os.getpid(), signal.SIGKILL)\n"
         "feature_tables.build(progress=stop)\n"
     )
-    killed = subprocess.run([sys.executable, "-c", kill], check=False)
-    assert killed.returncode == -9
+    run_until_killed(kill)
     with pytest.raises(WarehouseError, match="did not end: run `lookbook features build` again"):
         feature_tables.latest_build()
 
@@ -222,11 +233,7 @@ def test_a_killed_build_goes_on_where_it_stopped(tiny):
 
     assert len(resumed.reused) == 6
     assert feature_tables.latest_build().rows == resumed.rows
-    after = contents()
-    with writing() as con:
-        con.execute("DELETE FROM features.builds")
-    feature_tables.build()
-    assert contents() == after
+    assert contents() == contents_anew()
 
 
 def test_days_that_were_being_added_when_a_build_was_killed_are_added_by_the_next(tiny):
@@ -244,18 +251,13 @@ def test_days_that_were_being_added_when_a_build_was_killed_are_added_by_the_nex
         "feature_tables._replace_rows = stop\n"
         "feature_tables.build()\n"
     )
-    killed = subprocess.run([sys.executable, "-c", kill], check=False)
-    assert killed.returncode == -9
+    run_until_killed(kill)
     assert contents() == before
     assert feature_tables.latest_build().through == day(5)
 
     feature_tables.build()
 
-    grown = contents()
-    with writing() as con:
-        con.execute("DELETE FROM features.builds")
-    feature_tables.build()
-    assert contents() == grown
+    assert contents() == contents_anew()
 
 
 def test_a_change_of_staging_sql_rebuilds_what_reads_it(tiny, tmp_path, monkeypatch):

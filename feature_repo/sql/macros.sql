@@ -216,3 +216,13 @@ windowed AS (
     WINDOW so_far AS (PARTITION BY {{ key }} ORDER BY known_on)
 )
 {%- endmacro %}
+
+{# What stands after FROM for the pairs, as `pair`, that hold of whom and when `asked` says. #}
+{%- macro asked_pairs() -%}
+{{ asked }} AS asked
+    INNER JOIN features.customer_article AS pair
+        ON
+            pair.customer_id = asked.customer_id
+            AND pair.valid_from <= asked.moment
+            AND (pair.valid_to > asked.moment OR pair.valid_to IS NULL)
+{%- endmacro %}

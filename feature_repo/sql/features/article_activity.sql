@@ -38,7 +38,7 @@ new_buyer_days AS (
 ),
 
 ages AS (
-    {%- if scoped %}
+    {%- if few_days %}
     SELECT
         sales.article_id,
         sales.day,

@@ -15,12 +15,7 @@ WITH bought AS (
             PARTITION BY asked.customer_id, asked.moment
             ORDER BY pair.last_bought DESC, pair.purchase_weight DESC, pair.article_id
         ) AS place
-    FROM {{ asked }} AS asked
-    INNER JOIN features.customer_article AS pair
-        ON
-            pair.customer_id = asked.customer_id
-            AND pair.valid_from <= asked.moment
-            AND (pair.valid_to > asked.moment OR pair.valid_to IS NULL)
+    FROM {{ asked_pairs() }}
 ),
 
 final AS (

@@ -9,12 +9,7 @@ WITH bought AS (
         pair.created_at,
         pair.times_bought,
         pair.article_id
-    FROM {{ asked }} AS asked
-    INNER JOIN features.customer_article AS pair
-        ON
-            pair.customer_id = asked.customer_id
-            AND pair.valid_from <= asked.moment
-            AND (pair.valid_to > asked.moment OR pair.valid_to IS NULL)
+    FROM {{ asked_pairs() }}
 ),
 
 moments AS (
