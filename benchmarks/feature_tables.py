@@ -8,17 +8,16 @@ process of its own, for its peak memory. DuckDB may use 8 GB. Full size takes ab
 cores, and 30 GB of disk.
 """
 
-import json
 import os
 import platform
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
+
+import steps
 
 SHARES = (0.01, 0.1, 1.0)
 MEMORY = "8GB"
@@ -60,24 +59,18 @@ def _measure(folder: Path, share: float) -> None:
 
 
 def _step(name: str, folder: Path, share: float) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), "step", name, str(folder), str(share)],
-        check=True,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "LOOKBOOK_HOME": str(folder / "home")},
-    )
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    home = str(folder / "home")
+    found = steps.run(__file__, "step", name, folder, share, LOOKBOOK_HOME=home)
     print(f"{name}: {found}", file=sys.stderr, flush=True)
     return found
 
 
 def _run(name: str, folder: Path, share: float) -> None:
-    steps = {"shop": _shop, "whole": _whole, "day": _day, "training": _training}
+    work = {"shop": _shop, "whole": _whole, "day": _day, "training": _training}
     started = time.perf_counter()
-    found = steps[name](folder, share)
+    found = work[name](folder, share)
     seconds = found.pop("seconds", time.perf_counter() - started)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps({**found, "seconds": seconds, "gigabytes": peak}))
+    steps.answer(**found, seconds=seconds)
 
 
 def _say(text: str) -> None:

@@ -9,13 +9,13 @@ Each size is made with transactions alone, and with 28 days of interactions.
 
 import os
 import platform
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import steps
 
 SHARES = (0.01, 0.1, 0.3, 1.0)
 LOGGED_DAYS = 28
@@ -47,23 +47,8 @@ def main() -> None:
 
 
 def _median(share: float, days: int) -> dict[str, float]:
-    runs = [_run(share, days) for _ in range(1 if share > 0.1 else TIMES)]
+    runs = [steps.run(__file__, "one", share, days) for _ in range(1 if share > 0.1 else TIMES)]
     return sorted(runs, key=lambda run: run["seconds"])[len(runs) // 2]
-
-
-def _run(share: float, days: int) -> dict[str, float]:
-    """One shop in a process of its own."""
-    here = Path(__file__).resolve()
-    done = subprocess.run(
-        [sys.executable, str(here), "one", str(share), str(days)],
-        cwd=here.parents[1],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return {
-        name: float(value) for name, value in (line.split() for line in done.stdout.splitlines())
-    }
 
 
 def _one(share: float, days: int) -> None:
@@ -77,14 +62,14 @@ def _one(share: float, days: int) -> None:
         disk = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e9
     finally:
         shutil.rmtree(folder)
-    # Kilobytes on Linux, bytes on macOS.
-    unit = 1e9 if sys.platform == "darwin" else 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    for name in ("customers", "articles", "transactions", "interactions"):
-        print(name, getattr(made, name))
-    print("seconds", seconds)
-    print("gigabytes", peak)
-    print("disk", disk)
+    steps.answer(
+        customers=made.customers,
+        articles=made.articles,
+        transactions=made.transactions,
+        interactions=made.interactions,
+        seconds=seconds,
+        disk=disk,
+    )
 
 
 if __name__ == "__main__":
