@@ -10,9 +10,10 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from feature_repo.raw_tables import RAW_TABLES
 from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES, SHORT_WINDOWS, WINDOWS, Window
@@ -92,7 +93,14 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, touched, before, asked_pairs with context %}'
+_MACROS = (
+    '{% from "macros.sql" import windowed, in_scope, moving, touched, asked_pairs with context %}'
+)
+
+
+@cache
+def _template(source: str) -> Template:
+    return _environment.from_string(_MACROS + source)
 
 
 def render(
@@ -102,6 +110,7 @@ def render(
     *,
     scoped: bool = False,
     since: date | None = None,
+    part: str = "",
     asked: str = "asked",
 ) -> str:
     """The SQL of one table.
@@ -112,10 +121,11 @@ def render(
         through: the last day whose purchases may be used.
         scoped: only for the keys in the table `scope`, from the day on that it says (macros.sql).
         since: where `scoped`, the first day that is computed.
+        part: a condition on the first key: only what it holds for.
         asked: of a view in AS_OF, what stands after FROM to give its keys and `moment`.
     """
     source = (SQL_FOLDER / folder / f"{name}.sql").read_text()
-    return _environment.from_string(_MACROS + source).render(
+    return _template(source).render(
         windows=WINDOWS,
         short_windows=SHORT_WINDOWS,
         decay_days=DECAY_DAYS,
@@ -125,20 +135,22 @@ def render(
         through=through.isoformat(),
         scoped=scoped,
         since=since and since.isoformat(),
+        part=part,
         few_days=since is not None and (through - since).days <= FEW_DAYS,
         asked=asked,
     )
 
 
-def table_sql(schema: str, name: str, through: date) -> str:
+def table_sql(schema: str, name: str, through: date, part: str = "") -> str:
     """The SELECT of all that a table holds: its SQL and, of features, until when each row is true.
 
     Args:
         schema: "staging" or "features".
         name: the table.
         through: the last day whose purchases may be used.
+        part: a condition on the first key: only what it holds for.
     """
-    sql = render(schema, name, through)
+    sql = render(schema, name, through, part=part)
     if schema == "staging":
         return sql
     keys = ", ".join(VIEW_KEYS[name])

@@ -37,42 +37,26 @@ def _median(node: exp.Expr) -> exp.Expr | None:
     return None
 
 
-def _ordered_list(node: exp.Expr) -> exp.Expr | None:
-    """list(x ORDER BY k): sqlglot drops the order, for collect_list has none. Here (k, x) are
-    collected, sorted and stripped of k; descending is by -k, so such a k must be a number."""
-    if not (isinstance(node, exp.ArrayAgg) and isinstance(node.this, exp.Order)):
-        return None
-    keys = [
-        exp.Neg(this=exp.paren(key.this)) if key.args.get("desc") else key.this
-        for key in node.this.expressions
-    ]
-    fields = [
-        exp.PropertyEQ(this=exp.to_identifier(name), expression=value)
-        for name, value in (*((f"k{n}", key) for n, key in enumerate(keys)), ("x", node.this.this))
-    ]
-    return _spark(
-        "transform(array_sort(collect_list(:row)), one -> one.x)",
-        row=exp.Struct(expressions=fields),
-    )
+_LIST_FUNCTIONS = {
+    # Spark lacks it: the products, summed in order.
+    "list_dot_product": "aggregate(zip_with(:a, :b, (a, b) -> a * b), CAST(0 AS DOUBLE), (sum, ab) -> sum + ab)",
+    "list_extract": "element_at(:a, :b)",
+    # Spark says a length where DuckDB says the last place.
+    "list_slice": "slice(:a, :b, :c - :b + 1)",
+}
 
 
-def _dot_product(node: exp.Expr) -> exp.Expr | None:
-    """list_dot_product(a, b), which Spark lacks: the products, summed in order."""
-    if isinstance(node, exp.Anonymous) and node.name.lower() == "list_dot_product":
-        left, right = node.expressions
-        return _spark(
-            "aggregate(zip_with(:left, :right, (a, b) -> a * b), CAST(0 AS DOUBLE), (sum, ab) -> sum + ab)",
-            left=left,
-            right=right,
-        )
+def _list_function(node: exp.Expr) -> exp.Expr | None:
+    """Functions of lists that have another name or form in Spark, and that sqlglot leaves as they are."""
+    if isinstance(node, exp.Anonymous) and (known := _LIST_FUNCTIONS.get(node.name.lower())):
+        return _spark(known, **dict(zip("abc", node.expressions, strict=False)))
     return None
 
 
 REWRITES: tuple[Callable[[exp.Expr], exp.Expr | None], ...] = (
     _moment,
     _median,
-    _ordered_list,
-    _dot_product,
+    _list_function,
 )
 """Each gives what stands in Spark for a node of DuckDB's SQL, or None if it is not its matter. They
 go through the tree one after the other."""

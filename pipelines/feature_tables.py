@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -53,6 +54,11 @@ MOST_DAYS_ADDED = 90
 MOST_ROWS_ADDED = 0.2
 """Days, and share of all purchases, above which computing everything anew is quicker."""
 
+PURCHASES_AT_A_TIME = 1_500_000
+KEYS_AT_A_TIME = 1_000
+"""Purchases, about, and at least keys, of which a table is computed at a time."""
+
+_PURCHASES = ("staging", "purchases")
 _DAWN = date(1900, 1, 1)
 """Before every purchase: what has changed on all days."""
 
@@ -256,19 +262,71 @@ def _compute_all(
         if done and has_table(con, schema, name):
             reused.append(full_name)
             continue
+        step = f"{number}/{len(TABLES)} {full_name}"
+
+        def told(text: str, step: str = step) -> None:
+            progress(f"{step}: {text}")
+
         with transaction(con):
-            compute(con, schema, name, wanted.through)
+            compute(con, schema, name, wanted.through, told)
             rows = _record(con, full_name, hashes[full_name], wanted)
-        progress(f"{number}/{len(TABLES)} {full_name}: {rows:,} rows")
+        told(f"{rows:,} rows")
     return reused
 
 
-def compute(con: duckdb.DuckDBPyConnection, schema: str, name: str, through: date) -> None:
-    """Replace one table by what its SQL gives of all purchases through a day."""
-    sql = table_sql(schema, name, through)
-    if schema == "features":
-        sql += f" ORDER BY {', '.join(VIEW_KEYS[name])}, valid_from"
-    con.execute(f"CREATE OR REPLACE TABLE {identifier(schema, name)} AS {sql}")
+def compute(
+    con: duckdb.DuckDBPyConnection,
+    schema: str,
+    name: str,
+    through: date,
+    progress: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Replace one table by what its SQL gives of all purchases through a day, in order of its keys.
+
+    A large table is computed some keys at a time: what is sorted and counted then fits into memory.
+    """
+    table = identifier(schema, name)
+    order = f" ORDER BY {', '.join(VIEW_KEYS[name])}, valid_from" if schema == "features" else ""
+    if (schema, name) == _PURCHASES:
+        order = " ORDER BY customer_id, day"
+    parts = _parts(con, schema, name)
+    for number, (part, values) in enumerate(parts):
+        into = f"INSERT INTO {table}" if number else f"CREATE OR REPLACE TABLE {table} AS"
+        con.execute(f"{into} {table_sql(schema, name, through, part)}{order}", values)
+        quarters = (number + 1) * 4 // len(parts)
+        if number * 4 // len(parts) < quarters < 4:
+            progress(f"{quarters * 25}%")
+
+
+def _parts(
+    con: duckdb.DuckDBPyConnection, schema: str, name: str
+) -> list[tuple[str, dict[str, str]]]:
+    """Conditions on a table's first key that share all purchases out evenly, each with its values."""
+    if (schema, name) == _PURCHASES:
+        key, keyed = "customer_id", "raw.transactions"
+    elif name in HISTORIES and schema == "features":
+        table = HISTORIES[name]
+        key, keyed = table.keys[0], "staging.purchases"
+        if key not in ("customer_id", "article_id"):
+            keyed = f"(SELECT {table.attribute} AS {key} FROM staging.{table.attributes})"
+    else:
+        return [("", {})]
+    (purchases,) = _row(con, "SELECT count(*) FROM raw.transactions")
+    (keys,) = _row(con, f"SELECT approx_count_distinct({key}) FROM {keyed} AS keyed")
+    count = min(purchases // PURCHASES_AT_A_TIME, keys // KEYS_AT_A_TIME) + 1
+    (bounds,) = _row(
+        con,
+        f"SELECT quantile_disc({key}, $shares) FROM (SELECT {key} FROM {keyed} AS keyed "
+        f"WHERE {key} IS NOT NULL USING SAMPLE reservoir(100_000 ROWS) REPEATABLE (1))",
+        {"shares": [number / count for number in range(1, count)]},
+    )
+    parts = []
+    for low, high in pairwise([None, *sorted(set(bounds or ())), None]):
+        values = {"low": low, "high": high}
+        limits = {"low": f"{key} >= $low", "high": f"{key} < $high"}
+        given = {side: value for side, value in values.items() if value is not None}
+        parts.append((" AND ".join(limits[side] for side in given), given))
+    return parts
 
 
 def _record(con: duckdb.DuckDBPyConnection, name: str, sql_hash: str, state: _State) -> int:
@@ -348,9 +406,11 @@ def _extend(
             temporary.create(
                 "scope", f"SELECT {key}, $since AS since FROM changed_{attributes}", since=_DAWN
             )
+            temporary.create("held", _held(view))
             changed[view] = _replace_rows(con, temporary, view, render("features", view, end))
         for view, table in HISTORIES.items():
             temporary.create("scope", _scope(table), start=start, end=end, dawn=_DAWN)
+            temporary.create("held", _held(view))
             (since,) = _row(con, "SELECT min(since) FROM scope")
             sql = render("features", view, end, scoped=True, since=since or end)
             changed[view] = _replace_rows(con, temporary, view, sql)
@@ -491,6 +551,15 @@ def _scope(table: Table) -> str:
     )
 
 
+def _held(view: str) -> str:
+    """The rows that hold on the day before a key in `scope` changes (macros.sql)."""
+    keys = ", ".join(VIEW_KEYS[view])
+    return (
+        f"SELECT old.*, old.rowid AS place, since FROM features.{view} AS old INNER JOIN scope USING "
+        f"({keys}) WHERE valid_from < since AND (valid_to IS NULL OR valid_to >= since)"
+    )
+
+
 def _replace_rows(
     con: duckdb.DuckDBPyConnection, temporary: _Temporary, view: str, sql: str
 ) -> int:
@@ -513,9 +582,9 @@ def _replace_rows(
     )
     con.execute(f"DELETE FROM {table} USING scope AS s WHERE {same_key} AND valid_from >= since")
     con.execute(
-        f"UPDATE {table} SET valid_to = next FROM (SELECT {using}, since, min(valid_from) AS next "
-        f"FROM scope LEFT JOIN fresh USING ({using}) GROUP BY {using}, since) AS s "
-        f"WHERE {same_key} AND valid_from < since AND (valid_to IS NULL OR valid_to >= since)"
+        f"UPDATE {table} SET valid_to = next FROM (SELECT place, min(fresh.valid_from) AS next "
+        f"FROM held LEFT JOIN fresh USING ({using}) GROUP BY place) AS ended "
+        f"WHERE {identifier(view)}.rowid = place"
     )
     values = [
         column[0]

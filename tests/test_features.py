@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from feature_repo import feature_sql
 from feature_repo.windows import DECAY_DAYS, WINDOWS
+from pipelines import feature_tables
 from tests.feature_worlds import (
     ANNA,
     ARTICLES,
@@ -348,7 +349,11 @@ def test_every_column_at_every_moment_of_any_shop(purchases, customers, data):
     repeats = data.draw(st.lists(st.sampled_from(purchases), max_size=3))
     days = sorted({p.day for p in purchases})
     through = data.draw(st.sampled_from([days[-1], days[-1], days[len(days) // 2]]))
-    tables = Tables([*purchases, *repeats], customers, through)
+    with pytest.MonkeyPatch.context() as patched:
+        if data.draw(st.booleans()):  # some keys at a time, as a large shop's
+            patched.setattr(feature_tables, "PURCHASES_AT_A_TIME", 3)
+            patched.setattr(feature_tables, "KEYS_AT_A_TIME", 1)
+        tables = Tables([*purchases, *repeats], customers, through)
 
     # Values can change only when a purchase enters or leaves a window: look there, and just before.
     last = midnight(through) + timedelta(1)

@@ -13,36 +13,38 @@ When days are added to a table that is there (`scoped`), the table `scope` holds
 change, the first day on which what is known of each changes (`since`), and whether it has purchases
 that are new (`touched`; else only a window ends). Every value on the day before `since` is summed
 up first, and from there only the changes are followed. Rows known before `since` are not used.
+The table `held` has the rows of the view that hold on that day, each with `since`: columns that stay
+as they are go on from there.
 #}
 
-{# Purchases, or anything else by key: all of them, or those of keys in scope. #}
+{# Purchases, or anything else by key: all of them, those of keys in scope, or those of the part of
+   all keys that is computed at a time. #}
 {%- macro in_scope(relation, key) -%}
 {%- if scoped -%}(SELECT * FROM {{ relation }} SEMI JOIN scope USING ({{ key }}))
+{%- elif part -%}(SELECT * FROM {{ relation }} WHERE {{ part }})
 {%- else -%}{{ relation }}{%- endif -%}
 {%- endmacro %}
 
 {# The same, of keys with new purchases. #}
 {%- macro touched(relation, key) -%}
 {%- if scoped -%}(SELECT * FROM {{ relation }} SEMI JOIN (SELECT {{ key }} FROM scope WHERE touched) AS new USING ({{ key }}))
-{%- else -%}{{ relation }}{%- endif -%}
+{%- else -%}{{ in_scope(relation, key) }}{%- endif -%}
 {%- endmacro %}
 
 {# Whether a purchase of `day` enters or leaves a window in the days that are computed. #}
-{%- macro moves(over) -%}
-(day + 1 >= since {%- for w in over if w.days %} OR day + {{ 1 + w.days }} BETWEEN since AND CAST('{{ through }}' AS DATE) + 1{% endfor %})
+{%- macro moves(over, first="since") -%}
+(day + 1 >= {{ first }} {%- for w in over if w.days %} OR day + {{ 1 + w.days }} BETWEEN {{ first }} AND CAST('{{ through }}' AS DATE) + 1{% endfor %})
+{%- endmacro %}
+
+{# What may move for any key: fewer rows to join. #}
+{%- macro may_move(relation, over) -%}
+(SELECT * FROM {{ relation }} WHERE {{ moves(over, "CAST('" ~ since ~ "' AS DATE)") }})
 {%- endmacro %}
 
 {# The same as `in_scope`, on days on which something moves. #}
 {%- macro moving(relation, key, over=windows) -%}
-{%- if scoped -%}(SELECT relation.* FROM {{ relation }} AS relation INNER JOIN scope USING ({{ key }}) WHERE {{ moves(over) }})
-{%- else -%}{{ relation }}{%- endif -%}
-{%- endmacro %}
-
-{# What the table that is there says of keys in scope on the day before `since`: where columns that
-   stay as they are go on from. Stands between a SELECT list and the rest. #}
-{%- macro before(view, key) -%}
-FROM features.{{ view }} INNER JOIN scope USING ({{ key }})
-WHERE valid_from < since AND (valid_to IS NULL OR valid_to >= since)
+{%- if scoped -%}(SELECT relation.* FROM {{ may_move(relation, over) }} AS relation INNER JOIN scope USING ({{ key }}) WHERE {{ moves(over) }})
+{%- else -%}{{ in_scope(relation, key) }}{%- endif -%}
 {%- endmacro %}
 
 {# Two columns per window for a distinct count: how many things enter and how many leave the count
@@ -66,11 +68,11 @@ FROM (
         lead(day) OVER (PARTITION BY {{ key }}, {{ thing }} ORDER BY day) AS next_day
     FROM (
         SELECT DISTINCT {{ key }}, {{ thing }}, day
-        FROM {{ things }} AS things
+        FROM {{ things if scoped else in_scope(things, key) }} AS things
         {%- if scoped %}
         SEMI JOIN (
             SELECT {{ key }}, {{ thing }}
-            FROM {{ things }} AS things INNER JOIN scope USING ({{ key }})
+            FROM {{ may_move(things, over) }} AS things INNER JOIN scope USING ({{ key }})
             WHERE {{ moves(over) }}
         ) AS moving USING ({{ key }}, {{ thing }})
         {%- endif %}
@@ -85,9 +87,9 @@ GROUP BY {{ key }}, day
 
    days: a CTE with one row per (key, day), with the sums.
    distincts: {name: column of `things` that is counted}.
-   kept: names that the table `view` shows in every window as they are, so that their values on the
-   day before `since` need not be summed up again. #}
-{%- macro windowed(days, key, sums, distincts={}, things=none, over=windows, view=none, kept=[]) %}
+   kept: names that the view shows in every window as they are, so that their values on the day
+   before `since` need not be summed up again. #}
+{%- macro windowed(days, key, sums, distincts={}, things=none, over=windows, kept=[]) %}
 {%- for name, thing in distincts.items() %}
 {{ name }}_changes AS (
     {{ distinct_changes(name, things, key, thing, over) }}
@@ -133,7 +135,7 @@ changes AS (
         {{ name ~ "_" ~ w.name if name in kept else 0 }} AS {{ name }}_{{ w.name }}
         {%- endfor %}
         {%- endfor %}
-    {{ before(view, key) }}
+    FROM held
     UNION ALL
     {%- endif %}
     {%- for counted, thing in distincts.items() if counted not in kept %}
@@ -217,9 +219,10 @@ windowed AS (
 )
 {%- endmacro %}
 
-{# What stands after FROM for the pairs, as `pair`, that hold of whom and when `asked` says. #}
+{# What stands after FROM for the pairs, as `pair`, that hold of whom and when `asked` says. Each of
+   these has a `number`, which is quicker to group by than the customer and the moment. #}
 {%- macro asked_pairs() -%}
-{{ asked }} AS asked
+(SELECT *, row_number() OVER (ORDER BY customer_id, moment) AS number FROM {{ asked }} AS rows_asked) AS asked
     INNER JOIN features.customer_article AS pair
         ON
             pair.customer_id = asked.customer_id

@@ -15,7 +15,7 @@ WITH article_days AS (
 {{ windowed(
     "article_days", "article_id", sums=["t_purchases"],
     distincts={"u_customers": "customer_id"}, things="staging.purchases",
-    view="article_activity", kept=["t_purchases", "u_customers"]
+    kept=["t_purchases", "u_customers"]
 ) }},
 
 new_buyers AS (
@@ -91,7 +91,7 @@ sale_days AS (
         latest_price,
         discount,
         median_age_buyers
-    {{ before("article_activity", "article_id") }}
+    FROM held
     {%- endif %}
 ),
 

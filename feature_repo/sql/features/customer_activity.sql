@@ -18,7 +18,7 @@ WITH customer_days AS (
 {{ windowed(
     "customer_days", "customer_id", sums=["t_price", "t_transactions", "t_pieces", "u_active_days"],
     distincts={"u_articles": "article_id", "n_sales_channel": "channel"}, things="staging.purchases",
-    view="customer_activity", kept=["t_transactions", "u_active_days", "u_articles", "n_sales_channel"]
+    kept=["t_transactions", "u_active_days", "u_articles", "n_sales_channel"]
 ) }},
 
 gaps AS (
@@ -40,7 +40,7 @@ habits AS (
     {%- if scoped %}
     UNION ALL
     SELECT customer_id, since - 1, CAST(last_purchase AS DATE), median_gap_days, bulk_share
-    {{ before("customer_activity", "customer_id") }}
+    FROM held
     {%- endif %}
 ),
 

@@ -16,4 +16,5 @@ SEMI JOIN changed ON changed.customer_id = transactions.customer_id
     AND changed.article_id = transactions.article_id AND changed.day = t_dat
 {%- endif %}
 WHERE t_dat <= CAST('{{ through }}' AS DATE)
+{%- if part %} AND {{ part }}{% endif %}
 GROUP BY customer_id, article_id, t_dat, sales_channel_id, CAST(price AS DECIMAL(18, 9))
