@@ -41,9 +41,12 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-unit: $(VENV)/.spark
-	$(BIN)/pytest
+# Whole files go to a worker, in the order of their names: what a file's tests share is made once, and
+# the last files are short ones. More workers need more memory: `make unit WORKERS=4`.
+WORKERS ?= 2
 
+unit: $(VENV)/.spark
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 clean: ## remove the environment and all caches, not the shops
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

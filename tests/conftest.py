@@ -1,5 +1,6 @@
 """Fixtures: an empty home for each test that asks, and one small shop, built once, to read from."""
 
+import fcntl
 import os
 import shutil
 import socket
@@ -31,10 +32,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a made-up shop: loaded, built, applied, materialised and released. Read only."""
+    own = tmp_path_factory.mktemp("built_shop")
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _build_shop(own)
+    # Built once a run, by the worker that asks first. Each has a copy: a service writes at home too.
+    built = tmp_path_factory.getbasetemp().parent / "built_shop"
+    with built.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (built / "whole").exists():
+            shutil.rmtree(built, ignore_errors=True)
+            _build_shop(built)
+            (built / "whole").touch()
+    shutil.copytree(built, own, dirs_exist_ok=True)
+    return own / "home"
+
+
+def _build_shop(folder: Path) -> Path:
     from pipelines.data.synthetic import synthesize
     from pipelines.demo import prepare
 
-    folder = tmp_path_factory.mktemp("built_shop")
     files = folder / "files"
     synthesize(files, customers=400, articles=150, days=150, seed=3, csv=True)
     before = os.environ.get("LOOKBOOK_HOME")

@@ -408,6 +408,7 @@ def test_bins_hold_everything_once(pieces: list[int]) -> None:
         assert n == sum(int(low) <= value <= top for value in pieces)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), min_size=1), st.floats(0.01, 0.99))
 def test_quantile_has_a_twin(sample: list[int], q: float) -> None:
     value = quantile(sorted(Counter(sample).items()), q)

@@ -253,6 +253,7 @@ def server() -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
+    expect.set_options(timeout=10_000)  # two cores may be busy with other tests
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

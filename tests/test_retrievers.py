@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
@@ -371,6 +371,7 @@ def test_the_reason_is_the_article_that_led_there() -> None:
 # --- what retrievers share ----------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 6),
     st.lists(

@@ -6,10 +6,12 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -266,16 +268,27 @@ def test_the_demo_from_files_to_a_checked_request(tmp_path: Path, home: Path) ->
     assert "somebody new: " in text
 
 
-def test_a_service_that_does_not_start_says_where_its_log_is(home: Path) -> None:
+def test_a_service_that_does_not_start_says_where_its_log_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     places.models_folder().mkdir(parents=True)
+    log = home / "service.log"
+
+    def now() -> float:
+        """The minutes that a service is given are over as soon as its log says why it cannot start."""
+        over = log.exists() and "There is no release yet" in log.read_text()
+        return time.monotonic() + demo.START_SECONDS * over
+
+    monkeypatch.setattr(demo, "time", SimpleNamespace(monotonic=now, sleep=time.sleep))
     with (
         pytest.raises(demo.LookbookError, match=r"did not start; its log is .*service\.log"),
         demo._served(port, lambda text: None),
     ):
         pass
+    assert "There is no release yet" in log.read_text()
 
 
 def test_the_demo_ends_when_its_port_is_taken(shop: Path) -> None:

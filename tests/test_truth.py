@@ -553,7 +553,7 @@ def mistakes() -> Iterator[tuple[str, dict[str, object]]]:
     yield "one for each pair", {"position": [1, 2]}
 
 
-@pytest.mark.parametrize(("said", "change"), mistakes(), ids=lambda x: str(x)[:20])
+@pytest.mark.parametrize(("said", "change"), list(mistakes()), ids=lambda x: str(x)[:20])
 def test_mistakes_get_one_sentence(shop, regulars, said, change) -> None:
     asked = {"customers": regulars[:1], "articles": [shop.articles[0]], "day": DAY, "position": 1}
     with pytest.raises(ShopError, match=said):
