@@ -93,9 +93,7 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = (
-    '{% from "macros.sql" import windowed, in_scope, moving, touched, asked_pairs with context %}'
-)
+_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, lately, touched, asked_pairs with context %}'
 
 
 @cache

@@ -19,14 +19,18 @@ SEASONS = np.array(["winter", "spring", "summer", "autumn"])
 def _days_between(later: pd.Series, earlier: pd.Series) -> pd.Series:
     """Days from `earlier` to `later`, with fractions."""
     # Feast carries moments online in whole seconds: what is finer must not count offline either.
-    later = pd.to_datetime(later, utc=True).dt.as_unit("s")
-    earlier = pd.to_datetime(earlier, utc=True).dt.as_unit("s")
-    return (later - earlier) / pd.Timedelta(days=1)
+    between = _utc(later).dt.as_unit("s") - _utc(earlier).dt.as_unit("s")
+    return between / pd.Timedelta(days=1)
+
+
+def _utc(moments: pd.Series) -> pd.Series:
+    # The cache of what repeats is looked for one moment after the other, in Python.
+    return pd.to_datetime(moments, utc=True, cache=False)
 
 
 def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
     """weekday (Monday is 0), weekend, week_of_year (ISO 8601), month, days_to_month_end, season."""
-    moment = pd.to_datetime(inputs["request_time"], utc=True)
+    moment = _utc(inputs["request_time"])
     return pd.DataFrame(
         {
             "weekday": moment.dt.weekday.astype("int64"),
@@ -93,8 +97,7 @@ def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
 
 def _share_of(names: pd.Series, shares: pd.Series, wanted: pd.Series) -> np.ndarray:
     """The share beside each row's wanted name in its list of names; 0 if it is not there."""
-    known = names.map(lambda found: isinstance(found, (list, np.ndarray))).to_numpy(dtype=bool)
-    known &= wanted.notna().to_numpy()
+    known = (names.notna() & wanted.notna()).to_numpy()
     found = np.where(known, 0.0, np.nan)
     rows = np.flatnonzero(known)
     if not len(rows):

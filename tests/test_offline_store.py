@@ -32,7 +32,7 @@ from feast.types import Array, Float64, Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.stores import duckdb_offline_store, point_in_time
+from feature_repo.stores import point_in_time
 from feature_repo.stores.connection import WarehouseError
 from feature_repo.stores.duckdb_offline_store import DuckDBOfflineStore
 from feature_repo.stores.duckdb_source import (
@@ -758,7 +758,7 @@ def test_streaming_to_parquet_equals_arrow(prices):
 
 @pytest.mark.parametrize("form", ["pandas", "arrow", "parquet"])
 def test_a_long_result_is_joined_piece_by_piece_and_is_the_same(prices, form, monkeypatch):
-    monkeypatch.setattr(duckdb_offline_store, "ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(point_in_time, "ROWS_AT_A_TIME", 7)
     rows = [("anna" if n % 3 else "bert", t(str(1 + n % 9))) for n in range(50)]
     job = prices.job(FORMS[form](prices.folder, entities(*rows)), "prices:price")
 

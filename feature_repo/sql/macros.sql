@@ -47,6 +47,14 @@ as they are go on from there.
 {%- else -%}{{ in_scope(relation, key) }}{%- endif -%}
 {%- endmacro %}
 
+{# Purchases that are still in a window at `since`, or enter one later: what is older moves nothing
+   where every window ends. #}
+{%- macro lately(relation, over) -%}
+{%- set longest = over | map(attribute="days") | max -%}
+{%- if scoped -%}(SELECT * FROM {{ relation }} WHERE day + {{ 1 + longest }} >= CAST('{{ since }}' AS DATE))
+{%- else -%}{{ relation }}{%- endif -%}
+{%- endmacro %}
+
 {# Two columns per window for a distinct count: how many things enter and how many leave the count
    because of one day. `key` and `thing` are columns of `things`, which has a row for each (key,
    thing, day) or several. #}
@@ -219,13 +227,28 @@ windowed AS (
 )
 {%- endmacro %}
 
-{# What stands after FROM for the pairs, as `pair`, that hold of whom and when `asked` says. Each of
-   these has a `number`, which is quicker to group by than the customer and the moment. #}
-{%- macro asked_pairs() -%}
-(SELECT *, row_number() OVER (ORDER BY customer_id, moment) AS number FROM {{ asked }} AS rows_asked) AS asked
+{# Two CTEs: `numbered`, of whom and when `asked` says, where a number is quicker to group by than the
+   customer and the moment, and `pairs`, the pairs that held then. #}
+{%- macro asked_pairs(columns) -%}
+numbered AS (
+    SELECT
+        CAST(row_number() OVER (ORDER BY customer_id, moment) AS INTEGER) AS number,
+        customer_id,
+        moment
+    FROM {{ asked }} AS asked
+),
+
+pairs AS (
+    SELECT
+        number,
+        valid_from,
+        created_at,
+        {{ columns }}
+    FROM numbered
     INNER JOIN features.customer_article AS pair
         ON
-            pair.customer_id = asked.customer_id
-            AND pair.valid_from <= asked.moment
-            AND (pair.valid_to > asked.moment OR pair.valid_to IS NULL)
+            pair.customer_id = numbered.customer_id
+            AND valid_from <= moment
+            AND (valid_to > moment OR valid_to IS NULL)
+)
 {%- endmacro %}

@@ -11,6 +11,7 @@ Results can be streamed to Parquet; saved data sets and logged features are tabl
 """
 
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
+from feast.transformation.pandas_transformation import PandasTransformation
 from feast.type_map import feast_value_type_to_pa
 from feast.utils import compute_non_entity_date_range
 
@@ -61,14 +63,13 @@ from feature_repo.stores.point_in_time import (
     moment_column,
     moments_sql,
     numbered,
+    pieces,
     query,
     source_of,
 )
 
 _GIVEN = "given"
-_BATCH = 100_000
-ROWS_AT_A_TIME = 250_000
-"""Entity rows that are joined at a time when a result is streamed: what bounds its memory."""
+_BATCH = 25_000
 
 
 class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
@@ -238,43 +239,36 @@ class DuckDBRetrievalJob(RetrievalJob):
         """The query; an entity frame that is not SQL stands in it as the table `entity_rows`."""
         return self._sql
 
-    @contextmanager
-    def _relation(self) -> Iterator[duckdb.DuckDBPyRelation]:
-        con = _open(self._config)
-        try:
-            if self._question:
-                self._question.entities.register(con)
-            with _named_rows():
-                yield con.sql(self._sql)
-        finally:
-            con.close()
-
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        with self._relation() as relation:
-            return _zoned(relation.to_arrow_table())
+        with _open(self._config) as con, _named_rows():
+            return _zoned(pa.concat_tables(self._pieces(con)))
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return self._to_arrow_internal(timeout).to_pandas()
 
     def _batches(self) -> Generator[pa.Table]:
-        """The result piece by piece, at least one, with what on-demand views make of it."""
-        with _open(self._config) as con, _named_rows():
-            some = False
-            for sql in self._queries(con):
-                reader = con.sql(sql).to_arrow_reader(_BATCH)
-                for batch in reader:
-                    some = True
-                    yield self._finished(pa.Table.from_batches([batch]))
-            if not some:
-                yield self._finished(reader.schema.empty_table())
+        """The result piece by piece, at least one, with what on-demand views make of it. While one
+        piece is worked on, DuckDB makes the next."""
+        with _open(self._config) as con, _named_rows(), ThreadPoolExecutor(1) as thread:
+            pieces = self._pieces(con)
+            try:
+                following = thread.submit(next, pieces, None)
+                while (piece := following.result()) is not None:
+                    following = thread.submit(next, pieces, None)
+                    for first in range(0, max(piece.num_rows, 1), _BATCH):
+                        yield self._finished(piece.slice(first, _BATCH))
+                    piece = None
+            finally:
+                con.interrupt()
 
-    def _queries(self, con: duckdb.DuckDBPyConnection) -> Iterator[str]:
-        """What gives the result piece by piece: a long join would be held whole to be put in order."""
-        if self._question is None:
-            yield self._sql
-            return
-        for part in self._question.entities.parts(con, ROWS_AT_A_TIME):
-            yield query(con, part, self._question.views, self._question.known)
+    def _pieces(self, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+        if self._question:
+            asked = self._question
+            yield from pieces(con, asked.entities, asked.views, asked.known)
+        else:
+            reader = con.sql(self._sql).to_arrow_reader(_BATCH)
+            yield reader.schema.empty_table()
+            yield from (pa.Table.from_batches([batch]) for batch in reader)
 
     def _finished(self, batch: pa.Table) -> pa.Table:
         if not self._on_demand:
@@ -367,8 +361,8 @@ class DuckDBRetrievalJob(RetrievalJob):
 
 
 class _Narrow:
-    """An on-demand view that is handed its own inputs only: Feast turns all columns that it hands
-    over into pandas, for each view again.
+    """An on-demand view that is handed its own inputs only, each turned into pandas once: Feast turns
+    all columns of the result into pandas for each view, and those that a view reads twice.
 
     Everything else is the view's.
     """
@@ -376,21 +370,39 @@ class _Narrow:
     def __init__(self, view: OnDemandFeatureView) -> None:
         self._view = view
         self._inputs = {
-            name
+            feature.name: f"{projection.name_to_use()}__{feature.name}"
             for projection in view.source_feature_view_projections.values()
             for feature in projection.features
-            for name in (feature.name, f"{projection.name_to_use()}__{feature.name}")
         }
-        for source in view.source_request_sources.values():
-            self._inputs |= {field.name for field in source.schema}
+        self._given = [
+            field.name for source in view.source_request_sources.values() for field in source.schema
+        ]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
 
     def transform_arrow(self, table: pa.Table, full_feature_names: bool = False) -> pa.Table:
-        inputs = table.select([name for name in table.column_names if name in self._inputs])
-        made: pa.Table = self._view.transform_arrow(inputs, full_feature_names)
-        return made
+        there = set(table.column_names)
+        columns = {name: table[name] for name in self._given}
+        for name, full_name in self._inputs.items():
+            columns[name] = table[full_name if full_name in there else name]
+        inputs = pa.table(columns)
+        transformation = self._view.feature_transformation
+        if not isinstance(transformation, PandasTransformation):
+            return self._view.transform_arrow(inputs, full_feature_names)
+        frame = inputs.to_pandas()
+        # A function may use either name.
+        both = {full_name: frame[name] for name, full_name in self._inputs.items()}
+        made = pa.Table.from_pandas(
+            transformation.udf(pd.concat([frame, pd.DataFrame(both)], axis=1))
+        )
+        shown = {
+            field.name: self._view._get_projected_feature_name(field.name)
+            for field in self._view.features
+        }
+        if not full_feature_names:
+            shown = {full_name: name for name, full_name in shown.items()}
+        return made.rename_columns([shown.get(name, name) for name in made.column_names])
 
 
 class _Held(RetrievalJob):

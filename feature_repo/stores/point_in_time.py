@@ -28,6 +28,10 @@ BAD_MOMENT = "Entity row "
 """How the message begins when an entity row's moment is missing or no moment."""
 _ENTITIES = "entity_rows"
 _KEPT = "kept_entity_rows"
+_ASKED = "asked_entity_rows"
+ROWS_JOINED = 1_000_000
+ROWS_AT_A_TIME = 125_000
+"""Entity rows that are joined to histories, and of these what is handed on, at a time."""
 _FOREVER = "TIMESTAMP 'infinity'"
 _DEEP = 1000
 """Rows for each key beyond which a join that sorts beats one that compares them all."""
@@ -99,7 +103,6 @@ class EntityRows:
     def __init__(self, given: pd.DataFrame | pa.Table | str | Path) -> None:
         self._table: pa.Table | None = None
         self.sql = _ENTITIES
-        self.rows_before = 0
         if isinstance(given, pd.DataFrame):
             try:
                 self._table = microseconds(pa.Table.from_pandas(given, preserve_index=False))
@@ -138,17 +141,6 @@ class EntityRows:
             )
         order = ", ".join([MOMENT, *map(identifier, given_keys)])
         return EntityRows(f"SELECT * FROM ({' UNION '.join(selects)}) ORDER BY {order}")
-
-    def parts(self, con: duckdb.DuckDBPyConnection, size: int) -> Iterator["EntityRows"]:
-        """The same rows in pieces of at most so many, at least one; the connection keeps them."""
-        self.register(con)
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {_KEPT} AS {numbered(self)}")
-        [(count,)] = con.execute(f"SELECT count(*) FROM {_KEPT}").fetchall()
-        for first in range(1, max(count, 1) + 1, size):
-            within = f"WHERE __row BETWEEN {first} AND {first + size - 1}"
-            part = EntityRows(f"SELECT * EXCLUDE (__row) FROM {_KEPT} {within} ORDER BY __row")
-            part.rows_before = first - 1
-            yield part
 
     def register(self, con: duckdb.DuckDBPyConnection) -> None:
         """Let `sql` be selected from on this connection."""
@@ -219,8 +211,16 @@ def moments_sql(columns: Mapping[str, str]) -> str:
 
 def numbered(entities: EntityRows) -> str:
     """The entity rows with their number, from 1."""
-    before = f"{entities.rows_before} + " if entities.rows_before else ""
-    return f"SELECT {before}row_number() OVER () AS __row, * FROM {entities.sql}"
+    return f"SELECT row_number() OVER () AS __row, * FROM {entities.sql}"
+
+
+def _with_moments(rows: str, columns: Mapping[str, str], known: Known) -> str:
+    """Numbered entity rows with their moment, and the moment up to which something is known to them."""
+    asked = "__moment"
+    if known.embargo:
+        asked = f"__moment - {_interval(known.embargo)}"
+    moments = f"SELECT *, {moments_sql(columns)} AS __moment FROM ({rows}) AS numbered"
+    return f"SELECT *, {asked} AS __asked FROM ({moments}) AS moments"
 
 
 def query(
@@ -242,25 +242,83 @@ def query(
     """
     columns = entities.columns(con)
     _refuse_double_names(columns, views)
-    asked = "__moment"
-    if known.embargo:
-        asked = f"__moment - {_interval(known.embargo)}"
     joins, selected = [], [f"asked.{identifier(name)}" for name in columns]
     for number, (view, named) in enumerate(views):
         alias = f"view_{number}"
-        joins.append(
-            f"LEFT JOIN ({_matches(con, view, list(named), columns, known)}) AS {alias} "
-            f"ON {alias}.__row = asked.__row"
-        )
+        joins.append(_left_join(con, view, list(named), columns, known, alias))
         selected += [
             f"{alias}.{identifier(name)} AS {identifier(shown)}" for name, shown in named.items()
         ]
     return (
-        f"WITH numbered AS ({numbered(entities)}),\n"
-        f"moments AS (SELECT *, {moments_sql(columns)} AS __moment FROM numbered),\n"
-        f"asked AS MATERIALIZED (SELECT *, {asked} AS __asked FROM moments)\n"
+        f"WITH asked AS MATERIALIZED ({_with_moments(numbered(entities), columns, known)})\n"
         f"SELECT {', '.join(selected)}\nFROM asked\n" + "\n".join(joins) + "\nORDER BY asked.__row"
     )
+
+
+def pieces(
+    con: duckdb.DuckDBPyConnection,
+    entities: EntityRows,
+    views: Sequence[tuple[FeatureView, Mapping[str, str]]],
+    known: Known,
+) -> Iterator[pa.Table]:
+    """What `query` gives, in the same order, piece by piece, at least one.
+
+    DuckDB finds which row of a view each entity row gets; putting these columns beside each other in
+    order is quicker outside of it than by joining and sorting wide rows, and bounded in memory.
+
+    Raises:
+        InputError: as `query`; also, an entity row has no moment.
+        WarehouseError: two rows of a view hold at one moment.
+    """
+    columns = entities.columns(con)
+    _refuse_double_names(columns, views)
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {_KEPT} AS SELECT * FROM {entities.sql}")
+    [(count,)] = con.execute(f"SELECT count(*) FROM {_KEPT}").fetchall()
+
+    def columns_of(
+        view: FeatureView, named: Mapping[str, str], first: int, size: int
+    ) -> dict[str, pa.ChunkedArray]:
+        """Of so many entity rows from the first (of 0, 1, ...) on."""
+        chosen = (f"history.{identifier(name)} AS {identifier(s)}" for name, s in named.items())
+        join = _left_join(con, view, list(named), columns, known, "history")
+        within = f"SELECT * FROM {_ASKED} WHERE __row BETWEEN {first + 1} AND {first + size}"
+        found = con.sql(
+            f"WITH asked AS ({within}) SELECT {', '.join(chosen)} FROM asked {join} "
+            "ORDER BY asked.__row"
+        ).to_arrow_table()
+        if found.num_rows > size:
+            raise WarehouseError(
+                f"Feature view {view.name!r}: two of its rows hold at the moment of one entity row: "
+                "intervals of one key may not overlap."
+            )
+        return dict(zip(found.column_names, found.columns, strict=True))
+
+    # Histories are read whole, so that many rows are joined to them at once. What is asked for moments
+    # gives lists, which take more memory than all else.
+    read: list[tuple[FeatureView, Mapping[str, str]]] = []
+    asked: list[tuple[FeatureView, Mapping[str, str]]] = []
+    for view, named in views:
+        (asked if source_of(view).as_of else read).append((view, named))
+    names = [*columns, *(shown for _, named in views for shown in named.values())]
+    for start in range(0, max(count, 1), ROWS_JOINED):
+        rows = f"SELECT rowid + 1 AS __row, * FROM {_KEPT} WHERE rowid BETWEEN {start} AND {start + ROWS_JOINED - 1}"
+        con.execute(
+            f"CREATE OR REPLACE TEMP TABLE {_ASKED} AS {_with_moments(rows, columns, known)}"
+        )
+        size = min(ROWS_JOINED, count - start)
+        joined: dict[str, pa.ChunkedArray] = {}
+        for view, named in read:
+            joined |= columns_of(view, named, start, size)
+        for first in range(start, max(start + size, 1), ROWS_AT_A_TIME):
+            some = min(ROWS_AT_A_TIME, start + size - first)
+            within = f"rowid BETWEEN {first} AND {first + some - 1}"
+            piece = con.sql(f"SELECT * FROM {_KEPT} WHERE {within} ORDER BY rowid").to_arrow_table()
+            found = {name: column.slice(first - start, some) for name, column in joined.items()}
+            for view, named in asked:
+                found |= columns_of(view, named, first, some)
+            for name, column in found.items():
+                piece = piece.append_column(name, column)
+            yield piece.select(names)
 
 
 def _refuse_double_names(
@@ -291,21 +349,36 @@ def _interval(span: timedelta) -> str:
     return f"to_microseconds({span // timedelta(microseconds=1)})"
 
 
-def _matches(
+def _left_join(
     con: duckdb.DuckDBPyConnection,
     view: FeatureView,
     features: Sequence[str],
     columns: Mapping[str, str],
     known: Known,
+    alias: str,
 ) -> str:
-    """SELECT the number of each entity row that has a row of the view, with its features."""
+    """What stands after `FROM asked` to have a view's features, under an alias, or nulls."""
     keys = _keys(view)
     source = source_of(view)
     types = _types(con, view, source, [*keys, *features])
     for key, given in keys.items():
         _require_key(view, key, types[key], given, columns)
     if source.as_of:
-        return _asked(view, source, features, known)
+        return _asked(view, source, known, alias)
+    matches = _matches(con, view, features, types, known)
+    return f"LEFT JOIN ({matches}) AS {alias} ON {alias}.__row = asked.__row"
+
+
+def _matches(
+    con: duckdb.DuckDBPyConnection,
+    view: FeatureView,
+    features: Sequence[str],
+    types: Mapping[str, str],
+    known: Known,
+) -> str:
+    """SELECT the number of each entity row that has a row of the view, with its features."""
+    keys = _keys(view)
+    source = source_of(view)
     conditions = [
         f"history.__key_{number} = asked.{identifier(given)}"
         for number, given in enumerate(keys.values())
@@ -329,28 +402,25 @@ def _matches(
     )
 
 
-def _asked(view: FeatureView, source: DuckDBSource, features: Sequence[str], known: Known) -> str:
-    """As `_matches`, of a source that is asked for moments: each key and moment once."""
+def _asked(view: FeatureView, source: DuckDBSource, known: Known, alias: str) -> str:
+    """As `_left_join`, of a source that is asked for moments: each key and moment once."""
     moment = "asked.__asked" + (" - to_microseconds(1)" if known.strict else "")
     keys = _keys(view)
     distinct = [f"asked.{identifier(given)} AS {identifier(key)}" for key, given in keys.items()]
     history = source.asked(f"SELECT DISTINCT {', '.join(distinct)}, {moment} AS moment FROM asked")
     conditions = [
-        f"history.{identifier(key)} = asked.{identifier(given)}" for key, given in keys.items()
+        f"{alias}.{identifier(key)} = asked.{identifier(given)}" for key, given in keys.items()
     ]
-    conditions.append(f"history.moment = {moment}")
+    conditions.append(f"{alias}.moment = {moment}")
     if view.ttl and view.ttl > timedelta(0):
         began = identifier(source.timestamp_field)
-        conditions.append(f"history.{began} >= asked.__moment - {_interval(view.ttl)}")
-    created = f"history.{identifier(source.created_timestamp_column)}"
+        conditions.append(f"{alias}.{began} >= asked.__moment - {_interval(view.ttl)}")
+    created = f"{alias}.{identifier(source.created_timestamp_column)}"
     if source.created_timestamp_column and known.by_created:
         conditions.append(f"{created} <= asked.__moment")
     if source.created_timestamp_column and known.created_until is not None:
         conditions.append(f"{created} <= {literal(known.created_until)}")
-    chosen = ", ".join(["asked.__row", *(f"history.{identifier(name)}" for name in features)])
-    return (
-        f"SELECT {chosen} FROM asked INNER JOIN {history} AS history ON {' AND '.join(conditions)}"
-    )
+    return f"LEFT JOIN {history} AS {alias} ON {' AND '.join(conditions)}"
 
 
 def _types(

@@ -15,7 +15,7 @@ product_group_days AS (
         sum(line_count) AS t_purchases,
         sum(pieces) AS t_pieces,
         sum(spend) AS t_price
-    FROM staging.purchases
+    FROM {{ lately("staging.purchases", short_windows) }} AS purchases
     INNER JOIN {{ in_scope("product_groups", "product_group") }} AS of_articles USING (article_id)
     GROUP BY product_group, day
 ),
