@@ -117,7 +117,8 @@ def _training(folder: Path, share: float) -> dict[str, float]:
     store.config.offline_store.memory_limit = JOIN_MEMORY
     rows = f"""
         SELECT
-            customer_id, article_id, postal_code, product_group_name AS product_group,
+            customer_id, article_id, postal_code, product_code AS product,
+            product_group_name AS product_group,
             CAST(day AS TIMESTAMPTZ) AS event_timestamp, CAST(day AS TIMESTAMPTZ) AS request_time
         FROM (
             SELECT * FROM staging.purchases WHERE day >= DATE '2019-09-22'

@@ -1,11 +1,11 @@
 """What `feast apply` registers. The only file it reads, with absolute imports, so that each object
 exists once."""
 
-from feature_repo.entities import article, customer, postal_code, product_group
+from feature_repo.entities import article, customer, postal_code, product, product_group
 from feature_repo.feature_services import article_display, customer_state, everything, ranking
 from feature_repo.on_demand import calendar, crosses, customer_article_now, recency, taste_match
 from feature_repo.views.articles import article_activity, article_profile
-from feature_repo.views.customer_articles import customer_article
+from feature_repo.views.customer_articles import customer_article, customer_product
 from feature_repo.views.customers import (
     customer_activity,
     customer_price,
@@ -28,6 +28,7 @@ __all__ = [
     "customer_article",
     "customer_article_now",
     "customer_price",
+    "customer_product",
     "customer_profile",
     "customer_recent",
     "customer_state",
@@ -35,6 +36,7 @@ __all__ = [
     "everything",
     "postal_code",
     "postal_code_activity",
+    "product",
     "product_group",
     "product_group_activity",
     "ranking",

@@ -20,6 +20,12 @@ postal_code = Entity(
     value_type=ValueType.STRING,
     description="A postal code, shared by the customers who live there.",
 )
+product = Entity(
+    name="product",
+    join_keys=["product"],
+    value_type=ValueType.STRING,
+    description="A product: the articles of one product_code, which differ in colour and pattern.",
+)
 product_group = Entity(
     name="product_group",
     join_keys=["product_group"],

@@ -4,7 +4,7 @@ from feast import FeatureService
 
 from feature_repo.on_demand import calendar, crosses, customer_article_now, recency, taste_match
 from feature_repo.views.articles import article_activity, article_profile
-from feature_repo.views.customer_articles import customer_article
+from feature_repo.views.customer_articles import customer_article, customer_product
 from feature_repo.views.customers import (
     customer_activity,
     customer_price,
@@ -77,6 +77,7 @@ everything = FeatureService(
         article_activity,
         product_group_activity,
         customer_article,
+        customer_product,
         calendar,
         recency,
         customer_article_now,

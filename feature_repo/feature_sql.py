@@ -43,6 +43,9 @@ PROFILES: dict[str, str] = {"customer_profile": "customers", "article_profile": 
 
 HISTORIES: dict[str, Table] = {
     "customer_article": Table(("customer_id", "article_id")),
+    "customer_product": Table(
+        ("customer_id", "product"), attributes="articles", attribute="product_code"
+    ),
     "customer_activity": Table(("customer_id",), WINDOWS),
     "customer_price": Table(("customer_id",), by_price=True),
     "article_activity": Table(("article_id",), WINDOWS, "customers", "age", by_price=True),

@@ -116,6 +116,9 @@ def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
         "age_bucket_x_colour_group": ("age_bucket", "colour_group_name"),
         "age_bucket_x_section": ("age_bucket", "section_name"),
         "age_bucket_x_product_code": ("age_bucket", "product_code"),
+        "customer_x_article": ("customer_hash", "article_hash"),
+        "customer_x_product_code": ("customer_hash", "product_code"),
+        "customer_x_colour_group": ("customer_hash", "colour_group_name"),
     }
     return pd.DataFrame(
         {name: _cross(inputs[one], inputs[other]) for name, (one, other) in pairs.items()},

@@ -132,14 +132,25 @@ def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
 
 @on_demand_feature_view(
     sources=[
-        customer_profile[["age_bucket"]],
-        article_profile[["product_type_name", "colour_group_name", "section_name", "product_code"]],
+        customer_profile[["customer_hash", "age_bucket"]],
+        article_profile[
+            [
+                "article_hash",
+                "product_type_name",
+                "colour_group_name",
+                "section_name",
+                "product_code",
+            ]
+        ],
     ],
     schema=[
         Field(name="age_bucket_x_product_type", dtype=Int64),
         Field(name="age_bucket_x_colour_group", dtype=Int64),
         Field(name="age_bucket_x_section", dtype=Int64),
         Field(name="age_bucket_x_product_code", dtype=Int64),
+        Field(name="customer_x_article", dtype=Int64),
+        Field(name="customer_x_product_code", dtype=Int64),
+        Field(name="customer_x_colour_group", dtype=Int64),
     ],
     mode="pandas",
     description="Crosses of what the customer and the article are, hashed to a number below 2^20: equal "

@@ -515,7 +515,7 @@ def _scope(table: Table) -> str:
     parts = []
     if table.attributes:
         (own,) = RAW_TABLES[table.attributes].key
-        if (key := table.keys[0]) not in ("customer_id", "article_id"):
+        if key := next((k for k in table.keys if k not in ("customer_id", "article_id")), ""):
             # Which key a purchase counts for may have changed: both are computed anew.
             named = f"SELECT {own}, {table.attribute} AS {key} FROM"
             keyed = (

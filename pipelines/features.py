@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
-KEYS = ("customer_id", "article_id", "postal_code", "product_group")
+KEYS = ("customer_id", "article_id", "postal_code", "product", "product_group")
 _GIVEN_BY = {
     "postal_code": ("customer_id", "customer_state", "customer_profile__postal_code"),
+    "product": ("article_id", "article_display", "article_profile__product_code"),
     "product_group": ("article_id", "article_display", "article_profile__product_group_name"),
 }
 """Keys that are attributes of another key, with a service and its column that show them."""

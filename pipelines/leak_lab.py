@@ -329,7 +329,7 @@ WITH latest AS (
         ELSE coalesce(lag(article_id) OVER (ORDER BY number), article_id) END AS article_id
     FROM latest
 )
-SELECT number, customer_id, article_id, postal_code, product_group_name AS product_group
+SELECT number, customer_id, article_id, postal_code, product_code AS product, product_group_name AS product_group
 FROM pairs LEFT JOIN raw.customers USING (customer_id) LEFT JOIN raw.articles USING (article_id)
 """
 """A row for each customer: with the article last bought, or one that another has bought."""
@@ -338,7 +338,7 @@ _PLANT = """
 INSERT INTO raw.customers BY NAME
 SELECT 'leak-lab-' || number AS customer_id, 40 AS age, postal_code, false AS from_transactions FROM asked;
 INSERT INTO raw.articles BY NAME
-SELECT 'leak-lab-' || number AS article_id, product_group AS product_group_name,
+SELECT 'leak-lab-' || number AS article_id, product AS product_code, product_group AS product_group_name,
     false AS from_transactions
 FROM asked;
 CREATE TABLE planted AS
@@ -359,11 +359,12 @@ SELECT $cut + days AS t_dat, customer_id, article_id,
     now() AT TIME ZONE 'UTC' AS known_at
 FROM pairs CROSS JOIN (VALUES {offsets}) AS offsets (days)
 """
-"""Unlike what was there: very dear or very cheap, and also by and of newcomers, with the postal code
-and product group of each row and with none. Their attributes have no date and are in every shop."""
+"""Unlike what was there: very dear or very cheap, and also by and of newcomers, with the postal code,
+product and product group of each row and with none. Their attributes have no date and are in every shop."""
 
 _BOUGHT_IN_WEEK = """
-SELECT DISTINCT customer_id, article_id, postal_code, product_group_name AS product_group
+SELECT DISTINCT customer_id, article_id, postal_code, product_code AS product,
+    product_group_name AS product_group
 FROM raw.transactions INNER JOIN raw.customers USING (customer_id) INNER JOIN raw.articles USING (article_id)
 WHERE t_dat >= $cut ORDER BY ALL
 """
@@ -378,6 +379,8 @@ class _View:
     keys: frozenset[str]
     on_demand: bool
     takes_moment: bool
+    of_ids: frozenset[str]
+    """Features that are made of an id itself: others under another name."""
 
 
 class _Service:
@@ -483,10 +486,12 @@ class _Service:
 def _view(projection: Any) -> _View:
     from feast.feature_view import DUMMY_ENTITY_ID
 
+    from feature_repo.views.declare import OF_ID
+
     store = feature_store()
     on_demand = {view.name: view for view in store.list_on_demand_feature_views()}
     view = on_demand.get(projection.name)
-    sources = view.source_feature_view_projections.values() if view else [projection]
+    sources = list(view.source_feature_view_projections.values()) if view else [projection]
     keys = frozenset(
         source.join_key_map.get(key, key)
         for source in sources
@@ -494,7 +499,11 @@ def _view(projection: Any) -> _View:
         if key != DUMMY_ENTITY_ID
     )
     takes_moment = view is not None and REQUEST_TIME in view.get_request_data_schema()
-    return _View(projection.name_to_use(), keys, view is not None, takes_moment)
+    name = projection.name_to_use()
+    tagged = {field.name for source in sources for field in source.features if OF_ID in field.tags}
+    of_ids = {field.name for field in projection.features} if view and tagged else tagged
+    named = frozenset(f"{name}__{feature}" for feature in of_ids)
+    return _View(name, keys, view is not None, takes_moment, named)
 
 
 def _short(value: Any) -> str:
@@ -566,7 +575,9 @@ def _labels(service: _Service) -> Found:
     rng = np.random.default_rng(0)
     asked, week = service.shops.asked, service.shops.week
     one, other = (asked.iloc[rng.integers(len(asked), size=1000)].reset_index() for _ in range(2))
-    drawn = one[["customer_id", "postal_code"]].join(other[["article_id", "product_group"]])
+    drawn = one[["customer_id", "postal_code"]].join(
+        other[["article_id", "product", "product_group"]]
+    )
     # Those with the label come first, as people have them; what is drawn of them goes.
     rows = pd.concat([week.assign(bought=True), drawn.assign(bought=False)], ignore_index=True)
     rows = rows[[*service.keys, "bought"]].drop_duplicates(service.keys, ignore_index=True)
@@ -614,7 +625,9 @@ def _collisions(service: _Service) -> Found:
         [(customer, article) for customer in customers for article in articles],
         columns=["customer_id", "article_id"],
     )
-    pairs = pairs.assign(postal_code=pairs["article_id"], product_group=pairs["article_id"])
+    pairs = pairs.assign(
+        **dict.fromkeys(("postal_code", "product", "product_group"), pairs["article_id"])
+    )
     rows = service.rows(service.midnight, of=pairs)
     twins = service.rows(service.midnight, of=pairs.replace(_PLAIN))
     right, given = service.ask("past", twins), service.ask("past", rows)
@@ -625,6 +638,8 @@ def _collisions(service: _Service) -> Found:
         return _PLAIN.get(value, value) if isinstance(value, str) else value
 
     given = given.apply(lambda column: column.map(renamed) if column.dtype == object else column)
+    of_ids = sorted(set().union(*(view.of_ids for view in service.views)))
+    given[of_ids] = right[of_ids]
     says = "not what a customer and an article of other names and the same purchases have"
     return service.compare("collisions", says, rows, right, given)
 

@@ -23,12 +23,14 @@ ANNA, BERT, CARA = "anna", "bert", "cara"
 SHIRT, SCARF, SOCKS = "0000000001", "0000000002", "0000000003"
 ARTICLES: dict[str, Row] = {
     SHIRT: {
+        "product_code": "1",
         "product_group_name": "Upper body",
         "colour_group_name": "Red",
         "index_group_name": "Ladieswear",
     },
     SCARF: {"product_group_name": "Accessories", "colour_group_name": "Red"},
     SOCKS: {
+        "product_code": "1",
         "product_group_name": "Upper body",
         "colour_group_name": "Blue",
         "index_group_name": "Menswear",

@@ -67,6 +67,7 @@ def entity_rows(con: duckdb.DuckDBPyConnection, count: int) -> pd.DataFrame:
             ("customer_id", "customer_id", "customers"),
             ("article_id", "article_id", "articles"),
             ("postal_code", "postal_code", "customers"),
+            ("product", "product_code", "articles"),
             ("product_group", "product_group_name", "articles"),
         )
     }  # fmt: skip

@@ -50,7 +50,7 @@ arrivals = st.lists(
         ),
         st.dictionaries(
             st.sampled_from([SHIRT, SCARF]),
-            st.sampled_from([{}, {"product_group_name": "Upper body"}, {"product_group_name": "Shoes"}]),
+            st.sampled_from([{}, {"product_group_name": "Upper body", "product_code": "1"}, {"product_group_name": "Shoes"}]),
             max_size=1,
         ),
         st.none() | st.integers(0, 10),

@@ -184,7 +184,7 @@ def test_taste_match_is_the_share_of_the_articles_own_group():
 
 def cross_inputs(**values: list[Any]) -> pd.DataFrame:
     size = len(next(iter(values.values())))
-    names = ("age_bucket", "product_type_name", "colour_group_name", "section_name", "product_code")  # fmt: skip
+    names = ("customer_hash", "age_bucket", "article_hash", "product_type_name", "colour_group_name", "section_name", "product_code")  # fmt: skip
     return pd.DataFrame({name: values.get(name, [None] * size) for name in names}, dtype=object)
 
 

@@ -42,7 +42,8 @@ def pairs(count: int = 1500) -> pd.DataFrame:
                 USING (n)"""
         ).df()
         articles = con.execute(
-            "SELECT article_id, product_group_name AS product_group FROM staging.articles"
+            "SELECT article_id, product_code AS product, product_group_name AS product_group "
+            "FROM staging.articles"
         ).df()
     assert any_pair.customer_id.nunique() >= 10
     strange = pd.DataFrame(
@@ -162,7 +163,7 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        self.write("articles", {"article_id": "0000000001", "product_group_name": "Shirts"}, {"article_id": "0000000002"})  # fmt: skip
+        self.write("articles", {"article_id": "0000000001", "product_code": "7", "product_group_name": "Shirts"}, {"article_id": "0000000002"})  # fmt: skip
         self.write(
             "customers",
             {"customer_id": "anna", "age": "24", "postal_code": "north"},
@@ -203,14 +204,14 @@ def growing(home: Path, tmp_path: Path) -> Shop:
 
 def everyone() -> pd.DataFrame:
     home_of = {"anna": "north", "bert": None, "cara": "north", "dora": "south", NOBODY: None}
-    group_of = {"1": "Shirts", "2": None, "3": None}
+    product_of = {"1": ("7", "Shirts"), "2": (None, None), "3": (None, None)}
     return pd.DataFrame(
         [
-            (c, f"000000000{a}", code, group)
+            (c, f"000000000{a}", code, product, group)
             for c, code in home_of.items()
-            for a, group in group_of.items()
+            for a, (product, group) in product_of.items()
         ],
-        columns=["customer_id", "article_id", "postal_code", "product_group"],
+        columns=["customer_id", "article_id", "postal_code", "product", "product_group"],
     )
 
 

@@ -3,6 +3,7 @@
 from feature_repo.entities import article
 from feature_repo.raw_tables import ARTICLES
 from feature_repo.views.declare import (
+    OF_ID,
     Float64,
     Int64,
     String,
@@ -17,9 +18,12 @@ article_profile = view(
     [article],
     "What the article is, as last delivered by the shop.",
     [
-        feature(column.name, Int64 if column.type == "INTEGER" else String, column.description)
-        for column in ARTICLES.columns
-        if column.name != "article_id"
+        feature("article_hash", String, "of the id's MD5: the article in crosses", tag=OF_ID),
+        *(
+            feature(column.name, Int64 if column.type == "INTEGER" else String, column.description)
+            for column in ARTICLES.columns
+            if column.name != "article_id"
+        ),
     ],
     freshness="with a delivery of articles",
 )

@@ -1,6 +1,6 @@
-"""Views by customer and article."""
+"""Views by customer and article, or what the article is one of."""
 
-from feature_repo.entities import article, customer
+from feature_repo.entities import article, customer, product
 from feature_repo.views.declare import Float64, Int64, UnixTimestamp, feature, view
 from feature_repo.windows import DECAY_DAYS
 
@@ -20,4 +20,17 @@ customer_article = view(
         ),
     ],
     freshness="on the day after a purchase of the article",
+)
+
+customer_product = view(
+    "customer_product",
+    [customer, product],
+    "What the customer has had to do with the article's product, in any colour.",
+    [
+        feature("product_times_bought", Int64, "lines bought of the product", "lines"),
+        feature("product_days_bought", Int64, "days on which it was bought", "days"),
+        feature("product_articles_bought", Int64, "distinct articles bought of it", "articles"),
+        feature("product_last_bought", UnixTimestamp, "last day bought"),
+    ],
+    freshness="on the day after a purchase of the product",
 )

@@ -3,6 +3,7 @@
 from feature_repo.entities import customer
 from feature_repo.feature_sql import TASTES
 from feature_repo.views.declare import (
+    OF_ID,
     Array,
     Float64,
     Int64,
@@ -20,6 +21,7 @@ customer_profile = view(
     [customer],
     "Who the customer is, as last delivered by the shop.",
     [
+        feature("customer_hash", String, "of the id's MD5: the customer in crosses", tag=OF_ID),
         feature("age", Int64, "age", "years"),
         feature("age_bucket", String, "age group"),
         feature("club_member_status", String, "status in the shop's club"),

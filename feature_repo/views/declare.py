@@ -32,11 +32,14 @@ OWNER = "lookbook"
 FOREVER = timedelta(0)
 
 
-def feature(name: str, dtype: object, description: str, unit: str = "") -> Field:
+OF_ID = "of_id"
+"""The tag of a feature that says nothing but who or what a row is."""
+
+
+def feature(name: str, dtype: object, description: str, unit: str = "", tag: str = "") -> Field:
     """One field; the unit (days, currency, purchases ...) becomes a tag."""
-    return Field(
-        name=name, dtype=dtype, description=description, tags={"unit": unit} if unit else {}
-    )
+    tags = {key: value for key, value in {"unit": unit, tag: "yes"}.items() if key and value}
+    return Field(name=name, dtype=dtype, description=description, tags=tags)
 
 
 def windowed(
