@@ -25,13 +25,22 @@ CREATE OR REPLACE MACRO features.utc(given) AS CASE
 END
 """
 
+# Tables of different days must not be read as if they told of one.
+_BUILT = """
+CREATE OR REPLACE MACRO features.built_through() AS (
+    SELECT CASE WHEN count(DISTINCT (through, data_hash)) = 1 THEN min(through)
+        ELSE error('The last build of features did not end: run `lookbook features build` again.') END
+    FROM features.builds
+)
+"""
+
 _MOMENT = """
 CREATE OR REPLACE MACRO features.checked_moment(given) AS CASE
-    WHEN features.utc(given) < (SELECT max(through) + 2 FROM features.builds) THEN features.utc(given)
+    WHEN features.utc(given) < features.built_through() + 2 THEN features.utc(given)
     WHEN given IS NULL THEN error('A row has no moment: give each one an event_timestamp.')
     ELSE error(format(
         'Features are built through {}, and {} is later: run `lookbook features build`.',
-        (SELECT max(through) FROM features.builds), features.utc(given)
+        features.built_through(), features.utc(given)
     ))
 END
 """
@@ -49,7 +58,7 @@ CREATE OR REPLACE MACRO features_at(view, rows) AS TABLE
 WITH __given AS (FROM query_table(rows)) FROM query('FROM features.' || view || '_of(__given)')
 """
 
-_END = "(SELECT CAST(max(through) + 1 AS TIMESTAMP) FROM features.builds)"
+_END = "CAST(features.built_through() + 1 AS TIMESTAMP)"
 _TIMES = "valid_from, valid_to, created_at"
 
 
@@ -59,7 +68,7 @@ def statements() -> list[str]:
     Of each view: `features.VIEW_at(moment)`, `features.VIEW_now`, and `features.VIEW_of(rows)`,
     which `features_at` asks.
     """
-    made = [_UTC, _MOMENT, _KEY]
+    made = [_UTC, _BUILT, _MOMENT, _KEY]
     for view in VIEW_KEYS:
         made += [
             f"CREATE OR REPLACE MACRO features.{view}_at(given) AS TABLE {_at(view)}",

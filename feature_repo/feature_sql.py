@@ -171,10 +171,15 @@ def whole_history(view: str) -> str:
     )
 
 
+def meaning(sql: str) -> str:
+    """SQL without comments and layout: what stays the same as long as it means the same."""
+    return " ".join(_COMMENT.sub("", sql).split())
+
+
 def definition_hash() -> str:
     """A fingerprint of what all views mean: their SQL, windows and constants, without
     comments and layout. A model that was trained on other meanings of the same names is refused."""
     day = date(2000, 1, 1)
     files = [*TABLES, *(("features", name) for name in AS_OF)]
     text = "\n".join(render(folder, name, day) for folder, name in files)
-    return hashlib.sha256(" ".join(_COMMENT.sub("", text).split()).encode()).hexdigest()[:16]
+    return hashlib.sha256(meaning(text).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from feature_repo.windows import DECAY_DAYS
 
 CROSSES = 2**20
 """Numbers that a cross of attributes is hashed to."""
-SEASONS = np.array(["winter", "spring", "summer", "autumn"])
+SEASONS = ("winter", "spring", "summer", "autumn")
 
 
 def _days_between(later: pd.Series, earlier: pd.Series) -> pd.Series:
@@ -33,12 +33,12 @@ def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
     moment = _utc(inputs["request_time"])
     return pd.DataFrame(
         {
-            "weekday": moment.dt.weekday.astype("int64"),
-            "weekend": (moment.dt.weekday >= 5).astype("int64"),
-            "week_of_year": moment.dt.isocalendar().week.astype("int64"),
-            "month": moment.dt.month.astype("int64"),
-            "days_to_month_end": (moment.dt.days_in_month - moment.dt.day).astype("int64"),
-            "season": SEASONS[moment.dt.month.to_numpy() % 12 // 3],
+            "weekday": moment.dt.weekday.astype("Int64"),
+            "weekend": (moment.dt.weekday >= 5).astype("Int64").where(moment.notna()),
+            "week_of_year": moment.dt.isocalendar().week.astype("Int64"),
+            "month": moment.dt.month.astype("Int64"),
+            "days_to_month_end": (moment.dt.days_in_month - moment.dt.day).astype("Int64"),
+            "season": (moment.dt.month % 12 // 3).map(dict(enumerate(SEASONS))),
         }
     )
 

@@ -23,6 +23,7 @@ from feature_repo.feature_sql import (
     TABLES,
     VIEW_KEYS,
     Table,
+    meaning,
     render,
     table_sql,
 )
@@ -206,7 +207,7 @@ def _sql_hashes() -> dict[str, str]:
     """Of each table, a fingerprint of its SQL and that of all before it, which it may read."""
     hashes, so_far = {}, hashlib.sha256()
     for schema, name in TABLES:
-        so_far.update(render(schema, name, _DAWN).encode())
+        so_far.update(meaning(render(schema, name, _DAWN)).encode())
         hashes[f"{schema}.{name}"] = so_far.hexdigest()[:16]
     return hashes
 

@@ -32,6 +32,7 @@ from feast.types import Array, Float64, Int64, String
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from feature_repo.errors import InputError
 from feature_repo.stores import point_in_time
 from feature_repo.stores.connection import WarehouseError
 from feature_repo.stores.duckdb_offline_store import DuckDBOfflineStore
@@ -758,17 +759,36 @@ def test_streaming_to_parquet_equals_arrow(prices):
 
 @pytest.mark.parametrize("form", ["pandas", "arrow", "parquet"])
 def test_a_long_result_is_joined_piece_by_piece_and_is_the_same(prices, form, monkeypatch):
-    monkeypatch.setattr(point_in_time, "ROWS_AT_A_TIME", 7)
     rows = [("anna" if n % 3 else "bert", t(str(1 + n % 9))) for n in range(50)]
     job = prices.job(FORMS[form](prices.folder, entities(*rows)), "prices:price")
+    at_once = job.to_arrow()
+    monkeypatch.setattr(point_in_time, "ROWS_AT_A_TIME", 7)
+    monkeypatch.setattr(point_in_time, "ROWS_JOINED", 20)
 
     assert job.to_parquet(prices.folder / "out.parquet") == 50
-    assert pq.read_table(prices.folder / "out.parquet").equals(job.to_arrow())
+    assert pq.read_table(prices.folder / "out.parquet").equals(at_once)
 
     rows[44] = ("anna", None)
     job = prices.job(FORMS[form](prices.folder, entities(*rows)), "prices:price")
     with pytest.raises(ValueError, match="Entity row 45: event_timestamp is null"):
         job.to_parquet(prices.folder / "out.parquet")
+
+
+@pytest.mark.parametrize("name", ["rowid", "number", "history", "asked"])
+def test_entity_rows_may_bring_columns_of_any_name(prices, name):
+    rows = entities(*[("anna", t(str(day))) for day in (5, 1, 9)]).assign(**{name: [2, 1, 0]})
+
+    found = prices.job(rows, "prices:price").to_df()
+    assert found[name].tolist() == [2, 1, 0]
+    plain = prices.job(rows.drop(columns=name), "prices:price").to_df()
+    assert found["price"].equals(plain["price"])
+
+
+@pytest.mark.parametrize("name", ["__row", "__MOMENT", "CUSTOMER_ID"])
+def test_a_column_that_joins_cannot_carry_is_named(prices, name):
+    rows = entities(("anna", t("5"))).assign(**{name: ["x"]})
+    with pytest.raises(InputError, match=f"(?i){name}"):
+        prices.job(rows, "prices:price")
 
 
 def test_a_saved_data_set_is_not_overwritten_unasked(prices):

@@ -11,7 +11,7 @@ Results can be streamed to Parquet; saved data sets and logged features are tabl
 """
 
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -182,8 +182,10 @@ class DuckDBRetrievalJob(RetrievalJob):
         self._config = config
         self._sql = sql
         self._question = question
+        named = [named.values() for _, named in question.views] if question else []
+        features = frozenset(chain.from_iterable(named))
         self._on_demand: list[Any] = [
-            view if isinstance(view, _Narrow) else _Narrow(view)
+            view if isinstance(view, _Narrow) else _Narrow(view, features)
             for view in on_demand_feature_views or []
         ]
         self._full_feature_names = full_feature_names
@@ -259,7 +261,9 @@ class DuckDBRetrievalJob(RetrievalJob):
                         yield self._finished(piece.slice(first, _BATCH))
                     piece = None
             finally:
-                con.interrupt()
+                while not following.done():
+                    con.interrupt()
+                    wait([following], timeout=0.1)
 
     def _pieces(self, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
         if self._question:
@@ -341,19 +345,14 @@ class DuckDBRetrievalJob(RetrievalJob):
     def _to_table(self, table: str, allow_overwrite: bool) -> None:
         name = identifier(*table.split("."))
         with TemporaryDirectory() as folder:
-            sql = self._sql
-            if self._on_demand:
-                # Python makes these rows, and must not read the warehouse that it is writing.
-                file = Path(folder, "rows.parquet")
-                self.to_parquet(file)
-                sql = f"SELECT * FROM read_parquet('{file}')"
-            with _open(self._config, read_only=False) as con, _named_rows():
-                if self._question:
-                    self._question.entities.register(con)
+            # What makes these rows must not read the warehouse that it is writing.
+            file = Path(folder, "rows.parquet")
+            self.to_parquet(file)
+            with _open(self._config, read_only=False) as con:
                 _create_schema(con, table)
                 create = "CREATE OR REPLACE TABLE" if allow_overwrite else "CREATE TABLE"
                 try:
-                    con.execute(f"{create} {name} AS {sql}")
+                    con.execute(f"{create} {name} AS SELECT * FROM read_parquet('{file}')")
                 except duckdb.CatalogException as error:
                     if "already exists" not in str(error):
                         raise
@@ -361,41 +360,40 @@ class DuckDBRetrievalJob(RetrievalJob):
 
 
 class _Narrow:
-    """An on-demand view that is handed its own inputs only, each turned into pandas once: Feast turns
-    all columns of the result into pandas for each view, and those that a view reads twice.
+    """An on-demand view that is not handed the features of other views, and each of its own turned
+    into pandas once: Feast turns all columns of the result into pandas for each view, and those that
+    a view reads twice.
 
     Everything else is the view's.
     """
 
-    def __init__(self, view: OnDemandFeatureView) -> None:
+    def __init__(self, view: OnDemandFeatureView, features: frozenset[str]) -> None:
+        """`features` are the columns that views gave, not the entity rows."""
         self._view = view
+        self._features = features
         self._inputs = {
-            feature.name: f"{projection.name_to_use()}__{feature.name}"
+            f"{projection.name_to_use()}__{feature.name}": feature.name
             for projection in view.source_feature_view_projections.values()
             for feature in projection.features
         }
-        self._given = [
-            field.name for source in view.source_request_sources.values() for field in source.schema
-        ]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)
 
     def transform_arrow(self, table: pa.Table, full_feature_names: bool = False) -> pa.Table:
-        there = set(table.column_names)
-        columns = {name: table[name] for name in self._given}
-        for name, full_name in self._inputs.items():
-            columns[name] = table[full_name if full_name in there else name]
+        there = [name for name in table.column_names if name not in self._features]
+        columns = {name: table[name] for name in there}
+        for full_name, name in self._inputs.items():
+            columns[full_name] = table[full_name if full_name in table.column_names else name]
         inputs = pa.table(columns)
         transformation = self._view.feature_transformation
         if not isinstance(transformation, PandasTransformation):
             return self._view.transform_arrow(inputs, full_feature_names)
         frame = inputs.to_pandas()
         # A function may use either name.
-        both = {full_name: frame[name] for name, full_name in self._inputs.items()}
-        made = pa.Table.from_pandas(
-            transformation.udf(pd.concat([frame, pd.DataFrame(both)], axis=1))
-        )
+        short = {name: frame[full_name] for full_name, name in self._inputs.items()}
+        frame = pd.concat([frame, pd.DataFrame(short, index=frame.index)], axis=1)
+        made = pa.Table.from_pandas(transformation.udf(frame))
         shown = {
             field.name: self._view._get_projected_feature_name(field.name)
             for field in self._view.features

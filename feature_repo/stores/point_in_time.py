@@ -129,15 +129,17 @@ class EntityRows:
         for view in views:
             source = source_of(view)
             raw = {given: source.raw(key) for key, given in _keys(view).items()}
+            history = source.get_table_query_string()
             moment = f"CAST({identifier(source.raw(source.timestamp_field))} AS TIMESTAMP)"
+            if source.as_of:
+                history, moment = f"({source.as_of})", "moment"
             columns = [
                 (identifier(raw[key]) if key in raw else "NULL") + f" AS {identifier(key)}"
                 for key in given_keys
             ]
             selects.append(
                 f"SELECT DISTINCT {', '.join([*columns, f'{moment} AS {MOMENT}'])} "
-                f"FROM {source.get_table_query_string()} AS history "
-                f"WHERE {moment} BETWEEN {literal(start)} AND {literal(end)}"
+                f"FROM {history} AS history WHERE {moment} BETWEEN {literal(start)} AND {literal(end)}"
             )
         order = ", ".join([MOMENT, *map(identifier, given_keys)])
         return EntityRows(f"SELECT * FROM ({' UNION '.join(selects)}) ORDER BY {order}")
@@ -159,9 +161,16 @@ class EntityRows:
         except duckdb.Error as error:
             raise InputError(f"The entity rows cannot be read: {error}") from error
         names = described.columns if self._table is None else self._table.column_names
-        twice = {name for name in names if names.count(name) > 1}
+        # DuckDB tells no capitals apart.
+        lower = [name.lower() for name in names]
+        twice = [name for name in names if lower.count(name.lower()) > 1]
         if twice:
             raise InputError(f"The entity rows have two columns {min(twice)!r}: rename one.")
+        ours = [name for name in names if name.lower() in ("__row", "__moment", "__asked")]
+        if ours:
+            raise InputError(
+                f"The entity rows' column {ours[0]!r} has a name that joins use: rename it."
+            )
         return dict(zip(names, map(str, described.types), strict=True))
 
 
@@ -272,7 +281,8 @@ def pieces(
     """
     columns = entities.columns(con)
     _refuse_double_names(columns, views)
-    con.execute(f"CREATE OR REPLACE TEMP TABLE {_KEPT} AS SELECT * FROM {entities.sql}")
+    _refuse_half_built(con, [view for view, _ in views])
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {_KEPT} AS {numbered(entities)}")
     [(count,)] = con.execute(f"SELECT count(*) FROM {_KEPT}").fetchall()
 
     def columns_of(
@@ -301,7 +311,7 @@ def pieces(
         (asked if source_of(view).as_of else read).append((view, named))
     names = [*columns, *(shown for _, named in views for shown in named.values())]
     for start in range(0, max(count, 1), ROWS_JOINED):
-        rows = f"SELECT rowid + 1 AS __row, * FROM {_KEPT} WHERE rowid BETWEEN {start} AND {start + ROWS_JOINED - 1}"
+        rows = f"SELECT * FROM {_KEPT} WHERE __row BETWEEN {start + 1} AND {start + ROWS_JOINED}"
         con.execute(
             f"CREATE OR REPLACE TEMP TABLE {_ASKED} AS {_with_moments(rows, columns, known)}"
         )
@@ -311,14 +321,35 @@ def pieces(
             joined |= columns_of(view, named, start, size)
         for first in range(start, max(start + size, 1), ROWS_AT_A_TIME):
             some = min(ROWS_AT_A_TIME, start + size - first)
-            within = f"rowid BETWEEN {first} AND {first + some - 1}"
-            piece = con.sql(f"SELECT * FROM {_KEPT} WHERE {within} ORDER BY rowid").to_arrow_table()
+            within = f"__row BETWEEN {first + 1} AND {first + some}"
+            piece = con.sql(f"SELECT * FROM {_KEPT} WHERE {within} ORDER BY __row").to_arrow_table()
             found = {name: column.slice(first - start, some) for name, column in joined.items()}
             for view, named in asked:
                 found |= columns_of(view, named, first, some)
             for name, column in found.items():
                 piece = piece.append_column(name, column)
             yield piece.select(names)
+
+
+def _refuse_half_built(con: duckdb.DuckDBPyConnection, views: Sequence[FeatureView]) -> None:
+    """Tables of different days must not be read as if they told of one."""
+    sources = [source_of(view) for view in views]
+    recorded = con.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'features' AND table_name = 'builds'"
+    )
+    if recorded.fetchone():
+        states = con.execute(
+            "SELECT count(DISTINCT (through, data_hash)) FROM features.builds "
+            "HAVING $asked OR list_has_any(list(table_name), $tables)",
+            {
+                "asked": any(source.as_of for source in sources),
+                "tables": [source.table for source in sources if source.table],
+            },
+        ).fetchone()
+        if states and states[0] > 1:
+            raise WarehouseError(
+                "The last build of features did not end: run `lookbook features build` again."
+            )
 
 
 def _refuse_double_names(
@@ -417,7 +448,7 @@ def _asked(view: FeatureView, source: DuckDBSource, known: Known, alias: str) ->
         conditions.append(f"{alias}.{began} >= asked.__moment - {_interval(view.ttl)}")
     created = f"{alias}.{identifier(source.created_timestamp_column)}"
     if source.created_timestamp_column and known.by_created:
-        conditions.append(f"{created} <= asked.__moment")
+        conditions.append(f"{created} <= {moment}")
     if source.created_timestamp_column and known.created_until is not None:
         conditions.append(f"{created} <= {literal(known.created_until)}")
     return f"LEFT JOIN {history} AS {alias} ON {' AND '.join(conditions)}"

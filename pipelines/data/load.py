@@ -863,6 +863,9 @@ def _merge_events(
     days = con.execute(
         f"SELECT CAST({moment} AS DATE), count(*) {good} GROUP BY 1 ORDER BY 1"
     ).fetchall()
+    [(newest,)] = con.execute(f"SELECT max(known_at) FROM {target}").fetchall()
+    # What comes in now is later than all that is there, also where a clock has gone back.
+    known_at = max(loaded_at, newest + timedelta(microseconds=1)) if newest else loaded_at
     added = 0
     while days:
         rows, last = 0, 0
@@ -887,7 +890,7 @@ def _merge_events(
                 f"""INSERT INTO {target} BY NAME
                 SELECT {identity}, CAST($3 AS TIMESTAMP) AS known_at FROM ({arriving})
                 ORDER BY {moment}, customer_id, article_id""",
-                [*span, loaded_at],
+                [*span, known_at],
             )
         )
         progress(f"{table.name}: {added:,} new rows, through {days[last - 1][0]}")

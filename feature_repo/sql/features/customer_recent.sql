@@ -24,7 +24,7 @@ ordered AS (
         number,
         valid_from,
         created_at,
-        list_slice(list_sort(articles), 1, {{ recent_articles }}) AS articles
+        list_slice(list_sort(articles, 'ASC', 'NULLS LAST'), 1, {{ recent_articles }}) AS articles
     FROM listed
 ),
 

@@ -6,7 +6,7 @@ WITH {{ asked_pairs("article_id, times_bought") }},
 names AS (
     SELECT
         {%- for name, column in tastes.items() %}
-        list_sort(list(DISTINCT {{ column }})) AS {{ name }}s{{ "," if not loop.last }}
+        list_sort(list(DISTINCT {{ column }}), 'ASC', 'NULLS LAST') AS {{ name }}s{{ "," if not loop.last }}
         {%- endfor %}
     FROM staging.articles
 ),
@@ -16,7 +16,7 @@ groups AS (
     SELECT
         article_id
         {%- for name, column in tastes.items() %},
-        CASE WHEN {{ column }} IS NOT NULL THEN CAST(dense_rank() OVER (ORDER BY {{ column }} NULLS LAST) AS SMALLINT) END AS {{ name }}
+        CASE WHEN {{ column }} IS NOT NULL THEN CAST(dense_rank() OVER (ORDER BY {{ column }} ASC NULLS LAST) AS SMALLINT) END AS {{ name }}
         {%- endfor %}
     FROM staging.articles
 ),
@@ -56,7 +56,7 @@ ordered AS (
         created_at
         {%- for name in tastes %},
         {{ name }}_lines,
-        CASE WHEN {{ name }}_lines IS NOT NULL THEN list_sort({{ name }}_shares) END AS {{ name }}_shares
+        CASE WHEN {{ name }}_lines IS NOT NULL THEN list_sort({{ name }}_shares, 'ASC', 'NULLS LAST') END AS {{ name }}_shares
         {%- endfor %}
     FROM listed
 ),
