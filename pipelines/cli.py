@@ -375,29 +375,37 @@ def list_features() -> Any:
 def join(entities: Path, service: str, out: Path) -> Any:
     """Join features to rows, each as they were known at the row's own moment.
 
+    The rows keep their own columns (of CSV as text). A postal code, product or product group that
+    they do not bring is that of their customer or article.
+
     \b
     Example:
       lookbook features join --entities labels.csv --service ranking --out training.parquet
     """
-    from feature_repo.places import whole_file
+    from feature_repo.errors import InputError
     from pipelines import features as store
 
-    joined = store.join(store.read_entities(entities), service)
-    found = joined.rows
+    if out.suffix.lower() != ".parquet":
+        raise store.FeatureError(f"{out}: the result is Parquet, so name it {out.stem}.parquet.")
+    if out.exists() and out.samefile(entities):
+        raise store.FeatureError(f"{out} holds the rows that are asked for: write another file.")
+    try:
+        joined = store.join(store.read_entities(entities), service, out)
+    except InputError as error:
+        raise InputError(f"{entities}: {error}") from error
+    rows = many(joined.rows, "row")
     for key, (count, example) in joined.unknown.items():
-        _say(
-            f"{count:,} of {many(len(found), 'row')}: {key} is unknown to the shop, "
-            f"for example {example}"
-        )
-    with whole_file(out) as file:
-        found.to_parquet(file, index=False)
+        _say(f"{count:,} of {rows}: {key} is unknown to the shop, for example {example}")
+    for key, count in joined.empty.items():
+        _say(f"{count:,} of {rows}: {key} is empty")
     return (
-        f"{out}: {many(len(found), 'row')}, {many(found.shape[1], 'column')}",
+        f"{out}: {rows}, {many(len(joined.columns), 'column')}",
         {
             "out": str(out),
-            "rows": len(found),
-            "columns": list(found.columns),
+            "rows": joined.rows,
+            "columns": joined.columns,
             "unknown": {key: count for key, (count, _) in joined.unknown.items()},
+            "empty": joined.empty,
         },
     )
 

@@ -364,6 +364,7 @@ def _extend_to(
         after = _State(end, wanted.data_hash, wanted.loaded_at)
         with transaction(con):
             if end < state.through:
+                progress(f"taking off what became known after {end}")
                 _go_back(con, end)
             changed = _extend(con, min(state.through, end), end, state.loaded_at)
             for name, sql_hash in hashes.items():

@@ -209,44 +209,55 @@ def require_built(moment: datetime) -> None:
     if moment >= end + timedelta(days=1):
         raise FeatureError(
             f"Features are built up to {end:%Y-%m-%d} 00:00 UTC, and {moment:%Y-%m-%d %H:%M} is later: "
-            "load later purchases and run `lookbook features build`."
+            "give an earlier moment, or load later purchases and run `lookbook features build`."
         )
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Rows with features, and how many rows asked for a key that the shop does not have."""
+    """What a join wrote, and how many rows asked for a key that the shop does not have."""
 
-    rows: pd.DataFrame
+    rows: int
+    columns: list[str]
     unknown: dict[str, tuple[int, str]]
     """{key column: (rows, an example)}."""
+    empty: dict[str, int]
+    """{key column: rows without it}."""
 
 
-def join(rows: pd.DataFrame, service: str) -> Joined:
-    """Features of rows at their own moments, for analysts.
+def join(rows: pd.DataFrame, service: str, out: Path) -> Joined:
+    """Features of rows at their own moments as a Parquet file, for analysts.
 
     A service that needs a postal code or product group gets that of the customer or the article, where
     the rows do not bring one.
 
     Args:
         rows: keys as text and `event_timestamp` (UTC).
+        out: the file, with the columns of the rows and then `view__feature`, in its declared type.
 
     Raises:
         FeatureError: a moment lies after the feature tables, or the service is unknown.
         InputError: a key of the service is missing.
     """
     require_built(rows[MOMENT].max().to_pydatetime())
-    wanted = rows
+    wanted = rows.assign(**{REQUEST_TIME: rows[MOMENT]})
     for name, (key, giver, column) in _GIVEN_BY.items():
         if name not in rows and key in rows:
             profiles = OfflineFeatures().read(rows[[key, MOMENT]], giver)
             wanted = wanted.assign(**{name: profiles[column]})
-    found = OfflineFeatures().read(wanted, service)
-    unknown = {}
+    columns = [*rows.columns, *service_fields(service)]
+    job = feature_store().get_historical_features(
+        entity_df=wanted, features=_service(service), full_feature_names=True
+    )
+    count = job.to_parquet(out, columns)
+    unknown, empty = {}, {}
     with reading() as con:
         for key, table in (("customer_id", "customers"), ("article_id", "articles")):
             if key in rows:
-                asked = pd.DataFrame({key: rows[key].dropna().unique()}, dtype=object)
+                none = rows[key].isna() | rows[key].eq("")
+                if none.any():
+                    empty[key] = int(none.sum())
+                asked = pd.DataFrame({key: rows[key][~none].unique()}, dtype=object)
                 con.register("asked", asked)
                 strange = con.execute(
                     f"SELECT {key} FROM asked ANTI JOIN staging.{table} USING ({key}) ORDER BY ALL"
@@ -254,7 +265,7 @@ def join(rows: pd.DataFrame, service: str) -> Joined:
                 if strange:
                     names = {row[0] for row in strange}
                     unknown[key] = (int(rows[key].isin(names).sum()), strange[0][0])
-    return Joined(found.drop(columns=set(wanted.columns) - set(rows.columns)), unknown)
+    return Joined(count, columns, unknown, empty)
 
 
 def declared_features() -> dict[str, dict[str, str]]:
@@ -309,14 +320,19 @@ def read_entities(file: Path) -> pd.DataFrame:
     Raises:
         FeatureError: the file cannot be read, has no `event_timestamp`, or one is not a moment.
     """
-    reader = "read_parquet(?)" if file.suffix == ".parquet" else "read_csv(?, all_varchar = true)"
+    readers = {
+        ".parquet": "read_parquet(?)",
+        ".csv": "read_csv(?, all_varchar = true, header = true, delim = ',')",
+    }
+    if (suffix := file.suffix.lower()) not in readers:
+        raise FeatureError(f"{file}: rows to join to are a .csv or a .parquet file.")
     try:
         with scratch() as con:
-            rows = con.execute(f"SELECT * FROM {reader}", [str(file)]).df()
+            rows = con.execute(f"SELECT * FROM {readers[suffix]}", [str(file)]).df()
     except duckdb.Error as error:
         raise FeatureError(
-            f"{file} cannot be read as {'Parquet' if file.suffix == '.parquet' else 'CSV'}: "
-            f"{str(error).splitlines()[0]}"
+            f"{file} cannot be read as {'Parquet' if suffix == '.parquet' else 'CSV'}: "
+            f"{' '.join(str(error).split())[:300]}"
         ) from error
     if MOMENT not in rows:
         raise FeatureError(
@@ -327,14 +343,14 @@ def read_entities(file: Path) -> pd.DataFrame:
     if moments.isna().any():
         row = int(moments.isna().to_numpy().argmax())
         raise FeatureError(
-            f"{file}, row {row + 1}: {MOMENT} is {rows[MOMENT].iloc[row]!r}; write it as 2020-09-16 "
+            f"{file}, row {row + 1}: {MOMENT} is {rows[MOMENT].iloc[row] or 'empty'!r}; write it as 2020-09-16 "
             "or 2020-09-16T12:00:00."
         )
     for name in KEYS:
         if name in rows and not pd.api.types.is_string_dtype(rows[name].dropna().astype(object)):
             raise FeatureError(
-                f"{file}: {name} holds {rows[name].dtype}, and ids are text with leading zeros: "
-                "write the column as text."
+                f"{file}: {name} does not hold text, and ids are text with leading zeros: write the "
+                "column as text."
             )
     return rows.assign(**{MOMENT: moments})
 

@@ -608,7 +608,10 @@ def _labels(service: _Service) -> Found:
 
 
 def _auc(values: pd.Series, bought: np.ndarray) -> float | None:
-    """How well the number orders rows with the label above those without; null is the lowest."""
+    """How well the number orders rows with the label above those without; null is the lowest, and
+    words have no order."""
+    if values.map(lambda value: isinstance(value, str)).any():
+        return None
     if pd.api.types.is_datetime64_any_dtype(values):
         values = values.astype("int64").where(values.notna())
     values = pd.to_numeric(values, errors="coerce").where(values.notna())

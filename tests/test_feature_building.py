@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from feature_repo import feature_sql
 from feature_repo.raw_tables import RAW_TABLES
-from pipelines import feature_tables
+from pipelines import feature_tables, features
 from pipelines.data.load import load
+from pipelines.features import OfflineFeatures
 from pipelines.warehouse import WarehouseError, reading, writing
 from tests.feature_worlds import (
     ANNA,
@@ -226,8 +228,22 @@ def test_a_killed_build_goes_on_where_it_stopped(tiny):
         "feature_tables.build(progress=stop)\n"
     )
     run_until_killed(kill)
-    with pytest.raises(WarehouseError, match="did not end: run `lookbook features build` again"):
+    half = "did not end: run `lookbook features build` again"
+    with pytest.raises(WarehouseError, match=half):
         feature_tables.latest_build()
+    features.apply()
+    with pytest.raises(WarehouseError, match=half):
+        OfflineFeatures(features.moment_of(day(6))).read(
+            pd.DataFrame({"customer_id": [ANNA]}), "customer_state"
+        )
+    with pytest.raises(WarehouseError, match=half):
+        features.feature_store().materialize(
+            features.moment_of(day(0)),
+            features.moment_of(day(6)),
+            feature_views=["customer_recent"],
+        )
+    with reading() as con, pytest.raises(duckdb.Error, match=half):
+        con.sql("FROM features.customer_recent_at('2020-01-06')").fetchall()
 
     resumed = feature_tables.build()
 
@@ -291,3 +307,15 @@ def test_a_customer_who_moves_and_ages_is_rebuilt_as_last_delivered(tiny):
     with reading() as con:
         assert con.execute("SELECT DISTINCT postal_code FROM features.postal_code_activity").fetchall() == [("south",)]  # fmt: skip
         assert con.execute("SELECT age, age_bucket FROM features.customer_profile WHERE customer_id = 'anna'").fetchall() == [(25, "25-29")]  # fmt: skip
+
+
+def test_purchases_that_a_clock_gone_back_brings_are_not_missed(tiny):
+    feature_tables.build()
+    with writing() as con:
+        con.execute("UPDATE raw.transactions SET known_at = known_at + INTERVAL 1 YEAR")
+        con.execute("UPDATE features.builds SET loaded_at = loaded_at + INTERVAL 1 YEAR")
+    tiny.load(Purchase(day(3), BERT, SHIRT))
+
+    feature_tables.build()
+
+    assert contents() == contents_anew()

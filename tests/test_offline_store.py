@@ -824,6 +824,27 @@ def test_a_saved_data_set_comes_back_through_feast(prices, kind):
     assert values(prices.store.get_saved_dataset("set")) == wanted[:1]
 
 
+def told(inputs: pd.DataFrame) -> pd.DataFrame:
+    both = inputs["price"].equals(inputs["prices__price"])
+    # Feast tries a function on its features alone when it is registered.
+    who = inputs["customer_id"] if "customer_id" in inputs else inputs["price"].astype(str)
+    return pd.DataFrame({"told": who + ("!" if both else "?")})
+
+
+def test_an_on_demand_view_sees_keys_and_both_names_of_its_inputs(prices):
+    view = OnDemandFeatureView(
+        name="telling",
+        sources=[prices.store.get_feature_view("prices")],
+        schema=[Field(name="told", dtype=String)],
+        mode="pandas",
+        udf=told,
+        udf_string=inspect.getsource(told),
+    )
+    prices.store.apply([view])
+    job = prices.job(entities(("anna", t("5")), ("bert", t("5"))), "prices:price", "telling:told")
+    assert job.to_df()["told"].tolist() == ["anna!", "bert!"]
+
+
 def test_on_demand_features_are_streamed_too(prices):
     double = OnDemandFeatureView(
         name="double",

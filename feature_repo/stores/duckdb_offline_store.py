@@ -10,7 +10,7 @@ one question:
 Results can be streamed to Parquet; saved data sets and logged features are tables of the warehouse.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -65,6 +65,7 @@ from feature_repo.stores.point_in_time import (
     numbered,
     pieces,
     query,
+    refuse_what_is_not_built,
     source_of,
 )
 
@@ -294,10 +295,13 @@ class DuckDBRetrievalJob(RetrievalJob):
             )
         )
 
-    def to_parquet(self, path: Path) -> int:
+    def to_parquet(self, path: Path, columns: Sequence[str] | None = None) -> int:
         """Stream the result to a Parquet file, without holding it in memory.
 
         On-demand views are computed piece by piece: their functions see some rows at a time.
+
+        Args:
+            columns: those to write, in this order; all if None.
 
         Returns:
             the number of rows.
@@ -307,9 +311,10 @@ class DuckDBRetrievalJob(RetrievalJob):
         """
         rows = 0
         with closing(self._batches()) as batches, places.whole_file(path) as partial:
-            first = next(batches)
+            chosen = (batch.select(columns) if columns else batch for batch in batches)
+            first = next(chosen)
             with pq.ParquetWriter(partial, first.schema) as writer:
-                for batch in chain([first], batches):
+                for batch in chain([first], chosen):
                     writer.write_table(batch)
                     rows += batch.num_rows
         return rows
@@ -528,6 +533,8 @@ class DuckDBOfflineStore(OfflineStore):
         intervals the row that holds at end_date, however long it has held: attributes without
         dates and late purchases change rows that began before start_date."""
         assert isinstance(data_source, DuckDBSource)
+        with _open(config) as con:
+            refuse_what_is_not_built(con, [data_source], end_date)
         if data_source.as_of:
             keys = ", ".join(map(identifier, join_key_columns))
             known = f"({data_source.as_of}) AS known WHERE moment <= {literal(end_date)}"

@@ -281,7 +281,7 @@ def pieces(
     """
     columns = entities.columns(con)
     _refuse_double_names(columns, views)
-    _refuse_half_built(con, [view for view, _ in views])
+    refuse_what_is_not_built(con, [source_of(view) for view, _ in views])
     con.execute(f"CREATE OR REPLACE TEMP TABLE {_KEPT} AS {numbered(entities)}")
     [(count,)] = con.execute(f"SELECT count(*) FROM {_KEPT}").fetchall()
 
@@ -331,25 +331,40 @@ def pieces(
             yield piece.select(names)
 
 
-def _refuse_half_built(con: duckdb.DuckDBPyConnection, views: Sequence[FeatureView]) -> None:
-    """Tables of different days must not be read as if they told of one."""
-    sources = [source_of(view) for view in views]
+def refuse_what_is_not_built(
+    con: duckdb.DuckDBPyConnection, sources: Sequence[DuckDBSource], moment: datetime | None = None
+) -> None:
+    """Refuse feature tables that a build has left half-way, and of different days: they must not be
+    read as if they told of one.
+
+    Args:
+        moment: refuse also tables that do not reach it: windows would stand still.
+
+    Raises:
+        WarehouseError: so it is.
+    """
     recorded = con.execute(
         "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'features' AND table_name = 'builds'"
     )
-    if recorded.fetchone():
-        states = con.execute(
-            "SELECT count(DISTINCT (through, data_hash)) FROM features.builds "
-            "HAVING $asked OR list_has_any(list(table_name), $tables)",
-            {
-                "asked": any(source.as_of for source in sources),
-                "tables": [source.table for source in sources if source.table],
-            },
-        ).fetchone()
-        if states and states[0] > 1:
-            raise WarehouseError(
-                "The last build of features did not end: run `lookbook features build` again."
-            )
+    if not recorded.fetchone():
+        return
+    found = con.execute(
+        "SELECT count(DISTINCT (through, data_hash)), min(through) FROM features.builds "
+        "HAVING $asked OR list_has_any(list(table_name), $tables)",
+        {
+            "asked": any(source.as_of for source in sources),
+            "tables": [source.table for source in sources if source.table],
+        },
+    ).fetchone()
+    if found and found[0] > 1:
+        raise WarehouseError(
+            "The last build of features did not end: run `lookbook features build` again."
+        )
+    if found and moment and utc(moment).date() > found[1] + timedelta(days=1):
+        raise WarehouseError(
+            f"Features are built through {found[1]}, and {utc(moment):%Y-%m-%d %H:%M} is later: end at "
+            f"{found[1] + timedelta(days=1)}, or load later purchases and run `lookbook features build`."
+        )
 
 
 def _refuse_double_names(
@@ -363,7 +378,7 @@ def _refuse_double_names(
             if other != reference:
                 raise InputError(
                     f"{other[0].upper()}{other[1:]} and {reference} would both be called "
-                    f"{shown!r}: rename the column, or ask with full_feature_names=True."
+                    f"{shown!r}: rename the column (or, where names are short, ask with full_feature_names=True)."
                 )
 
 
