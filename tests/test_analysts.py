@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from feature_repo import analyst_sql, places
 from feature_repo.feature_sql import AS_OF, VIEW_KEYS
+from feature_repo.stores import point_in_time
 from pipelines import feature_tables, features
 from pipelines.cli import main
 from pipelines.data.load import load
@@ -108,7 +109,12 @@ def from_store(warehouse: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows, and every feature that the offline store gives them."""
     with duckdb.connect(str(warehouse), read_only=True) as con:
         rows = entity_rows(con, 3000)
-    return rows, OfflineFeatures().read(rows.assign(**{MOMENT: rows[MOMENT].dt.tz_localize(UTC)}), "everything")  # fmt: skip
+    with pytest.MonkeyPatch.context() as patched:
+        # Some rows at a time, as of many.
+        patched.setattr(point_in_time, "ROWS_JOINED", 1100)
+        patched.setattr(point_in_time, "ROWS_AT_A_TIME", 400)
+        asked = rows.assign(**{MOMENT: rows[MOMENT].dt.tz_localize(UTC)})
+        return rows, OfflineFeatures().read(asked, "everything")
 
 
 @pytest.mark.parametrize("view", VIEW_KEYS)
