@@ -7,6 +7,7 @@ serving uses `OnlineFeatures`; the recommender does not know which it has.
 
 import ast
 import contextlib
+import csv
 import hashlib
 import inspect
 import io
@@ -320,20 +321,23 @@ def read_entities(file: Path) -> pd.DataFrame:
     Raises:
         FeatureError: the file cannot be read, has no `event_timestamp`, or one is not a moment.
     """
-    readers = {
-        ".parquet": "read_parquet(?)",
-        ".csv": "read_csv(?, all_varchar = true, header = true, delim = ',')",
-    }
-    if (suffix := file.suffix.lower()) not in readers:
+    if (suffix := file.suffix.lower()) not in (".csv", ".parquet"):
         raise FeatureError(f"{file}: rows to join to are a .csv or a .parquet file.")
+    reader = "read_parquet($file)"
+    given: dict[str, Any] = {"file": str(file)}
+    if suffix == ".csv":
+        reader = (
+            "read_csv($file, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"', "
+            "columns = $columns)"
+        )
+        given["columns"] = dict.fromkeys(_header(file), "VARCHAR")
     try:
         with scratch() as con:
-            rows = con.execute(f"SELECT * FROM {readers[suffix]}", [str(file)]).df()
+            rows = con.execute(f"SELECT * FROM {reader}", given).df()
     except duckdb.Error as error:
-        raise FeatureError(
-            f"{file} cannot be read as {'Parquet' if suffix == '.parquet' else 'CSV'}: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from error
+        what = "Parquet" if suffix == ".parquet" else "CSV"
+        said = "; ".join(line for line in str(error).splitlines()[:3] if line)
+        raise FeatureError(f"{file} cannot be read as {what}: {said}") from error
     if MOMENT not in rows:
         raise FeatureError(
             f"{file} has no column {MOMENT}: add the moment (UTC) at which each row asks. "
@@ -353,6 +357,19 @@ def read_entities(file: Path) -> pd.DataFrame:
                 "column as text."
             )
     return rows.assign(**{MOMENT: moments})
+
+
+def _header(file: Path) -> list[str]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            names = next(csv.reader(lines), [])
+    except UnicodeDecodeError as error:
+        raise FeatureError(f"{file} is not UTF-8: save it so.") from error
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise FeatureError(f"{file} has two columns {twice[0]!r}: rename one.")
+    if not names:
+        raise FeatureError(f"{file} is empty: its first line must name the columns.")
+    return names
 
 
 def apply() -> None:

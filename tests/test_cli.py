@@ -157,8 +157,17 @@ def test_features_join_names_the_bad_row(shop: Path, tmp_path: Path) -> None:
     words = ("features", "join", "--entities", str(entities), "--service", "ranking")
     assert "row 2" in one_sentence(lookbook(*words, "--out", str(out)))
     assert not out.exists()
-    entities.write_text("customer_id\na\n")
-    assert "event_timestamp" in one_sentence(lookbook(*words, "--out", str(out)))
+    for text, said in (
+        ("customer_id\na\n", "event_timestamp"),
+        ("customer_id,event_timestamp\na,2020-09-01\nb\n", "Line: 3"),
+        ("customer_id,event_timestamp,customer_id\n", "two columns 'customer_id'"),
+        ("", "empty"),
+    ):
+        entities.write_text(text)
+        assert said in one_sentence(lookbook(*words, "--out", str(out)))
+    entities.write_bytes("customer_id,event_timestamp,größe\n".encode("latin-1"))
+    assert "not UTF-8" in one_sentence(lookbook(*words, "--out", str(out)))
+    assert "Parquet" in one_sentence(lookbook(*words, "--out", str(tmp_path / "rows.csv")))
 
 
 def test_recommend_one_customer_now_and_then(shop: Path) -> None:
