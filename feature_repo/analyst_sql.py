@@ -12,6 +12,7 @@ leaves, and it is the one that may write.
 from datetime import date
 
 from feature_repo.feature_sql import AS_OF, VIEW_KEYS, render
+from feature_repo.stores.connection import HALF_BUILT
 
 # A moment in UTC. A macro's argument has no type until it is used, so each branch casts it to its own.
 # Text is in the zone that it names, or UTC. Nanoseconds are cut: a cast rounds up, into the future.
@@ -26,10 +27,10 @@ END
 """
 
 # Tables of different days must not be read as if they told of one.
-_BUILT = """
+_BUILT = f"""
 CREATE OR REPLACE MACRO features.built_through() AS (
     SELECT CASE WHEN count(DISTINCT (through, data_hash)) = 1 THEN min(through)
-        ELSE error('The last build of features did not end: run `lookbook features build` again.') END
+        ELSE error('{HALF_BUILT}') END
     FROM features.builds
 )
 """

@@ -37,6 +37,11 @@ class Table:
     by_price: bool = False
     """Whether it compares purchases with `staging.prices`."""
 
+    @property
+    def attribute_key(self) -> str:
+        """The key that is an attribute of a customer or an article; none if empty."""
+        return next((key for key in self.keys if key not in ("customer_id", "article_id")), "")
+
 
 PROFILES: dict[str, str] = {"customer_profile": "customers", "article_profile": "articles"}
 """Feature tables without history, and the staging table that each shows."""

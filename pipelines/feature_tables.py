@@ -28,6 +28,7 @@ from feature_repo.feature_sql import (
     table_sql,
 )
 from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.stores.connection import HALF_BUILT
 from pipelines.warehouse import (
     WarehouseError,
     has_table,
@@ -190,9 +191,7 @@ def latest_build() -> Build:
     if not found:
         raise WarehouseError("No features are built: run `lookbook features build`.")
     if len(found) < len(TABLES) or len({row[1:3] for row in found}) > 1:
-        raise WarehouseError(
-            "The last build of features did not end: run `lookbook features build` again."
-        )
+        raise WarehouseError(HALF_BUILT)
     return Build(found[0][1], found[0][2], {row[0]: row[3] for row in found}, ())
 
 
@@ -308,7 +307,7 @@ def _parts(
     elif name in HISTORIES and schema == "features":
         table = HISTORIES[name]
         key, keyed = table.keys[0], "staging.purchases"
-        if key not in ("customer_id", "article_id"):
+        if key == table.attribute_key:
             keyed = f"(SELECT {table.attribute} AS {key} FROM staging.{table.attributes})"
     else:
         return [("", {})]
@@ -408,11 +407,9 @@ def _extend(
             temporary.create(
                 "scope", f"SELECT {key}, $since AS since FROM changed_{attributes}", since=_DAWN
             )
-            temporary.create("held", _held(view))
             changed[view] = _replace_rows(con, temporary, view, render("features", view, end))
         for view, table in HISTORIES.items():
             temporary.create("scope", _scope(table), start=start, end=end, dawn=_DAWN)
-            temporary.create("held", _held(view))
             (since,) = _row(con, "SELECT min(since) FROM scope")
             sql = render("features", view, end, scoped=True, since=since or end)
             changed[view] = _replace_rows(con, temporary, view, sql)
@@ -517,7 +514,7 @@ def _scope(table: Table) -> str:
     parts = []
     if table.attributes:
         (own,) = RAW_TABLES[table.attributes].key
-        if key := next((k for k in table.keys if k not in ("customer_id", "article_id")), ""):
+        if key := table.attribute_key:
             # Which key a purchase counts for may have changed: both are computed anew.
             named = f"SELECT {own}, {table.attribute} AS {key} FROM"
             keyed = (
@@ -571,6 +568,7 @@ def _replace_rows(
         the number of new rows.
     """
     table, keys = identifier("features", view), VIEW_KEYS[view]
+    temporary.create("held", _held(view))
     using = ", ".join(keys)
     same_key = " AND ".join(f"{identifier(view)}.{key} = s.{key}" for key in keys)
     temporary.create(

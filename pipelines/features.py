@@ -131,6 +131,15 @@ def schema_hash(name: str) -> str:
     return hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 
+def _historical(rows: pd.DataFrame, service: Any) -> Any:
+    """Feast's job for rows with their moments, which are also what a request's time is taken to be."""
+    return feature_store().get_historical_features(
+        entity_df=rows.assign(**{REQUEST_TIME: rows[MOMENT]}),
+        features=service,
+        full_feature_names=True,
+    )
+
+
 class OfflineFeatures:
     """Features from the warehouse as they were known at `moment`, or at each row's own moment.
 
@@ -147,11 +156,11 @@ class OfflineFeatures:
         if rows.empty:
             return rows.reindex(columns=columns)
         moment = rows[MOMENT] if self.moment is None else pd.Timestamp(self.moment)
-        asked = rows.assign(**{MOMENT: moment, REQUEST_TIME: moment})
-        job = feature_store().get_historical_features(
-            entity_df=asked, features=wanted, full_feature_names=True
+        return (
+            _historical(rows.assign(**{MOMENT: moment}), wanted)
+            .to_df()
+            .set_axis(rows.index)[columns]
         )
-        return job.to_df().set_axis(rows.index)[columns]
 
 
 class OnlineFeatures:
@@ -241,16 +250,14 @@ def join(rows: pd.DataFrame, service: str, out: Path) -> Joined:
         InputError: a key of the service is missing.
     """
     require_built(rows[MOMENT].max().to_pydatetime())
-    wanted = rows.assign(**{REQUEST_TIME: rows[MOMENT]})
+    wanted = rows
     for name, (key, giver, column) in _GIVEN_BY.items():
         if name not in rows and key in rows:
             profiles = OfflineFeatures().read(rows[[key, MOMENT]], giver)
             wanted = wanted.assign(**{name: profiles[column]})
-    columns = [*rows.columns, *service_fields(service)]
-    job = feature_store().get_historical_features(
-        entity_df=wanted, features=_service(service), full_feature_names=True
-    )
-    count = job.to_parquet(out, columns)
+    registered = _service(service)
+    columns = [*rows.columns, *_fields(registered)]
+    count = _historical(wanted, registered).to_parquet(out, columns)
     unknown, empty = {}, {}
     with reading() as con:
         for key, table in (("customer_id", "customers"), ("article_id", "articles")):

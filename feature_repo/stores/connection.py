@@ -14,6 +14,10 @@ class WarehouseError(LookbookError):
     """The warehouse cannot be opened or lacks what was asked for; the text says what to do."""
 
 
+HALF_BUILT = "The last build of features did not end: run `lookbook features build` again."
+"""What is said of feature tables that a killed build has left at different days."""
+
+
 def connect(
     path: Path,
     *,

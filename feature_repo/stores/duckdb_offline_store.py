@@ -253,11 +253,11 @@ class DuckDBRetrievalJob(RetrievalJob):
         """The result piece by piece, at least one, with what on-demand views make of it. While one
         piece is worked on, DuckDB makes the next."""
         with _open(self._config) as con, _named_rows(), ThreadPoolExecutor(1) as thread:
-            pieces = self._pieces(con)
+            made = self._pieces(con)
             try:
-                following = thread.submit(next, pieces, None)
+                following = thread.submit(next, made, None)
                 while (piece := following.result()) is not None:
-                    following = thread.submit(next, pieces, None)
+                    following = thread.submit(next, made, None)
                     for first in range(0, max(piece.num_rows, 1), _BATCH):
                         yield self._finished(piece.slice(first, _BATCH))
                     piece = None

@@ -20,7 +20,7 @@ from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 
 from feature_repo.errors import InputError
-from feature_repo.stores.connection import WarehouseError, identifier
+from feature_repo.stores.connection import HALF_BUILT, WarehouseError, identifier
 from feature_repo.stores.duckdb_source import DuckDBSource
 
 MOMENT = "event_timestamp"
@@ -357,9 +357,7 @@ def refuse_what_is_not_built(
         },
     ).fetchone()
     if found and found[0] > 1:
-        raise WarehouseError(
-            "The last build of features did not end: run `lookbook features build` again."
-        )
+        raise WarehouseError(HALF_BUILT)
     if found and moment and utc(moment).date() > found[1] + timedelta(days=1):
         raise WarehouseError(
             f"Features are built through {found[1]}, and {utc(moment):%Y-%m-%d %H:%M} is later: end at "
