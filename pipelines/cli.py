@@ -327,6 +327,9 @@ def features() -> None:
 def build(through: date | None) -> Any:
     """Compute every feature table in the warehouse.
 
+    The first time whole; later only what new purchases and days change. An earlier day than the last
+    one built takes the days after it off.
+
     \b
     Examples:
       lookbook features build

@@ -343,7 +343,9 @@ def read_entities(file: Path) -> pd.DataFrame:
             rows = con.execute(f"SELECT * FROM {reader}", given).df()
     except duckdb.Error as error:
         what = "Parquet" if suffix == ".parquet" else "CSV"
-        said = "; ".join(line for line in str(error).splitlines()[:3] if line)
+        said = "; ".join(
+            line for line in str(error).splitlines()[:3] if line[:4] not in ("", "LINE")
+        )
         raise FeatureError(f"{file} cannot be read as {what}: {said}") from error
     if MOMENT not in rows:
         raise FeatureError(
