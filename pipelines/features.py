@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from feature_repo import moment_features, places
 from feature_repo.errors import LookbookError
@@ -35,6 +37,8 @@ from pipelines.warehouse import reading
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+    from feature_repo.stores.lmdb_rows import View
 
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
@@ -123,6 +127,17 @@ def _fields(service: Any) -> dict[str, str]:
     }
 
 
+def service_schema(name: str) -> pa.Schema:
+    """The columns `view__feature` of a service with the Arrow types that are declared, in order."""
+    from feast.types import from_feast_to_pyarrow_type
+
+    return pa.schema(
+        (f"{projection.name_to_use()}__{field.name}", from_feast_to_pyarrow_type(field.dtype))
+        for projection in _service(name).feature_view_projections
+        for field in projection.features
+    )
+
+
 def schema_hash(name: str) -> str:
     """A fingerprint of a service's columns, their types and what the SQL and the functions of the
     moment make of them: models remember what they were trained on."""
@@ -155,16 +170,66 @@ class OfflineFeatures:
         columns = [*rows.columns, *_fields(wanted)]
         if rows.empty:
             return rows.reindex(columns=columns)
+        return self._asked(rows, wanted).to_df().set_axis(rows.index)[columns]
+
+    def read_exactly(self, rows: pd.DataFrame, service: str) -> pa.Table:
+        """The same without the columns of `rows`, in the types of `service_schema`: pandas has none
+        for whole numbers with gaps."""
+        schema = service_schema(service)
+        if rows.empty:
+            return schema.empty_table()
+        return self._asked(rows, _service(service)).to_arrow().select(schema.names).cast(schema)
+
+    def _asked(self, rows: pd.DataFrame, service: Any) -> Any:
         moment = rows[MOMENT] if self.moment is None else pd.Timestamp(self.moment)
-        return (
-            _historical(rows.assign(**{MOMENT: moment}), wanted)
-            .to_df()
-            .set_axis(rows.index)[columns]
-        )
+        return _historical(rows.assign(**{MOMENT: moment}), service)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a service needs of one view of the online store."""
+
+    view: str
+    keys: tuple[str, ...]
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a service is read online."""
+
+    fields: dict[str, str]
+    reads: tuple[_Read, ...]
+    computed: tuple[Any, ...]
+    """The on-demand views."""
+
+
+@lru_cache(maxsize=64)
+def _plan(home: Path, name: str, registry: str) -> _Plan:
+    """`registry` is the version of what is registered."""
+    store, service = feature_store(), _service(name)
+    computed = {view.name: view for view in store.list_on_demand_feature_views()}
+    wanted: dict[str, dict[str, None]] = {}
+    on_demand = []
+    for projection in service.feature_view_projections:
+        sources = [projection]
+        if projection.name in computed:
+            view = computed[projection.name]
+            on_demand.append(view)
+            sources = view.source_feature_view_projections.values()
+        for source in sources:
+            wanted.setdefault(source.name, {}).update(
+                dict.fromkeys(f.name for f in source.features)
+            )
+    reads = [
+        _Read(view, tuple(store.get_feature_view(view).join_keys), tuple(features))
+        for view, features in wanted.items()
+    ]
+    return _Plan(_fields(service), tuple(reads), tuple(on_demand))
 
 
 class OnlineFeatures:
-    """Features from the online store, as they are now.
+    """Features from the online store, as they are now: all views at the same state of the store.
 
     Args:
         moment: what the request's time is taken to be; the clock if None. Made-up and past shops
@@ -175,28 +240,60 @@ class OnlineFeatures:
         self.moment = moment
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
-        wanted = _service(service)
-        fields = _fields(wanted)
+        store = feature_store()
+        plan = _plan(places.home(), service, store.registry.cached_registry_proto.version_id)
         if rows.empty:
-            return rows.reindex(columns=[*rows.columns, *fields])
-        moment = self.moment or datetime.now(UTC)
-        keys = {
-            # Feast has no null keys; an empty one is not found, which is the same answer.
-            name: rows[name].fillna("").astype(str).tolist()
-            for name in KEYS
-            if name in rows.columns
-        }
-        asked = {**keys, REQUEST_TIME: [moment] * len(rows)}
-        found = feature_store().get_online_features(
-            features=wanted, entity_rows=asked, full_feature_names=True
-        )
-        values = found.to_df().reindex(columns=list(fields))
-        values.index = rows.index
-        return pd.concat([rows, _typed(values, fields)], axis=1)
+            return rows.reindex(columns=[*rows.columns, *plan.fields])
+        columns = self._read(rows, plan)
+        now = pd.Series(pd.Timestamp(self.moment or datetime.now(UTC)), rows.index)
+        for view in plan.computed:
+            inputs = {REQUEST_TIME: now}
+            for source in view.source_feature_view_projections.values():
+                inputs |= {f.name: columns[f"{source.name}__{f.name}"] for f in source.features}
+            made = view.feature_transformation.udf(pd.DataFrame(inputs, rows.index))
+            columns |= {f"{view.name}__{name}": made[name] for name in made}
+        found = pd.DataFrame({name: columns[name] for name in plan.fields}, rows.index)
+        return pd.concat([rows, _typed(found, plan.fields)], axis=1)
+
+    def _read(self, rows: pd.DataFrame, plan: _Plan) -> dict[str, pd.Series]:
+        """{view__feature: values} of what the online store holds."""
+        from feature_repo.stores.lmdb_online_store import online_rows, view_name
+
+        config = feature_store().config
+        names = {read.view: view_name(config.project, read.view) for read in plan.reads}
+        columns = {}
+        with online_rows(config).reading(*names.values()) as snapshot:
+            for read in plan.reads:
+                missing = [key for key in read.keys if key not in rows]
+                if missing:
+                    raise FeatureError(
+                        f"View {read.view!r} is by {missing[0]}: the rows must have it."
+                    )
+                keys, places_of = _distinct(rows, read.keys)
+                matrix = snapshot.read_matrix(names[read.view], keys, read.features)
+                for name in read.features:
+                    values = matrix.column(name).take(places_of).to_pandas()
+                    columns[f"{read.view}__{name}"] = values.set_axis(rows.index)
+        return columns
+
+
+def _distinct(
+    rows: pd.DataFrame, keys: tuple[str, ...]
+) -> tuple[dict[str, list[Any]], np.ndarray]:
+    """The values of the keys, each combination once, and for each row its place among them."""
+    if len(keys) == 1:
+        places_of, found = pd.factorize(rows[keys[0]], use_na_sentinel=False)
+        return {keys[0]: list(map(_key, found))}, places_of
+    return {name: list(map(_key, rows[name])) for name in keys}, np.arange(len(rows))
+
+
+def _key(value: Any) -> Any:
+    """None for every way in which pandas says that there is no key."""
+    return None if value is None or value != value else value
 
 
 def _typed(values: pd.DataFrame, fields: dict[str, str]) -> pd.DataFrame:
-    """Online answers are objects; give them the types that the offline store gives."""
+    """Numbers as float64, for whole numbers may have gaps, and moments in microseconds."""
     casts: dict[str, Callable[[pd.Series], pd.Series]] = {
         "Float64": lambda column: pd.to_numeric(column).astype("float64"),
         "Int64": lambda column: pd.to_numeric(column).astype("float64"),
@@ -414,20 +511,48 @@ def materialize(through: date) -> None:
         feature_store().materialize(start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=end)
 
 
+def _online_views() -> dict[str, "View"]:
+    """What the online store knows of each registered view."""
+    from feature_repo.stores.lmdb_online_store import online_rows, view_name
+
+    store = feature_store()
+    with online_rows(store.config).reading() as snapshot:
+        known = snapshot.views()
+    names = {view.name: view_name(store.project, view.name) for view in store.list_feature_views()}
+    return {view: known[name] for view, name in names.items() if name in known}
+
+
 def online_moment(refresh: bool = False) -> datetime:
     """The moment up to which the online store has been brought: the end of the last `materialize`.
 
+    Args:
+        refresh: look for what another process has registered.
+
     Raises:
-        FeatureError: nothing has been materialised.
+        FeatureError: nothing has been materialised, or not every view.
     """
-    store = feature_store()
+    from feature_repo.stores.lmdb_online_store import moment_of as moment_of_time
+
     if refresh:
-        store.refresh_registry()
-    ends = [
-        end for view in store.list_feature_views() for _, end in view.materialization_intervals[-1:]
-    ]
-    if not ends:
+        feature_store().refresh_registry()
+    ends = [view.brought_to for view in _online_views().values()]
+    known = [end for end in ends if end is not None]
+    if not known or len(known) < len(ends):
         raise FeatureError(
             "The online store is empty: run `feast -c feature_repo materialize START END`."
+            if not known
+            else "The online store lacks views: run `feast -c feature_repo materialize START END`."
         )
-    return min(ends).astimezone(UTC)
+    return moment_of_time(min(known))
+
+
+def materialized_at() -> dict[str, datetime]:
+    """The time by the clock (UTC) at which each view was last brought into the online store: what was
+    written into the warehouse later is not in it."""
+    from feature_repo.stores.lmdb_online_store import moment_of as moment_of_time
+
+    return {
+        name: moment_of_time(view.brought_at)
+        for name, view in _online_views().items()
+        if view.brought_at is not None
+    }

@@ -13,6 +13,7 @@ import pytest
 
 from feature_repo import feature_sql, places
 from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.stores.lmdb_online_store import online_rows
 from pipelines import feature_tables, features
 from pipelines.data.load import load
 from pipelines.features import OfflineFeatures, OnlineFeatures, online_moment, service_fields
@@ -126,20 +127,19 @@ def test_every_feature_view_is_in_a_service(shop):
 
 
 def test_the_online_store_holds_every_open_row(shop):
-    import sqlite3
-
-    with sqlite3.connect(f"file:{shop / 'online' / 'online.db'}?mode=ro", uri=True) as con:
-        for view, keys in feature_sql.VIEW_KEYS.items():
-            table = f"features.{view}"
-            if view in feature_sql.AS_OF:
-                table = f"({feature_sql.whole_history(view)})"
+    with online_rows(features.feature_store().config).reading(
+        *(f"lookbook/{view}" for view in feature_sql.VIEW_KEYS)
+    ) as snapshot:
+        for name, keys in feature_sql.VIEW_KEYS.items():
+            table = f"features.{name}"
+            if name in feature_sql.AS_OF:
+                table = f"({feature_sql.whole_history(name)})"
             open_rows = ask(f"SELECT count(*) FROM {table} WHERE valid_to IS NULL")
             with reading() as warehouse:
                 columns = warehouse.sql(f"FROM {table}").columns
-            stored = con.execute(
-                f"SELECT count(DISTINCT entity_key), count(DISTINCT feature_name) FROM lookbook_{view}"
-            ).fetchone()
-            assert stored == (open_rows[0], len(columns) - len(keys) - 3), view
+            view = snapshot.view(f"lookbook/{name}")
+            stored = (snapshot.entries(view), len(view.schema.features))
+            assert stored == (open_rows[0], len(columns) - len(keys) - 3), name
 
 
 def test_rows_keep_their_order_their_index_and_their_other_columns(shop):
@@ -300,7 +300,7 @@ def test_feast_apply_and_materialize_read_definitions_only_and_write_in_the_home
     assert "poison" not in applied.stdout + applied.stderr + materialized.stdout
     assert (files_below(repo), files_below(places.PROJECT / "feature_repo")) == before
     assert files_below(outside) == set()
-    assert {"registry.db", "online/online.db", "warehouse.duckdb"} <= files_below(home)
+    assert {"registry.db", "online/data.mdb", "warehouse.duckdb"} <= files_below(home)
 
     features._open_store.cache_clear()
     moment = online_moment()

@@ -1,0 +1,329 @@
+"""Feast's compute engine that brings features from the warehouse online: `feast materialize` and
+`materialize-incremental` with the DuckDB offline and the LMDB online store.
+
+Rows go from DuckDB to packed rows as Arrow, some keys at a time and in their order, and only those that
+differ from what is there are written. A view with validity intervals is brought as its state at END:
+the rows that hold then replace whatever is of an earlier moment, and keys that have none lose theirs.
+Of any other view the newest rows from START to END are brought; one that goes on from the last END also
+brings the rows that were created since, however old their event: late rows. A run that was killed goes on
+where it was, if the warehouse is still the same.
+
+Views with transformations or aggregations are left to Feast's own local engine.
+"""
+
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from feast import FeatureView
+from feast.feature_view import DUMMY_ENTITY_ID
+from feast.infra.common.materialization_job import MaterializationJobStatus, MaterializationTask
+from feast.infra.compute_engines.local.compute import LocalComputeEngine
+from feast.infra.compute_engines.local.job import LocalMaterializationJob
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from feast.type_map import python_values_to_proto_values
+from feast.value_type import ValueType
+
+from feature_repo import places
+from feature_repo.stores.connection import identifier
+from feature_repo.stores.duckdb_offline_store import DuckDBOfflineStore, open_warehouse
+from feature_repo.stores.duckdb_source import DuckDBSource
+from feature_repo.stores.lmdb_online_store import (
+    LMDBOnlineStore,
+    appended,
+    declare,
+    events_of,
+    microseconds,
+    moment_of,
+    online_rows,
+    view_name,
+)
+from feature_repo.stores.lmdb_rows import (
+    Transaction,
+    View,
+    encode_keys,
+    microseconds_now,
+    newer,
+    not_after,
+)
+from feature_repo.stores.packed_rows import NO_TIME, is_message, pack
+
+ROWS_AT_A_TIME = 100_000
+_SAMPLED = 100_000
+
+
+class MaterializationEngineConfig(FeastConfigBaseModel):
+    """Settings of the engine in `feature_store.yaml`."""
+
+    type: Literal["feature_repo.stores.materialization_engine.MaterializationEngine"] = (
+        "feature_repo.stores.materialization_engine.MaterializationEngine"
+    )
+    rows_at_a_time: int = ROWS_AT_A_TIME
+    """Rows that are read, packed and written in one transaction, about."""
+
+
+class MaterializationEngine(LocalComputeEngine):
+    """See the module."""
+
+    def __init__(
+        self, *, type: str = "", rows_at_a_time: int = ROWS_AT_A_TIME, **given: Any
+    ) -> None:
+        super().__init__(**given)
+        self._rows_at_a_time = rows_at_a_time
+
+    def _materialize_one(
+        self, registry: BaseRegistry, task: MaterializationTask, **kwargs: Any
+    ) -> LocalMaterializationJob:
+        view = task.feature_view
+        plain = type(view) is FeatureView and isinstance(view.batch_source, DuckDBSource)
+        if not plain or view.offline or not isinstance(self.online_store, LMDBOnlineStore):
+            return super()._materialize_one(registry, task, **kwargs)
+        if view.online:
+            _Bringing(self.repo_config, task, self._rows_at_a_time).run()
+        return LocalMaterializationJob(
+            job_id=f"{view.name}-{task.start_time}-{task.end_time}",
+            status=MaterializationJobStatus.SUCCEEDED,
+        )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of some keys: those whose first key is in [low, high), where None is no bound."""
+
+    low: Any
+    high: Any
+
+    def condition(self, key: str) -> str:
+        bounds = [
+            f"{identifier(key)} {side} {_literal(bound)}"
+            for side, bound in ((">=", self.low), ("<", self.high))
+            if bound is not None
+        ]
+        return " AND ".join(bounds) or "true"
+
+
+def _literal(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+class _Bringing:
+    """One view's rows on their way online."""
+
+    def __init__(self, config: RepoConfig, task: MaterializationTask, rows_at_a_time: int) -> None:
+        self._config = config
+        self._feast_view: FeatureView = task.feature_view
+        source = task.feature_view.batch_source
+        assert isinstance(source, DuckDBSource)
+        self._source = source
+        self._task = task
+        self._rows_at_a_time = rows_at_a_time
+        self._rows = online_rows(config)
+        self._name = view_name(config.project, task.feature_view.name)
+        self._end = microseconds(task.end_time)
+        self._is_state = bool(source.as_of or source.valid_to_field)
+        self._events = events_of(task.feature_view)
+
+    def run(self) -> None:
+        view = self._rows.write(
+            lambda store: declare(store, self._config.project, self._feast_view)
+        )
+        newest = max(view.brought_to or self._end, view.bringing_to or self._end)
+        if self._is_state and self._end < newest:
+            print(
+                f"{self._feast_view.name} is online as of a later moment, which an earlier one does "
+                "not replace: it stays as it is."
+            )
+            return
+        data = _fingerprint(self._config)
+        resumed = None
+        if (view.bringing_to, view.bringing_data) == (self._end, data):
+            resumed = view.done_until
+        late_since = self._late_since(view)
+        view = self._note(
+            bringing_to=self._end,
+            bringing_data=data,
+            done_until=resumed,
+            brought_at=microseconds_now(),
+        )
+        with self._rows.reading(self._name) as snapshot:
+            was_empty = not snapshot.entries(view)
+        with open_warehouse(self._config) as con:
+            parts, total = self._parts(con, resumed)
+            # A bar is for people; a log gets a line.
+            watched = self._task.tqdm_builder is not None and sys.stderr.isatty()
+            bar = self._task.tqdm_builder(total) if watched else None
+            rows = 0
+            for part, table in self._tables(con, parts, late_since):
+                self._write(part, table, was_empty)
+                rows += table.num_rows
+                if bar is not None:
+                    bar.update(table.num_rows)
+            if bar is not None:
+                bar.close()
+            else:
+                print(f"  {rows:,} rows")
+        self._note(brought_to=self._end, bringing_to=None, bringing_data="", done_until=None)
+
+    def _note(self, **changes: Any) -> View:
+        def change(store: Transaction) -> View:
+            view = replace(store.view(self._name), **changes)
+            store.keep(view)
+            return view
+
+        return self._rows.write(change, self._name)
+
+    # From the warehouse
+
+    @property
+    def _keys(self) -> list[str]:
+        """The join keys as the source names them, in the order of the store's keys."""
+        return [self._source.raw(c.name) for c in self._feast_view.entity_columns]
+
+    def _late_since(self, view: View) -> datetime | None:
+        """The created time from which on rows may be late, if this run goes on from the last one."""
+        goes_on = view.brought_to is not None and view.brought_to == microseconds(
+            self._task.start_time
+        )
+        if self._is_state or not goes_on or not self._source.created_timestamp_column:
+            return None
+        assert view.brought_to is not None
+        return moment_of(min(view.brought_to, view.newest_created or view.brought_to))
+
+    def _sql(self, only: str, late_since: datetime | None = None) -> str:
+        source, view = self._source, self._feast_view
+        job = DuckDBOfflineStore.pull_latest_from_table_or_query(
+            self._config,
+            source,
+            [key for key in self._keys if key != DUMMY_ENTITY_ID],
+            [source.raw(field.name) for field in view.features],
+            source.raw(source.timestamp_field),
+            source.created_timestamp_column and source.raw(source.created_timestamp_column),
+            self._task.start_time,
+            self._task.end_time,
+            only=only,
+            late_since=late_since,
+        )
+        return job.to_sql()
+
+    def _parts(self, con: duckdb.DuckDBPyConnection, resumed: Any) -> tuple[list[_Part], int]:
+        """The rows in parts of about equal size, and how many there are, about."""
+        source, key = self._source, self._keys[0]
+        rest = _Part(resumed, None)
+        if key == DUMMY_ENTITY_ID:
+            return [_Part(None, None)], 1
+        if source.as_of:
+            keyed = f"SELECT {identifier(key)} AS key FROM ({source.as_of}) AS known"
+            counted = f"approx_count_distinct({identifier(key)}) FROM ({source.as_of}) AS known"
+        else:
+            keyed = (
+                f"SELECT {identifier(key)} AS key FROM {source.get_table_query_string()} AS rows"
+            )
+            counted = f"count(*) FROM ({self._sql('true')}) AS pulled"
+        keyed += f" WHERE {rest.condition(key)} AND {identifier(key)} IS NOT NULL"
+        (total,) = con.execute(f"SELECT {counted} WHERE {rest.condition(key)}").fetchall()[0]
+        count = total // self._rows_at_a_time + 1
+        shares = [number / count for number in range(1, count)]
+        ((bounds,),) = con.execute(
+            f"SELECT quantile_disc(key, $shares) FROM ({keyed} USING SAMPLE reservoir({_SAMPLED} ROWS))",
+            {"shares": shares},
+        ).fetchall()
+        between = [bound for bound in sorted(set(bounds or ())) if bound != resumed]
+        return [_Part(low, high) for low, high in pairwise([resumed, *between, None])], total
+
+    def _tables(
+        self, con: duckdb.DuckDBPyConnection, parts: list[_Part], late_since: datetime | None
+    ) -> Iterator[tuple[_Part, pa.Table]]:
+        """Each part's rows. While one is written, DuckDB reads the next."""
+
+        def read(part: _Part) -> pa.Table:
+            sql = self._sql(part.condition(self._keys[0]), late_since)
+            return con.sql(sql).to_arrow_table()
+
+        with ThreadPoolExecutor(1) as thread:
+            following = [thread.submit(read, parts[0])]
+            for number, part in enumerate(parts):
+                table = following.pop().result()
+                if number + 1 < len(parts):
+                    following.append(thread.submit(read, parts[number + 1]))
+                yield part, table
+
+    # To the store
+
+    def _write(self, part: _Part, table: pa.Table, was_empty: bool) -> None:
+        source = self._source
+        events = _times(table[source.raw(source.timestamp_field)])
+        created = np.full(len(events), NO_TIME)
+        if source.created_timestamp_column:
+            created = _times(table[source.raw(source.created_timestamp_column)])
+        given = {c.name: table[source.raw(c.name)] for c in self._feast_view.entity_columns}
+
+        def change(store: Transaction) -> None:
+            view = store.view(self._name)
+            encoded = encode_keys(
+                view, {name: column.to_pylist() for name, column in given.items()}
+            )
+            columns = {
+                name: _column(table[source.raw(name)], kind) for name, kind in view.schema.features
+            }
+            packed = pack(view.schema, pa.table(columns), events, created)
+            # Rows without a key belong to nobody.
+            keys = [key for key in encoded if key is not None]
+            packed = [row for key, row in zip(encoded, packed, strict=True) if key is not None]
+            if self._events is not None:
+                packed = appended(store, view, keys, packed, self._events, self._end)
+                store.put(view, keys, packed)
+            else:
+                store.put(view, keys, packed, not_after(self._end) if self._is_state else newer)
+            if self._is_state and not was_empty:
+                low, high = self._bound(view, part.low), self._bound(view, part.high)
+                store.delete_others(view, keys, low or b"", high, not_after(self._end))
+            newest = max(view.newest_created or NO_TIME, int(created.max(initial=NO_TIME)))
+            seen = None if newest == NO_TIME else newest
+            store.keep(replace(view, done_until=part.high, newest_created=seen))
+
+        self._rows.write(change, self._name)
+
+    def _bound(self, view: View, value: Any) -> bytes | None:
+        """The first encoded key whose first part is the value."""
+        if value is None:
+            return None
+        first = View(view.name, view.keys[:1], view.schemas)
+        return encode_keys(first, [value])[0]
+
+
+def _fingerprint(config: RepoConfig) -> str:
+    """Of the warehouse's file: it differs when anything was written."""
+    file = places.resolve(config.offline_store.path).stat()
+    return f"{file.st_mtime_ns}-{file.st_size}-{file.st_ino}"
+
+
+def _times(column: pa.ChunkedArray) -> np.ndarray:
+    moments = (
+        column.cast(pa.timestamp("us"), safe=False)
+        if not pa.types.is_timestamp(column.type)
+        else column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    )
+    return moments.cast(pa.int64()).fill_null(int(NO_TIME)).to_numpy()
+
+
+def _column(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | pa.Array:
+    """A feature's column as it is packed: what is kept as a message becomes one."""
+    if not is_message(kind):
+        return column
+    values = column.to_pylist()
+    protos = python_values_to_proto_values(values, ValueType[kind])
+    return pa.array(
+        [
+            None if value is None else proto.SerializeToString()
+            for value, proto in zip(values, protos, strict=True)
+        ],
+        pa.binary(),
+    )
