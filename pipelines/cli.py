@@ -722,6 +722,60 @@ def recommend(
 
 
 @main.command()
+@click.option("--service", help="A feature service, for example ranking; all if left out.")
+@click.option(
+    "--since",
+    callback=_moment,
+    help="Only what was served from this time on (UTC), by the clock.",
+)
+@click.option(
+    "--examples",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many to show of each feature that differs.",
+)
+@click.option("--all", "everything", is_flag=True, help="Also list features that are equal.")
+@_verb
+def parity(service: str | None, since: datetime | None, examples: int, everything: bool) -> Any:
+    """Compare what was served with what training would have seen.
+
+    The service logs the features of some of its requests, with moment and versions; they are
+    computed again from the warehouse, as of their moment, and compared bit for bit. A value is
+    late, and no fault, if the warehouse learned more after the online store was brought up to date.
+    docs/parity.md says more. The exit status is 1 if anything differs, or nothing could be compared.
+
+    \b
+    Examples:
+      lookbook parity
+      lookbook parity --service ranking --since 2020-09-22T14:30 --examples 10
+      lookbook parity --all --json
+    """
+    from rich.console import Group
+    from rich.markup import escape
+
+    from pipelines.monitoring.parity import check
+
+    found = check(service, since, examples, progress=_say)
+    table = Table()
+    table.add_column("service")
+    table.add_column("feature", no_wrap=True)
+    for column in ("compared", "equal", "late", "different"):
+        table.add_column(column, justify="right")
+    for name, features in found.services.items():
+        for feature, count in features.items():
+            if everything or count.equal < count.compared:
+                numbers = (f"{number:,}" for number in vars(count).values())
+                table.add_row(name, feature, *numbers, style="bold red" if count.different else "")
+    blocks: list[Table | str] = [table] if table.row_count else []
+    blocks += [escape(str(difference)) for difference in found.differences]
+    blocks += [escape(f"Skipped {many(n, 'row')}: {why}.") for why, n in found.skipped.items()]
+    blocks += [escape(f"Not read: {file}: {why}") for file, why in found.unreadable.items()]
+    blocks.append(str(found))
+    return Group(*blocks), found.to_dict(), *([] if found.holds else [1])
+
+
+@main.command()
 @click.option(
     "--data",
     "source",

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 from pipelines.explaining import article_display, explained, number_or_none, text_or_none
-from pipelines.features import Features, OnlineFeatures, online_moment
+from pipelines.features import Features, OnlineFeatures, materialized_at, online_moment
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import load_recommender, require_fresh
+from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.recommender import Recommender, customer_state, is_known
 from pipelines.retrievers.base import recent_purchases
 from services.schemas import (
@@ -37,9 +38,10 @@ class Served:
     sample: list[dict[str, str]]
     moment: datetime
     """Everything before it is in the online store; the question is asked then, as in training."""
+    versions: Versions
 
     @property
-    def features(self) -> Features:
+    def features(self) -> OnlineFeatures:
         return OnlineFeatures(self.moment)
 
 
@@ -54,13 +56,20 @@ def load_served() -> Served:
     recommender, sample = load_recommender(chosen)
     moment = online_moment(refresh=True)
     require_fresh(chosen, moment)
-    return Served(chosen, recommender, sample, moment)
+    return Served(chosen, recommender, sample, moment, Versions.now(chosen.tag, moment))
 
 
 class Answers:
-    """Answers for customers, from the release in production."""
+    """Answers for customers, from the release in production.
+
+    What some requests read is logged, for `lookbook parity`: `pipelines.monitoring.served_log`.
+
+    Raises:
+        InputError: a setting of the log is wrong.
+    """
 
     def __init__(self) -> None:
+        self._log = ServedLog()
         self._served = load_served()
         self._stopped = threading.Event()
 
@@ -69,14 +78,18 @@ class Answers:
         threading.Thread(target=self._follow, args=(every,), daemon=True).start()
 
     def stop(self) -> None:
+        """Follow no longer, and write what is still to be logged."""
         self._stopped.set()
+        self._log.close()
 
     def _follow(self, every: timedelta) -> None:
         trouble = ""
         while not self._stopped.wait(every.total_seconds()):
             try:
                 moved = releases.resolve(ALIAS) != self._served.release.tag
-                if moved or online_moment(refresh=True) != self._served.moment:
+                moved |= online_moment(refresh=True) != self._served.moment
+                # Late purchases may have been brought for the same moment.
+                if moved or materialized_at() != self._served.versions.materialized_at:
                     self._served = load_served()
                     log.info("now serving %s", self._served.release.tag)
                 trouble = ""
@@ -88,13 +101,19 @@ class Answers:
     def recommend(self, customer_id: str, k: int) -> Recommendations:
         """The k best articles for a customer; one who is not known gets what is popular."""
         served = self._served
+        with self._log.request(served.features, served.versions) as features:
+            return self._recommend(served, features, customer_id, k)
+
+    def _recommend(
+        self, served: Served, features: Features, customer_id: str, k: int
+    ) -> Recommendations:
         stages: dict[str, float] = {}
         started = perf_counter()
-        state = customer_state([customer_id], served.features)
+        state = customer_state([customer_id], features)
         stages["customer"] = perf_counter() - started
         best = served.recommender.recommend(
             [customer_id],
-            served.features,
+            features,
             served.moment,
             k,
             state=state,
@@ -102,7 +121,7 @@ class Answers:
             stages=stages,
         )
         started = perf_counter()
-        rows = explained(served.recommender, best, state, served.features, served.moment)
+        rows = explained(served.recommender, best, state, features, served.moment)
         stages["display"] = perf_counter() - started
         return Recommendations(
             customer_id=customer_id,
@@ -117,9 +136,10 @@ class Answers:
     def customer(self, customer_id: str) -> Customer:
         """What is known of a customer, newest purchases first."""
         served = self._served
-        state = customer_state([customer_id], served.features)
-        recent = recent_purchases(state).head(SHOWN_PURCHASES)
-        display = article_display(recent["article_id"], served.features)
+        with self._log.request(served.features, served.versions) as features:
+            state = customer_state([customer_id], features)
+            recent = recent_purchases(state).head(SHOWN_PURCHASES)
+            display = article_display(recent["article_id"], features)
         profile = state.to_dict("records")[0]
         age = number_or_none(profile["customer_profile__age"])
         return Customer(

@@ -19,6 +19,8 @@ from feature_repo import places
 Serve = Callable[..., AbstractContextManager[str]]
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+# Shops that tests share are not written into; tests of the log ask for it.
+os.environ["LOOKBOOK_SERVED_SAMPLE"] = "0"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ FLOORS = {
     "models": ["retrievers", "rankers"],
     "model_catalog": ["model_catalog"],
     "recommender": ["recommender", "training"],
-    "above": ["evaluation", "model_registry", "explaining", "leak_lab"],
+    "above": ["evaluation", "model_registry", "monitoring", "explaining", "leak_lab"],
     "in charge": ["recommending"],
     "demo": ["demo"],
     "cli": ["cli"],
