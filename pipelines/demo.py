@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ ONLINE_RETAIL_FILE = places.PROJECT / "data" / "online_retail.parquet"
 SERVICE = "services.recommendations:Recommender"
 EVALUATED_WEEKS = 2
 START_SECONDS = 120
+LOG_SECONDS = 60
+CHECKED_REQUESTS = 2
 
 Say = Callable[[str], None]
 
@@ -62,7 +65,9 @@ def run(
     if serve is None:
         serve = not (os.environ.get("CI") or os.environ.get("SERVE") == "0")
     with _served(port, say) as address:
+        since = datetime.now(UTC)
         customer = _check(address, say)
+        _compare(since, say)
         if serve:
             say(f"\n  The page: {address}/page/\n\nStop with Ctrl-C.")
         say("To go on in another shell, in the project's folder:")
@@ -103,7 +108,7 @@ def _loadable(source: str, say: Say) -> str:
 
         made = synthesize(folder)
         say(
-            f"[1/8] Made a shop up: {made.customers:,} customers, {made.articles:,} articles, "
+            f"[1/9] Made a shop up: {made.customers:,} customers, {made.articles:,} articles, "
             f"{made.transactions:,} transactions"
         )
     return str(folder)
@@ -119,21 +124,21 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
     def step(text: str) -> None:
         say(f"      {text}")
 
-    say(f"[2/8] Loading {source}")
+    say(f"[2/9] Loading {source}")
     say(_indented(str(load(source, progress=step))))
-    say("[3/8] Building features")
+    say("[3/9] Building features")
     built = feature_tables.build(progress=step)
-    say("[4/8] feast apply, feast materialize")
+    say("[4/9] feast apply, feast materialize")
     features.apply()
     features.materialize(built.through)
-    say("[5/8] Training")
+    say("[5/9] Training")
     tags = publishing.train(built.end, progress=step)
-    say(f"[6/8] Evaluating on the last {weeks} weeks, each trained on what came before it")
+    say(f"[6/9] Evaluating on the last {weeks} weeks, each trained on what came before it")
     found = evaluate(built.through, weeks=weeks, progress=step)
     for name, metrics in found.models.items():
         values = "  ".join(f"{metric} {value['mean']:.4f}" for metric, value in metrics.items())
         say(f"      {name:<24} {values}")
-    say("[7/8] Promoting the release")
+    say("[7/9] Promoting the release")
     made = publishing.create_release(tags, found.to_dict())
     say(f"      {release.promote(made.tag, why='demo')}")
     return made
@@ -148,7 +153,7 @@ def _served(port: int, say: Say) -> Iterator[str]:
     """`bentoml serve` in a process of its own; gives its address once it answers."""
     address = f"http://127.0.0.1:{port}"
     _require_free(port)
-    say(f"[8/8] bentoml serve {SERVICE}")
+    say(f"[8/9] bentoml serve {SERVICE}")
     log = places.home() / "service.log"
     command = [
         *(sys.executable, "-m", "bentoml", "serve", SERVICE),
@@ -158,6 +163,8 @@ def _served(port: int, say: Say) -> Iterator[str]:
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_HOME": str(places.models_folder()),
         "LOOKBOOK_HOME": str(places.home()),
+        "LOOKBOOK_SERVED_SAMPLE": "1",
+        "LOOKBOOK_SERVED_SECONDS": "1",
     }
     with log.open("w") as stream:
         process = subprocess.Popen(
@@ -191,6 +198,31 @@ def _check(address: str, say: Say) -> str:
         first = answer["recommendations"][0]
         say(f"      {customer}: {first['name'] or first['article_id']} - {first['reason']}")
     return str(customers[0])
+
+
+def _compare(since: datetime, say: Say) -> None:
+    """What the service has just answered must be what the warehouse gives at the same moment."""
+    from pipelines.monitoring import parity
+
+    say("[9/9] Comparing what was served with the warehouse")
+    deadline, before = time.monotonic() + LOG_SECONDS, 0
+    while True:
+        # The service writes its log a moment after it has answered, file by file.
+        with suppress(parity.ParityError):
+            found = parity.check(since=since)
+            if found.rows == before and (found.requests >= CHECKED_REQUESTS or found.skipped):
+                break
+            before = found.rows
+        if time.monotonic() > deadline:
+            raise LookbookError(
+                f"The service has not logged what it served; its log is {places.home() / 'service.log'}."
+            )
+        time.sleep(0.5)
+    say(_indented("\n".join([*map(str, found.differences), str(found)])))
+    if not found.holds:
+        raise LookbookError(
+            "What was served is not what the warehouse gives: run `lookbook parity`."
+        )
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:

@@ -262,10 +262,11 @@ def test_the_demo_from_files_to_a_checked_request(tmp_path: Path, home: Path) ->
         port = free.getsockname()[1]
     demo.run(str(tmp_path / "files"), serve=False, port=port, say=said.append)
     text = "\n".join(said)
-    for number in range(2, 9):
-        assert f"[{number}/8]" in text
+    for number in range(2, 10):
+        assert f"[{number}/9]" in text
     assert "production points at release:" in text
     assert "somebody new: " in text
+    assert " 0 late, 0 different; 0 rows skipped." in text
 
 
 def test_a_service_that_does_not_start_says_where_its_log_is(
