@@ -86,9 +86,8 @@ def _asked(view: str, relation: str) -> str:
 
 def _everyone(view: str, moment: str) -> str:
     """A view in AS_OF, for all keys at one moment."""
-    keys = ", ".join(AS_OF[view])
-    relation = f"(SELECT DISTINCT {keys}, {moment} AS moment FROM features.customer_article)"
-    return f"SELECT * EXCLUDE (moment, valid_from, created_at) FROM ({_asked(view, relation)})"
+    everyone = _asked(view, f"({AS_OF[view].asked(moment)})")
+    return f"SELECT * EXCLUDE (moment, valid_from, created_at) FROM ({everyone})"
 
 
 def _at(view: str) -> str:

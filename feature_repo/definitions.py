@@ -11,6 +11,7 @@ from feature_repo.views.customers import (
     customer_price,
     customer_profile,
     customer_recent,
+    customer_session,
     customer_taste,
 )
 from feature_repo.views.postal_codes import postal_code_activity
@@ -31,6 +32,7 @@ __all__ = [
     "customer_product",
     "customer_profile",
     "customer_recent",
+    "customer_session",
     "customer_state",
     "customer_taste",
     "everything",

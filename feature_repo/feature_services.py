@@ -10,6 +10,7 @@ from feature_repo.views.customers import (
     customer_price,
     customer_profile,
     customer_recent,
+    customer_session,
     customer_taste,
 )
 from feature_repo.views.declare import OWNER
@@ -20,6 +21,7 @@ customer_state = FeatureService(
     name="customer_state",
     features=[
         customer_recent,
+        customer_session,
         customer_profile[["age", "age_bucket", "postal_code", "club_member_status"]],
     ],
     description="What retrieval needs to know of a customer.",
@@ -72,6 +74,7 @@ everything = FeatureService(
         customer_price,
         customer_taste,
         customer_recent,
+        customer_session,
         postal_code_activity,
         article_profile,
         article_activity,

@@ -1,9 +1,10 @@
-"""The SQL of staging and of every feature view, rendered with the windows and a last day.
+"""The SQL of staging, of every feature view and of pushes, rendered with the windows and a last day.
 
 A file `sql/features/NAME.sql` is the table `features.NAME` and the Feast view `NAME`. It selects
 the view's keys, `valid_from` (the moment a row becomes known) and exactly the declared fields. What
 would be a long list in every row is no table: such a file is asked for the moments that somebody
-needs (`AS_OF`).
+needs (`AS_OF`). A file `sql/pushes/NAME.sql` has the statements that take what is pushed to the
+push source NAME into the warehouse.
 """
 
 import hashlib
@@ -16,11 +17,18 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from feature_repo.raw_tables import RAW_TABLES
-from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES, SHORT_WINDOWS, WINDOWS, Window
+from feature_repo.windows import (
+    DECAY_DAYS,
+    RECENT_ARTICLES,
+    SESSION_EVENTS,
+    SHORT_WINDOWS,
+    WINDOWS,
+    Window,
+)
 
 SQL_FOLDER = Path(__file__).parent / "sql"
 
-STAGING = ("customers", "articles", "purchases", "prices")
+STAGING = ("customers", "articles", "purchases", "prices", "actions")
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,27 @@ class Table:
         return next((key for key in self.keys if key not in ("customer_id", "article_id")), "")
 
 
+@dataclass(frozen=True)
+class AsOf:
+    """A view of which nothing is kept: its keys, and the table that it reads when it is asked for."""
+
+    keys: tuple[str, ...]
+    table: str = "features.customer_article"
+    since: str = "valid_from"
+    """The column of the table with the moment from which a row is known."""
+    until: str = "valid_to"
+    """That until which it is true; events have none, for they stay true."""
+
+    def asked(self, moment: str) -> str:
+        """SELECT the keys that have something of the view, each with a moment, an expression."""
+        return f"SELECT DISTINCT {', '.join(self.keys)}, {moment} AS moment FROM {self.table}"
+
+    @property
+    def changes(self) -> str:
+        """SELECT those keys with all moments at which something of them changes."""
+        return self.asked(self.since)
+
+
 PROFILES: dict[str, str] = {"customer_profile": "customers", "article_profile": "articles"}
 """Feature tables without history, and the staging table that each shows."""
 
@@ -61,17 +90,15 @@ HISTORIES: dict[str, Table] = {
 }
 """Feature tables with history, in an order in which each finds what it reads."""
 
-AS_OF: dict[str, tuple[str, ...]] = {
-    "customer_recent": ("customer_id",),
-    "customer_taste": ("customer_id",),
+AS_OF: dict[str, AsOf] = {
+    "customer_recent": AsOf(("customer_id",)),
+    "customer_taste": AsOf(("customer_id",)),
+    "customer_session": AsOf(("customer_id",), "staging.actions", since="event_time", until=""),
 }
-"""Views that are read from `features.customer_article` when they are asked for, with their keys."""
+"""Views that are computed when they are asked for."""
 
 FEW_DAYS = 31
 """Days up to which a median is computed day by day: each anew over all that came before."""
-
-AS_OF_MOMENTS = "SELECT DISTINCT {keys}, valid_from AS moment FROM features.customer_article"
-"""The keys that have something of a view in AS_OF, and the moments at which it changes."""
 
 TASTES = {
     "colour_group": "colour_group_name",
@@ -85,7 +112,7 @@ TASTES = {
 VIEW_KEYS: dict[str, tuple[str, ...]] = {
     **{name: RAW_TABLES[of].key for name, of in PROFILES.items()},
     **{name: table.keys for name, table in HISTORIES.items()},
-    **AS_OF,
+    **{name: view.keys for name, view in AS_OF.items()},
 }
 """Every view that has SQL, with its keys."""
 
@@ -101,7 +128,7 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
-_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, lately, touched, asked_pairs with context %}'
+_MACROS = '{% from "macros.sql" import windowed, in_scope, moving, lately, touched, known_when_asked with context %}'
 
 
 @cache
@@ -122,7 +149,7 @@ def render(
     """The SQL of one table.
 
     Args:
-        folder: "staging" or "features".
+        folder: "staging", "features" or "pushes".
         name: the table.
         through: the last day whose purchases may be used.
         scoped: only for the keys in the table `scope`, from the day on that it says (macros.sql).
@@ -136,6 +163,8 @@ def render(
         short_windows=SHORT_WINDOWS,
         decay_days=DECAY_DAYS,
         recent_articles=RECENT_ARTICLES,
+        session_events=SESSION_EVENTS,
+        as_of=AS_OF.get(name),
         raw_tables=RAW_TABLES,
         tastes=TASTES,
         through=through.isoformat(),
@@ -168,8 +197,8 @@ def table_sql(schema: str, name: str, through: date, part: str = "") -> str:
 
 def whole_history(view: str) -> str:
     """The SQL of a view in AS_OF as if it were a table: a row from each moment that changes it."""
-    keys = ", ".join(AS_OF[view])
-    sql = render("features", view, date.max, asked=f"({AS_OF_MOMENTS.format(keys=keys)})")
+    keys = ", ".join(AS_OF[view].keys)
+    sql = render("features", view, date.max, asked=f"({AS_OF[view].changes})")
     return (
         f"SELECT * EXCLUDE (moment), lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) "
         f"AS valid_to FROM ({sql}) AS history"

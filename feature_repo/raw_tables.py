@@ -52,6 +52,12 @@ class RawTable:
     def column_names(self) -> list[str]:
         return [column.name for column in self.columns]
 
+    @property
+    def create(self) -> str:
+        """The statement that makes the table, in the schema `raw`, if it is not there."""
+        columns = ", ".join(f'"{c.name}" {c.type}' for c in (*self.columns, *self.ours))
+        return f"CREATE TABLE IF NOT EXISTS raw.{self.name} ({columns})"
+
 
 FROM_TRANSACTIONS = Column("from_transactions", "BOOLEAN", UNKNOWN_SOURCE)
 KNOWN_AT = Column(

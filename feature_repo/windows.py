@@ -29,3 +29,6 @@ DECAY_DAYS = 30.0
 
 RECENT_ARTICLES = 200
 """How many articles `customer_recent` remembers of each customer."""
+
+SESSION_EVENTS = 50
+"""How many events `customer_session` remembers of each customer."""

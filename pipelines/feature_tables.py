@@ -60,7 +60,11 @@ PURCHASES_AT_A_TIME = 1_500_000
 KEYS_AT_A_TIME = 1_000
 """Purchases, about, and at least keys, of which a table is computed at a time."""
 
-_PURCHASES = ("staging", "purchases")
+_EVENTS = {
+    "purchases": ("raw.transactions", "day"),
+    "actions": ("(FROM raw.interactions WHERE kind <> 'impression')", "event_time"),
+}
+"""Staging tables of what customers did: what each is made of, and its order within a customer."""
 _DAWN = date(1900, 1, 1)
 """Before every purchase: what has changed on all days."""
 
@@ -160,6 +164,7 @@ def bring(
             f"Purchases are loaded only up to {newest}: features cannot be built through {through}."
         )
     con.execute(_CREATE_BUILDS)
+    con.execute(RAW_TABLES["interactions"].create)
     wanted = _State(through, data_hash(con), loaded_at)
     hashes = _sql_hashes()
     state = _state(con, hashes)
@@ -287,8 +292,8 @@ def compute(
     """
     table = identifier(schema, name)
     order = f" ORDER BY {', '.join(VIEW_KEYS[name])}, valid_from" if schema == "features" else ""
-    if (schema, name) == _PURCHASES:
-        order = " ORDER BY customer_id, day"
+    if schema == "staging" and name in _EVENTS:
+        order = f" ORDER BY customer_id, {_EVENTS[name][1]}"
     parts = _parts(con, schema, name)
     for number, (part, values) in enumerate(parts):
         into = f"INSERT INTO {table}" if number else f"CREATE OR REPLACE TABLE {table} AS"
@@ -301,9 +306,11 @@ def compute(
 def _parts(
     con: duckdb.DuckDBPyConnection, schema: str, name: str
 ) -> list[tuple[str, dict[str, str]]]:
-    """Conditions on a table's first key that share all purchases out evenly, each with its values."""
-    if (schema, name) == _PURCHASES:
-        key, keyed = "customer_id", "raw.transactions"
+    """Conditions on a table's first key that share out evenly what it is made of, each with its values."""
+    counted = "raw.transactions"
+    if schema == "staging" and name in _EVENTS:
+        key, keyed = "customer_id", _EVENTS[name][0]
+        counted = keyed
     elif name in HISTORIES and schema == "features":
         table = HISTORIES[name]
         key, keyed = table.keys[0], "staging.purchases"
@@ -311,7 +318,7 @@ def _parts(
             keyed = f"(SELECT {table.attribute} AS {key} FROM staging.{table.attributes})"
     else:
         return [("", {})]
-    (purchases,) = _row(con, "SELECT count(*) FROM raw.transactions")
+    (purchases,) = _row(con, f"SELECT count(*) FROM {counted} AS counted")
     (keys,) = _row(con, f"SELECT approx_count_distinct({key}) FROM {keyed} AS keyed")
     count = min(purchases // PURCHASES_AT_A_TIME, keys // KEYS_AT_A_TIME) + 1
     (bounds,) = _row(
@@ -379,6 +386,7 @@ def _go_back(con: duckdb.DuckDBPyConnection, through: date) -> None:
         table = identifier("features", name)
         con.execute(f"DELETE FROM {table} WHERE valid_from > ?", [end])
         con.execute(f"UPDATE {table} SET valid_to = NULL WHERE valid_to > ?", [end])
+    # Actions are known at their own moment, so those that are loaded are there whatever the day.
     for name in ("purchases", "prices"):
         con.execute(f"DELETE FROM staging.{name} WHERE day > ?", [through])
 
@@ -401,6 +409,10 @@ def _extend(
             _replace_attributes(con, temporary, name, end)
         late_from = _replace_purchases(con, temporary, start, end, loaded_at)
         _replace_prices(con, temporary, late_from, end)
+        con.execute(
+            f"INSERT INTO staging.actions BY NAME {render('staging', 'actions', end, scoped=True)} "
+            "ORDER BY customer_id, event_time"
+        )
         changed = {}
         for view, attributes in PROFILES.items():
             (key,) = VIEW_KEYS[view]

@@ -54,7 +54,7 @@ def _build_shop(folder: Path) -> Path:
     from pipelines.demo import prepare
 
     files = folder / "files"
-    synthesize(files, customers=400, articles=150, days=150, seed=3, csv=True)
+    synthesize(files, customers=400, articles=150, days=150, interactions=28, seed=3, csv=True)
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(folder / "home")
     try:

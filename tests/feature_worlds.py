@@ -1,4 +1,4 @@
-"""Small worlds for tests of features: a handful of purchases in, every table and view out."""
+"""Small worlds for tests of features: a handful of purchases and events in, every table and view out."""
 
 import random
 from collections.abc import Iterable
@@ -15,7 +15,6 @@ from feature_repo import feature_sql
 from feature_repo.raw_tables import RAW_TABLES
 from feature_repo.windows import WINDOWS
 from pipelines import feature_tables
-from pipelines.warehouse import identifier
 
 Row = dict[str, Any]
 
@@ -57,6 +56,15 @@ class Purchase:
 
 
 @dataclass(frozen=True)
+class Event:
+    moment: datetime
+    kind: str = "view"
+    customer: str = ANNA
+    article: str = SHIRT
+    surface: str | None = None
+
+
+@dataclass(frozen=True)
 class Customer:
     age: int | None = None
     postal_code: str | None = None
@@ -83,22 +91,22 @@ class Tables:
         customers: dict[str, Customer] | None = None,
         through: date | None = None,
         articles: dict[str, Row] = ARTICLES,
+        events: Iterable[Event] = (),
     ) -> None:
         self.purchases: list[Purchase] = []
+        self.events: list[Event] = []
         self.customers: dict[str, Customer] = {}
         self.articles: dict[str, Row] = {}
         self.loads = 0
         for schema in ("raw", "staging", "features"):
             self.con.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
-        for name in ("transactions", "customers", "articles"):
-            table = RAW_TABLES[name]
-            columns = [f"{identifier(c.name)} {c.type}" for c in (*table.columns, *table.ours)]
-            self.con.execute(f"CREATE TABLE raw.{name} ({', '.join(columns)})")
+        for table in RAW_TABLES.values():
+            self.con.execute(table.create)
         self.con.execute(
             "CREATE TABLE raw.loads (loaded_at TIMESTAMP, table_name VARCHAR, sha256 VARCHAR, "
             "loaded BIGINT, updated BIGINT)"
         )
-        self.grow(purchases, customers, through, articles)
+        self.grow(purchases, customers, through, articles, events)
 
     def grow(
         self,
@@ -106,14 +114,16 @@ class Tables:
         customers: dict[str, Customer] | None = None,
         through: date | None = None,
         articles: dict[str, Row] | None = None,
+        events: Iterable[Event] = (),
     ) -> feature_tables.Build:
-        """Load more purchases and newer attributes, and build through a day as `lookbook` does."""
-        arrived = list(purchases)
+        """Load more purchases and events and newer attributes, and build through a day as `lookbook` does."""
+        arrived, told = list(purchases), list(events)
         self.purchases += arrived
+        self.events += told
         self.customers |= customers or {}
         self.articles |= articles or {}
         self.loads += 1
-        self._load(arrived)
+        self._load(arrived, told)
         built = feature_tables.bring(self.con, through)
         self.through = built.through
         self.history = {
@@ -121,11 +131,16 @@ class Tables:
         }
         return built
 
-    def _load(self, arrived: list[Purchase]) -> None:
+    def _load(self, arrived: list[Purchase], told: list[Event]) -> None:
+        known_at = datetime(2021, 1, 1) + timedelta(hours=self.loads)
         bought = pd.DataFrame(
             [(p.day, p.customer, p.article, float(p.price), p.channel, p.quantity) for p in arrived],
             columns=["t_dat", "customer_id", "article_id", "price", "sales_channel_id", "quantity"],
-        ).assign(known_at=datetime(2021, 1, 1) + timedelta(hours=self.loads))  # fmt: skip
+        ).assign(known_at=known_at)  # fmt: skip
+        seen = pd.DataFrame(
+            [(e.moment, e.kind, e.customer, e.article, e.surface) for e in told],
+            columns=["event_time", "kind", "customer_id", "article_id", "surface"],
+        ).assign(known_at=known_at)
         people = dict.fromkeys([*self.customers, *(p.customer for p in self.purchases)])
         known = [(name, self.customers.get(name, Customer())) for name in people]
         customers = pd.DataFrame(
@@ -144,6 +159,7 @@ class Tables:
         self.con.execute("DELETE FROM raw.customers; DELETE FROM raw.articles")
         for name, rows in (
             ("transactions", bought),
+            ("interactions", seen),
             ("customers", customers),
             ("articles", articles),
         ):
@@ -217,6 +233,24 @@ purchases_of_a_shop = st.lists(
     min_size=1,
     max_size=20,
 ).filter(lambda purchases: len(purchases) > 3 or len(purchases) == 1)
+KINDS = ("impression", "view", "cart", "purchase", "dismiss")
+
+events_of_a_shop = st.lists(
+    st.builds(
+        Event,
+        # Few moments, so that several events are at one, and one of them told twice.
+        moment=st.builds(
+            lambda number, after: midnight(number) + after,
+            st.integers(0, 6),
+            st.sampled_from([timedelta(0), MICROSECOND, timedelta(hours=7), -MICROSECOND]),
+        ),
+        kind=st.sampled_from(KINDS),
+        customer=st.sampled_from([ANNA, ANNA, BERT, "zoe"]),
+        article=st.sampled_from([SHIRT, SCARF, SOCKS]),
+        surface=st.sampled_from([None, "page"]),
+    ),
+    max_size=25,
+)
 customers_of_a_shop = st.fixed_dictionaries(
     {
         name: st.builds(
@@ -245,4 +279,13 @@ def a_busy_shop(customers: int = 80, purchases: int = 2500, days: int = 300) -> 
     people = {
         f"c{n}": Customer(20 + n % 50, f"p{n % 7}" if n % 5 else None) for n in range(customers)
     }
-    return Tables(rows, people)
+    seen = [
+        Event(
+            midnight(rng.randrange(days)) + timedelta(seconds=rng.randrange(86_400)),
+            rng.choice(KINDS),
+            f"c{int(customers * rng.random() ** 2)}",
+            f"{int(30 * rng.random()):010}",
+        )
+        for _ in range(purchases // 2)
+    ]
+    return Tables(rows, people, events=seen)

@@ -30,7 +30,7 @@ END = date(2020, 9, 23)
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The file of a shop of more than a year, built and applied; its folder is the home."""
     folder = tmp_path_factory.mktemp("analysts")
-    synthesize(folder / "files", customers=600, articles=150, days=400, seed=3)
+    synthesize(folder / "files", customers=600, articles=150, days=400, interactions=250, seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOKBOOK_HOME", str(folder / "home"))
         load(str(folder / "files"))
@@ -140,8 +140,9 @@ def test_all_keys_at_a_moment_are_what_the_store_gives(
     found = con.sql(f"FROM features.{view}_at('{day}') ORDER BY {', '.join(keys)}").df()
     assert set(found) == {*keys, *declared_features()[view]}
     # Nobody whom the history knows by then is left out, and nobody is there twice.
-    history = "customer_article" if view in AS_OF else view
-    distinct = f"SELECT count(DISTINCT ({', '.join(keys)})) FROM features.{history} WHERE valid_from <= '{day}'"
+    history = f"({AS_OF[view].changes})" if view in AS_OF else f"features.{view}"
+    since = "moment" if view in AS_OF else "valid_from"
+    distinct = f"SELECT count(DISTINCT ({', '.join(keys)})) FROM {history} WHERE {since} <= '{day}'"
     assert con.execute(distinct).fetchone() == (len(found),)
     con.close()  # the store opens the file with settings of its own
     rows = found[keys].assign(**{key: None for key in features.KEYS if key not in keys})

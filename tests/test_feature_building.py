@@ -31,6 +31,7 @@ from tests.feature_worlds import (
     a_busy_shop,
     customers_of_a_shop,
     day,
+    events_of_a_shop,
     midnight,
     purchases_of_a_shop,
 )
@@ -56,6 +57,7 @@ arrivals = st.lists(
             max_size=1,
         ),
         st.none() | st.integers(0, 10),
+        events_of_a_shop,
     ),
     min_size=1,
     max_size=4,
@@ -73,12 +75,14 @@ def test_however_days_and_purchases_come_in_the_tables_end_the_same(
             patched.setattr(feature_tables, "MOST_DAYS_ADDED", 10_000)
         tables = Tables(first, customers)
         rest = list(rest)
-        for picked, people, articles, back in batches:
+        for picked, people, articles, back, events in batches:
             days = sorted({p.day for p in tables.purchases})
             through = None if back is None else days[-1 - back % len(days)]
             arriving = [rest[n] for n in picked if n < len(rest)]
-            tables.grow(arriving, people, through, articles)
-            fresh = Fresh(tables.purchases, tables.customers, tables.through, tables.articles)
+            tables.grow(arriving, people, through, articles, events)
+            fresh = Fresh(
+                tables.purchases, tables.customers, tables.through, tables.articles, tables.events
+            )
             assert tables.history == fresh.history
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo import feature_sql
-from feature_repo.windows import DECAY_DAYS, WINDOWS
+from feature_repo.windows import DECAY_DAYS, SESSION_EVENTS, WINDOWS
 from pipelines import feature_tables
 from tests.feature_worlds import (
     ANNA,
@@ -28,12 +28,14 @@ from tests.feature_worlds import (
     SOCKS,
     WITH_HISTORY,
     Customer,
+    Event,
     Purchase,
     Row,
     Tables,
     a_busy_shop,
     customers_of_a_shop,
     day,
+    events_of_a_shop,
     midnight,
     purchases_of_a_shop,
 )
@@ -265,8 +267,28 @@ def expected_customer_taste(known: list[Purchase]) -> Row:
     return row
 
 
+def expected_customer_session(known: Iterable[Event], keep: int = SESSION_EVENTS) -> Row | None:
+    """By the rule that an online append follows too: a set, sorted from the largest on, cut."""
+    told = {(e.moment, e.kind, e.article) for e in known if e.kind != "impression"}
+    kept = sorted(told, reverse=True)[:keep]
+    if not kept:
+        return None
+    return {
+        "session_articles": [article for _, _, article in kept],
+        "session_kinds": [kind for _, kind, _ in kept],
+        "session_moments": [
+            (moment - datetime(1970, 1, 1)) // MICROSECOND for moment, _, _ in kept
+        ],
+    }
+
+
 def expected(tables: Tables, view: str, moment: datetime, keys: tuple[str, ...]) -> Row | None:
     """The features from nothing but the raw rows and the time rule."""
+    if view == "customer_session":
+        # Events are known at once, of whatever day.
+        return expected_customer_session(
+            e for e in tables.events if (e.customer,) == keys and e.moment <= moment
+        )
 
     def key_of(p: Purchase) -> tuple[str | None, ...]:
         code = tables.customers.get(p.customer, Customer()).postal_code
@@ -355,8 +377,8 @@ def assert_right(tables: Tables, moments: Iterable[datetime]) -> int:
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(purchases_of_a_shop, customers_of_a_shop, st.data())
-def test_every_column_at_every_moment_of_any_shop(purchases, customers, data):
+@given(purchases_of_a_shop, customers_of_a_shop, events_of_a_shop, st.data())
+def test_every_column_at_every_moment_of_any_shop(purchases, customers, events, data):
     # An exact duplicate row is a quantity: some purchases come twice.
     repeats = data.draw(st.lists(st.sampled_from(purchases), max_size=3))
     days = sorted({p.day for p in purchases})
@@ -365,16 +387,18 @@ def test_every_column_at_every_moment_of_any_shop(purchases, customers, data):
         if data.draw(st.booleans()):  # some keys at a time, as a large shop's
             patched.setattr(feature_tables, "PURCHASES_AT_A_TIME", 3)
             patched.setattr(feature_tables, "KEYS_AT_A_TIME", 1)
-        tables = Tables([*purchases, *repeats], customers, through)
+        tables = Tables([*purchases, *repeats], customers, through, events=events)
 
-    # Values can change only when a purchase enters or leaves a window: look there, and just before.
+    # Values can change only when a purchase enters or leaves a window, and with an event: look there,
+    # and just before. Events are known through the day after the last that is built.
     last = midnight(through) + timedelta(1)
+    moved = {e.moment for e in events if e.moment < last + timedelta(1)}
     changes = {
         midnight(d) + timedelta(1 + (w.days or 0))
         for d in (*days, data.draw(st.sampled_from(days)) + timedelta(data.draw(st.integers(0, 9))))
         for w in WINDOWS
     }
-    moments = {moment for moment in changes if moment <= last} | {last}
+    moments = {moment for moment in changes if moment <= last} | {last} | moved
     assert assert_right(tables, moments | {moment - MICROSECOND for moment in moments}) > 0
 
 
@@ -456,6 +480,41 @@ def test_customer_recent_keeps_the_newest(monkeypatch):
     assert newest == [[SHIRT], [SCARF, SHIRT], [SOCKS, SCARF], [SHIRT, SOCKS]]
 
 
+def test_customer_session_keeps_the_newest_and_tells_ties_by_kind_and_article(monkeypatch):
+    monkeypatch.setattr(feature_sql, "SESSION_EVENTS", 3)
+    noon = midnight(0) + timedelta(hours=12)
+    events = [
+        *(Event(noon, "view", article=a) for a in (SHIRT, SCARF)),
+        Event(noon, "cart", article=SOCKS),
+        Event(noon + MICROSECOND, "impression", article=SOCKS),
+        # Told twice, from two places.
+        *(Event(noon + MICROSECOND, "purchase", surface=place) for place in ("page", "mail")),
+        Event(noon - MICROSECOND, "dismiss"),
+    ]
+    tables = Tables([Purchase(day(5), BERT)], events=events)
+
+    def at(moment: datetime) -> Row | None:
+        return tables.at("customer_session", moment, ANNA)
+
+    assert at(noon - 2 * MICROSECOND) is None
+    assert at(noon - MICROSECOND)["session_kinds"] == ["dismiss"]
+    assert at(noon)["session_articles"] == [SCARF, SHIRT, SOCKS]
+    assert at(noon)["session_kinds"] == ["view", "view", "cart"]
+    last = at(midnight(300))
+    assert last == expected_customer_session(events, keep=3)
+    assert last["session_articles"] == [SHIRT, SCARF, SHIRT]
+    assert last["session_moments"] == [1577880000000001, 1577880000000000, 1577880000000000]
+
+
+def test_a_shop_from_before_there_were_interactions_has_no_sessions():
+    tables = Tables([Purchase(day(0))])
+    tables.con.execute("DROP TABLE raw.interactions")
+
+    tables.grow([Purchase(day(1))])
+
+    assert tables.history["customer_session"] == {}
+
+
 def test_missing_attributes_stay_missing():
     tables = Tables([Purchase(day(0))])
 
@@ -479,9 +538,11 @@ def test_a_planted_future_row_changes_nothing_that_was_known_before():
         Purchase(day(251), someone.customer, "9999999999"),
         Purchase(day(299), "somebody new", "9999999999", "500"),
     ]
-    before = Tables(past, shop.customers).known_until(now)
+    seen = [Event(now - timedelta(1)), Event(now)]
+    coming = [Event(now + MICROSECOND), Event(now + timedelta(3), customer=someone.customer)]
+    before = Tables(past, shop.customers, events=seen).known_until(now)
 
-    after = Tables([*past, *planted], shop.customers).known_until(now)
+    after = Tables([*past, *planted], shop.customers, events=[*seen, *coming]).known_until(now)
 
     # A profile has no history: a customer or article yet to come is there, and nothing known of it.
     newcomers = [
@@ -498,9 +559,11 @@ def test_a_build_through_an_earlier_day_is_the_full_build_as_it_was_then():
     shop = a_busy_shop()
 
     for number in (5, 120, 299):
-        earlier = Tables(shop.purchases, shop.customers, through=day(number))
+        earlier = Tables(shop.purchases, shop.customers, through=day(number), events=shop.events)
         now = midnight(number + 1)
         known = shop.known_until(now)
+        # Events are there from when they are loaded: what comes later is known later.
+        earlier.history["customer_session"] = earlier.known_until(now)["customer_session"]
         assert {v: h for v, h in earlier.history.items() if v in WITH_HISTORY} == {
             v: h for v, h in known.items() if v in WITH_HISTORY
         }

@@ -228,8 +228,8 @@ windowed AS (
 {%- endmacro %}
 
 {# Two CTEs: `numbered`, of whom and when `asked` says, where a number is quicker to group by than the
-   customer and the moment, and `pairs`, the pairs that held then. #}
-{%- macro asked_pairs(columns) -%}
+   customer and the moment, and `known`, what of the table that the view reads was true then. #}
+{%- macro known_when_asked(columns) -%}
 numbered AS (
     SELECT
         CAST(row_number() OVER (ORDER BY customer_id, moment) AS INTEGER) AS number,
@@ -238,17 +238,17 @@ numbered AS (
     FROM {{ asked }} AS asked
 ),
 
-pairs AS (
+known AS (
     SELECT
         number,
-        valid_from,
-        created_at,
         {{ columns }}
     FROM numbered
-    INNER JOIN features.customer_article AS pair
+    INNER JOIN {{ as_of.table }} AS told
         ON
-            pair.customer_id = numbered.customer_id
-            AND valid_from <= moment
-            AND (valid_to > moment OR valid_to IS NULL)
+            told.customer_id = numbered.customer_id
+            AND {{ as_of.since }} <= moment
+            {%- if as_of.until %}
+            AND ({{ as_of.until }} > moment OR {{ as_of.until }} IS NULL)
+            {%- endif %}
 )
 {%- endmacro %}

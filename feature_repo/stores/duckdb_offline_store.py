@@ -48,8 +48,14 @@ from feast.utils import compute_non_entity_date_range
 
 from feature_repo import places
 from feature_repo.errors import InputError
-from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect, identifier
+from feature_repo.stores.connection import (
+    DEFAULT_MEMORY_LIMIT,
+    WarehouseError,
+    connect,
+    identifier,
+)
 from feature_repo.stores.duckdb_source import (
+    PUSHED,
     DuckDBLoggingDestination,
     DuckDBSource,
     SavedDatasetDuckDBStorage,
@@ -93,7 +99,8 @@ class DuckDBOfflineStoreConfig(FeastConfigBaseModel):
     """Only rows written by this time, where the source has a created timestamp."""
 
 
-def _open(config: RepoConfig, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+def open_warehouse(config: RepoConfig, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    """The warehouse of a Feast configuration, with its limits."""
     settings = config.offline_store
     return connect(
         places.resolve(settings.path),
@@ -116,7 +123,7 @@ class _Question:
     """The range that was asked for, where no entity rows were given."""
 
     def sql(self) -> str:
-        with _open(self.config) as con:
+        with open_warehouse(self.config) as con:
             self.entities.register(con)
             return query(con, self.entities, self.views, self.known)
 
@@ -125,7 +132,7 @@ class _Question:
         if self.span:
             return self.span
         moment = moments_sql(self.columns)
-        with _open(self.config) as con, _named_rows():
+        with open_warehouse(self.config) as con, _named_rows():
             self.entities.register(con)
             found = con.execute(
                 f"SELECT min(m), max(m) FROM (SELECT {moment} AS m FROM ({numbered(self.entities)}))"
@@ -243,7 +250,7 @@ class DuckDBRetrievalJob(RetrievalJob):
         return self._sql
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        with _open(self._config) as con, _named_rows():
+        with open_warehouse(self._config) as con, _named_rows():
             return _zoned(pa.concat_tables(self._pieces(con)))
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
@@ -252,7 +259,7 @@ class DuckDBRetrievalJob(RetrievalJob):
     def _batches(self) -> Generator[pa.Table]:
         """The result piece by piece, at least one, with what on-demand views make of it. While one
         piece is worked on, DuckDB makes the next."""
-        with _open(self._config) as con, _named_rows(), ThreadPoolExecutor(1) as thread:
+        with open_warehouse(self._config) as con, _named_rows(), ThreadPoolExecutor(1) as thread:
             made = self._pieces(con)
             try:
                 following = thread.submit(next, made, None)
@@ -353,7 +360,7 @@ class DuckDBRetrievalJob(RetrievalJob):
             # What makes these rows must not read the warehouse that it is writing.
             file = Path(folder, "rows.parquet")
             self.to_parquet(file)
-            with _open(self._config, read_only=False) as con:
+            with open_warehouse(self._config, read_only=False) as con:
                 _create_schema(con, table)
                 create = "CREATE OR REPLACE TABLE" if allow_overwrite else "CREATE TABLE"
                 try:
@@ -489,7 +496,7 @@ class DuckDBOfflineStore(OfflineStore):
             entities = EntityRows.of_range(feature_views, *span)
         else:
             entities = EntityRows(entity_df)
-        with _open(config) as con:
+        with open_warehouse(config) as con:
             columns = entities.columns(con)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         for view in on_demand:
@@ -528,16 +535,24 @@ class DuckDBOfflineStore(OfflineStore):
         created_timestamp_column: str | None,
         start_date: datetime,
         end_date: datetime,
+        *,
+        only: str = "true",
+        late_since: datetime | None = None,
     ) -> RetrievalJob:
         """The newest row of each key with a moment in [start_date, end_date]; with validity
         intervals the row that holds at end_date, however long it has held: attributes without
-        dates and late purchases change rows that began before start_date."""
+        dates and late purchases change rows that began before start_date.
+
+        Args:
+            only: a condition in SQL on the first key.
+            late_since: also rows with an earlier moment that were created since then.
+        """
         assert isinstance(data_source, DuckDBSource)
-        with _open(config) as con:
+        with open_warehouse(config) as con:
             refuse_what_is_not_built(con, [data_source], end_date)
         if data_source.as_of:
             keys = ", ".join(map(identifier, join_key_columns))
-            known = f"({data_source.as_of}) AS known WHERE moment <= {literal(end_date)}"
+            known = f"({data_source.as_of}) AS known WHERE moment <= {literal(end_date)} AND {only}"
             asked = f"SELECT DISTINCT {keys}, {literal(end_date)} AS moment FROM {known}"
             times = filter(None, [timestamp_field, created_timestamp_column])
             wanted = [*join_key_columns, *feature_name_columns, *times]
@@ -545,11 +560,15 @@ class DuckDBOfflineStore(OfflineStore):
             rows = data_source.asked(asked)
             return DuckDBRetrievalJob(config, f"SELECT {selected} FROM {rows} AS history")
         if data_source.valid_to_field:
-            since = None
+            since = ""
             until = identifier(data_source.valid_to_field)
             newest = f" AND ({until} IS NULL OR {until} > {literal(end_date)})"
         else:
-            since = start_date
+            since = f" AND {identifier(timestamp_field)} >= {literal(start_date)}"
+            if late_since is not None:
+                assert created_timestamp_column
+                created = f"{identifier(created_timestamp_column)} >= {literal(late_since)}"
+                since = f" AND ({since.removeprefix(' AND ')} OR {created})"
             newer = [timestamp_field, *filter(None, [created_timestamp_column])]
             keys = ", ".join(map(identifier, join_key_columns)) or "1"
             order = ", ".join(f"{identifier(column)} DESC" for column in newer)
@@ -561,10 +580,10 @@ class DuckDBOfflineStore(OfflineStore):
             feature_name_columns,
             timestamp_field,
             created_timestamp_column,
-            since,
+            None,
             end_date,
         )
-        return DuckDBRetrievalJob(config, in_range.to_sql() + newest)
+        return DuckDBRetrievalJob(config, f"{in_range.to_sql()} AND {only}{since}{newest}")
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -604,14 +623,21 @@ class DuckDBOfflineStore(OfflineStore):
         table: pa.Table,
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Append rows (a push) to the view's table.
+        """Append rows (a push) to the view's table, or as its source says.
 
         Raises:
-            ValueError: the source is a query, or keeps validity intervals, which only
+            InputError: the source refuses a row, or lacks a column; nothing was written.
+            ValueError: the source is a query that says nothing of pushes, or keeps validity intervals, which only
                 `lookbook features build` may write; or the columns are not the table's.
-            WarehouseError: another process is using the warehouse.
+            WarehouseError: another process is using the warehouse, or features are not built.
         """
         source = source_of(feature_view)
+        if source.append:
+            with open_warehouse(config, read_only=False) as con:
+                _push(con, feature_view, source, table)
+            if progress:
+                progress(table.num_rows)
+            return
         if source.table is None:
             raise ValueError(
                 f"Feature view {feature_view.name!r} reads a query, which cannot be written to: "
@@ -624,7 +650,7 @@ class DuckDBOfflineStore(OfflineStore):
                 "there, and be gone with the next build. Push to it online only, and let `lookbook "
                 "features build` write its history."
             )
-        with _open(config, read_only=False) as con:
+        with open_warehouse(config, read_only=False) as con:
             _append(con, source.table, table.rename_columns([*map(source.raw, table.column_names)]))
         if progress:
             progress(table.num_rows)
@@ -654,7 +680,7 @@ class DuckDBOfflineStore(OfflineStore):
             )
         logs = pq.read_table(data) if isinstance(data, Path) else data
         name = identifier(*destination.table.split("."))
-        with _open(config, read_only=False) as con:
+        with open_warehouse(config, read_only=False) as con:
             _create_schema(con, destination.table)
             con.register(_GIVEN, microseconds(source.get_schema(registry).empty_table()))
             con.execute(f"CREATE TABLE IF NOT EXISTS {name} AS SELECT * FROM {_GIVEN}")
@@ -685,6 +711,27 @@ def _rows_of(source: DataSource) -> str:
         return f"read_parquet('{quoted}')"
     assert isinstance(source, DuckDBSource)
     return source.get_table_query_string()
+
+
+def _push(
+    con: duckdb.DuckDBPyConnection, view: FeatureView, source: DuckDBSource, rows: pa.Table
+) -> None:
+    con.register(PUSHED, microseconds(rows))
+    try:
+        # All or nothing: what fails is rolled back with the connection.
+        con.execute(f"BEGIN; {source.append}; COMMIT")
+    except duckdb.CatalogException as error:
+        raise WarehouseError(
+            f"Feature view {view.name!r}: the warehouse lacks what is pushed to. Run `lookbook features "
+            f"build` (or create it, if it is yours). {error}"
+        ) from error
+    except (
+        duckdb.BinderException,
+        duckdb.ConversionException,
+        duckdb.InvalidInputException,
+    ) as error:
+        said = str(error).splitlines()[0].partition(": ")[2]
+        raise InputError(f"Rows cannot be pushed to {view.name!r}: {said}") from error
 
 
 def _append(con: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:

@@ -21,6 +21,8 @@ _CLASS = "feature_repo.stores.duckdb_source.DuckDBSource"
 
 ASKED = "asked_for"
 """In the query of a source with `as_of`, the relation with the keys and moments."""
+PUSHED = "pushed_rows"
+"""In the statements of a source with `append`, the relation with the rows that were pushed."""
 
 _SCALARS = {
     "BOOLEAN": ValueType.BOOL,
@@ -70,18 +72,23 @@ class DuckDBSource(DataSource):
     With `as_of`, nothing is stored: the query is asked for keys and moments. It selects them, as
     the columns of the keys and `moment`, from the relation ASKED, and adds what was known then.
 
+    With `append`, rows may be pushed to what the query is made of: these statements take what is new in
+    them into the tables. What is there they must not add again, as a push may come twice.
+
     Args:
         name: unique in the project.
         table: "schema.table" in the warehouse; give this or `query`.
         query: a SELECT in DuckDB's SQL.
         as_of: a SELECT of all keys, and as `moment` all moments at which something changes.
+        append: statements, divided by semicolons, that read pushed rows from the relation PUSHED.
         timestamp_field: the moment from which a row is known (UTC).
         created_timestamp_column: when the row was written; among rows of one key and moment the
             newest counts.
         valid_to_field: the moment at which the row stops being true, not included.
 
     Raises:
-        ValueError: neither or both of `table` and `query`, or `as_of` with another query.
+        ValueError: neither or both of `table` and `query`, `as_of` with a query that does not ask, or
+            `append` of something else than what is pushed.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class DuckDBSource(DataSource):
         table: str | None = None,
         query: str | None = None,
         as_of: str = "",
+        append: str = "",
         timestamp_field: str = "",
         created_timestamp_column: str = "",
         valid_to_field: str = "",
@@ -103,9 +111,12 @@ class DuckDBSource(DataSource):
             raise ValueError(f"DuckDBSource {name or ''!r}: give either a table or a query.")
         if as_of and ASKED not in (query or ""):
             raise ValueError(f"DuckDBSource {name or ''!r}: its query must select from {ASKED}.")
+        if append and PUSHED not in append:
+            raise ValueError(f"DuckDBSource {name or ''!r}: appending must select from {PUSHED}.")
         self.table = table
         self.query = query
         self.as_of = as_of
+        self.append = append
         self.valid_to_field = valid_to_field
         super().__init__(
             name=name or table or "",
@@ -124,22 +135,27 @@ class DuckDBSource(DataSource):
         return (
             isinstance(other, DuckDBSource)
             and super().__eq__(other)
-            and (self.table, self.query, self.as_of, self.valid_to_field)
-            == (other.table, other.query, other.as_of, other.valid_to_field)
+            and self._options() == other._options()
         )
+
+    def _options(self) -> dict[str, str | None]:
+        """What a DuckDBSource has beside what every source of Feast has."""
+        return {
+            "table": self.table,
+            "query": self.query,
+            "as_of": self.as_of,
+            "append": self.append,
+            "valid_to_field": self.valid_to_field,
+        }
 
     def source_type(self) -> DataSourceProto.SourceType.ValueType:
         return DataSourceProto.CUSTOM_SOURCE
 
     @staticmethod
     def from_proto(data_source: DataSourceProto) -> "DuckDBSource":
-        options = json.loads(data_source.custom_options.configuration)
         return DuckDBSource(
             name=data_source.name,
-            table=options["table"],
-            query=options["query"],
-            as_of=options["as_of"],
-            valid_to_field=options["valid_to_field"],
+            **json.loads(data_source.custom_options.configuration),
             timestamp_field=data_source.timestamp_field,
             created_timestamp_column=data_source.created_timestamp_column,
             field_mapping=dict(data_source.field_mapping),
@@ -149,19 +165,13 @@ class DuckDBSource(DataSource):
         )
 
     def _to_proto_impl(self) -> DataSourceProto:
-        options = {
-            "table": self.table,
-            "query": self.query,
-            "as_of": self.as_of,
-            "valid_to_field": self.valid_to_field,
-        }
         return DataSourceProto(
             name=self.name,
             type=DataSourceProto.CUSTOM_SOURCE,
             data_source_class_type=_CLASS,
             field_mapping=self.field_mapping,
             custom_options=DataSourceProto.CustomSourceOptions(
-                configuration=json.dumps(options).encode()
+                configuration=json.dumps(self._options()).encode()
             ),
             description=self.description,
             tags=self.tags,
@@ -202,6 +212,8 @@ class DuckDBSource(DataSource):
             return [
                 (name, str(type_))
                 for name, type_ in zip(described.columns, described.types, strict=True)
+                # It is when somebody asks, and no column of what is known.
+                if not (self.as_of and name == "moment")
             ]
 
 

@@ -14,7 +14,7 @@ from feature_repo.views.declare import (
     view,
     windowed,
 )
-from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES
+from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES, SESSION_EVENTS
 
 customer_profile = view(
     "customer_profile",
@@ -109,4 +109,24 @@ customer_recent = as_of_view(
         ),
     ],
     freshness="on the day after a purchase",
+)
+
+customer_session = as_of_view(
+    "customer_session",
+    [customer],
+    f"The last {SESSION_EVENTS} events of the customer that are not impressions, newest first, those of one "
+    "moment by kind and article from z to a; the lists go together by position. An event that comes twice "
+    "is there once.",
+    [
+        feature("session_articles", Array(String), "article ids"),
+        feature("session_kinds", Array(String), "view, cart, purchase or dismiss"),
+        # As timestamps, Feast would cut them to seconds on their way to the online store.
+        feature(
+            "session_moments", Array(Int64), "when each was, since 1970-01-01 UTC", "microseconds"
+        ),
+    ],
+    freshness="with every event, at its moment",
+    push="interactions",
+    keep=SESSION_EVENTS,
+    order=("session_moments", "session_kinds", "session_articles"),
 )

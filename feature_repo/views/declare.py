@@ -9,10 +9,10 @@ from datetime import date, timedelta
 from typing import Any
 
 from feast import Entity, FeatureView, Field
-from feast.data_source import DataSource
+from feast.data_source import DataSource, PushSource
 from feast.types import Array, Float64, Int64, String, UnixTimestamp
 
-from feature_repo.feature_sql import AS_OF, AS_OF_MOMENTS, render
+from feature_repo.feature_sql import AS_OF, render
 from feature_repo.stores.duckdb_source import ASKED, DuckDBSource
 from feature_repo.windows import WINDOWS, Window
 
@@ -69,19 +69,38 @@ def view(
 
 
 def as_of_view(
-    name: str, entities: list[Entity], description: str, fields: list[Field], freshness: str
+    name: str,
+    entities: list[Entity],
+    description: str,
+    fields: list[Field],
+    freshness: str,
+    *,
+    push: str = "",
+    keep: int = 0,
+    order: tuple[str, ...] = (),
 ) -> FeatureView:
     """The view whose SQL is asked for keys and moments: nothing of it is kept.
 
     Args:
         freshness: as for `view`.
+        push: the name of its push source, if it has one: what is pushed goes into the tables that the
+            view reads (sql/pushes/NAME.sql), and online into its lists.
+        keep: how long these lists are, of what is pushed and what was there.
+        order: the lists by which the SQL sorts them, the greatest first, that of the moments before all.
     """
     source = _source(
         name,
         query=render("features", name, date.max, asked=ASKED),
-        as_of=AS_OF_MOMENTS.format(keys=", ".join(AS_OF[name])),
+        as_of=AS_OF[name].changes,
+        append=render("pushes", push, date.max, scoped=True) if push else "",
     )
-    return _view(name, entities, description, fields, freshness, source)
+    if not push:
+        return _view(name, entities, description, fields, freshness, source)
+    pushed = PushSource(
+        name=push, batch_source=source, description=f"sql/pushes/{push}.sql", owner=OWNER
+    )
+    tags = {"online": "append", "keep": str(keep), "order": " ".join(order)}
+    return _view(name, entities, description, fields, freshness, pushed, tags)
 
 
 def _source(name: str, **in_warehouse: Any) -> DataSource:
@@ -108,6 +127,7 @@ def _view(
     fields: list[Field],
     freshness: str,
     source: DataSource,
+    tags: dict[str, str] | None = None,
 ) -> FeatureView:
     keys = [Field(name=entity.join_key, dtype=String) for entity in entities]
     return FeatureView(
@@ -119,5 +139,9 @@ def _view(
         source=source,
         description=description,
         owner=OWNER,
-        tags={"grain": " x ".join(entity.name for entity in entities), "changes": freshness},
+        tags={
+            "grain": " x ".join(entity.name for entity in entities),
+            "changes": freshness,
+            **(tags or {}),
+        },
     )

@@ -801,9 +801,8 @@ def _add_named_keys(
 
 
 def _create_tables(con: duckdb.DuckDBPyConnection) -> None:
-    for name, table in RAW_TABLES.items():
-        columns = ", ".join(f"{identifier(c.name)} {c.type}" for c in table.columns + table.ours)
-        con.execute(f"CREATE TABLE IF NOT EXISTS {identifier('raw', name)} ({columns})")
+    for table in RAW_TABLES.values():
+        con.execute(table.create)
     con.execute(
         "CREATE TABLE IF NOT EXISTS raw.quarantine (loaded_at TIMESTAMP, file VARCHAR, line BIGINT, "
         "table_name VARCHAR, reason VARCHAR, row VARCHAR, row_kept BOOLEAN)"

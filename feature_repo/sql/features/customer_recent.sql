@@ -1,7 +1,7 @@
 -- customer_recent: the articles that each customer in `asked` had last bought at a moment, newest
 -- first, each once, at most {{ recent_articles }}. Exact at every moment. Nothing of it is kept:
 -- it is read from features.customer_article when it is asked for. Days are counted since 1970-01-01.
-WITH {{ asked_pairs("article_id, times_bought, purchase_weight, CAST(last_bought AS DATE) AS last_day") }},
+WITH {{ known_when_asked("valid_from, created_at, article_id, times_bought, purchase_weight, CAST(last_bought AS DATE) AS last_day") }},
 
 listed AS (
     SELECT
@@ -15,7 +15,7 @@ listed AS (
             'article_id': article_id,
             'times': times_bought
         }) AS articles
-    FROM pairs
+    FROM known
     GROUP BY number
 ),
 

@@ -1,7 +1,7 @@
 -- customer_taste: how the purchases of each customer in `asked` were shared over the groups of
 -- articles at a moment, the largest share first; a share counts lines whose group is known. Exact at every
 -- moment. Nothing of it is kept: it is read from features.customer_article when it is asked for.
-WITH {{ asked_pairs("article_id, times_bought") }},
+WITH {{ known_when_asked("valid_from, created_at, article_id, times_bought") }},
 
 names AS (
     SELECT
@@ -30,7 +30,7 @@ counted AS (
         {%- for name in tastes %},
         {{ name }}
         {%- endfor %}
-    FROM pairs
+    FROM known
     LEFT JOIN groups USING (article_id)
     GROUP BY GROUPING SETS ({% for name in tastes %}(number, {{ name }}){{ ", " if not loop.last }}{% endfor %})
 ),
