@@ -37,7 +37,8 @@ def _median(node: exp.Expr) -> exp.Expr | None:
     return None
 
 
-_LIST_FUNCTIONS = {
+_FUNCTIONS = {
+    "epoch_us": "unix_micros(:a)",
     # Spark lacks it: the products, summed in order.
     "list_dot_product": "aggregate(zip_with(:a, :b, (a, b) -> a * b), CAST(0 AS DOUBLE), (sum, ab) -> sum + ab)",
     "list_extract": "element_at(:a, :b)",
@@ -46,9 +47,16 @@ _LIST_FUNCTIONS = {
 }
 
 
-def _list_function(node: exp.Expr) -> exp.Expr | None:
-    """Functions of lists that have another name or form in Spark, and that sqlglot leaves as they are."""
-    if isinstance(node, exp.Anonymous) and (known := _LIST_FUNCTIONS.get(node.name.lower())):
+def _largest(node: exp.Expr) -> exp.Expr | None:
+    """max(x, n), the n largest in order, which Spark lacks."""
+    if isinstance(node, exp.Max) and (count := node.args.get("count")):
+        return _spark("slice(sort_array(collect_list(:x), false), 1, :n)", x=node.this, n=count)
+    return None
+
+
+def _function(node: exp.Expr) -> exp.Expr | None:
+    """Functions that have another name or form in Spark, and that sqlglot leaves as they are."""
+    if isinstance(node, exp.Anonymous) and (known := _FUNCTIONS.get(node.name.lower())):
         return _spark(known, **dict(zip("abc", node.expressions, strict=False)))
     return None
 
@@ -56,7 +64,8 @@ def _list_function(node: exp.Expr) -> exp.Expr | None:
 REWRITES: tuple[Callable[[exp.Expr], exp.Expr | None], ...] = (
     _moment,
     _median,
-    _list_function,
+    _largest,
+    _function,
 )
 """Each gives what stands in Spark for a node of DuckDB's SQL, or None if it is not its matter. They
 go through the tree one after the other."""

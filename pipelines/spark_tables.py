@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from feature_repo.feature_sql import AS_OF, TABLES
-from feature_repo.spark_sql import SETTINGS, spark_sql
+from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.spark_sql import SETTINGS, spark_sql, to_spark
 from pipelines.feature_tables import last_day
+from pipelines.warehouse import has_table
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-RAW = ("transactions", "customers", "articles")
+RAW = ("transactions", "customers", "articles", "interactions")
 """The raw tables that features are made from."""
 
 
@@ -35,7 +37,9 @@ def export_raw(con: duckdb.DuckDBPyConnection, out: Path) -> None:
     last_day(con)
     out.mkdir(parents=True, exist_ok=True)
     for name in RAW:
-        con.execute(f"COPY raw.{name} TO $file (FORMAT parquet)", {"file": f"{out}/{name}.parquet"})
+        if has_table(con, "raw", name):
+            file = f"{out}/{name}.parquet"
+            con.execute(f"COPY raw.{name} TO $file (FORMAT parquet)", {"file": file})
 
 
 def build(
@@ -51,7 +55,7 @@ def build(
     Args:
         spark: its catalog gets the tables; its settings stay as they are.
         raw: a folder or URI with `NAME.parquet` (a file or a folder of files) for each in RAW, with
-            the columns of feature_repo.raw_tables.
+            the columns of feature_repo.raw_tables; a shop without interactions has none of these.
         through: the last day whose purchases are used; the last there is if None.
 
     Returns:
@@ -73,7 +77,7 @@ def build(
     for schema in ("raw", "staging", "features"):
         session.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
     for name, file in files.items():
-        session.sql(f"CREATE OR REPLACE VIEW raw.{name} AS SELECT * FROM {file}")
+        _show(session, name, f"SELECT * FROM {file}")
     rows = {}
     for number, (schema, name) in enumerate(TABLES, start=1):
         table = f"{schema}.{name}"
@@ -85,3 +89,19 @@ def build(
             f"CREATE OR REPLACE VIEW features.{view} AS {spark_sql('features', view, through)}"
         )
     return rows
+
+
+def _show(session: "SparkSession", name: str, sql: str) -> None:
+    """Make the view `raw.NAME`, with nothing in it where a table that a shop may lack has no file."""
+    from pyspark.errors import AnalysisException
+
+    view = f"CREATE OR REPLACE VIEW raw.{name} AS"
+    try:
+        session.sql(f"{view} {sql}")
+    except AnalysisException as error:
+        table = RAW_TABLES[name]
+        if not (table.optional and error.getCondition() == "PATH_NOT_FOUND"):
+            raise
+        columns = (*table.columns, *table.ours)
+        nulls = ", ".join(f"CAST(NULL AS {column.type}) AS {column.name}" for column in columns)
+        session.sql(f"{view} {to_spark(f'SELECT {nulls} LIMIT 0')}")

@@ -123,6 +123,9 @@ def test_a_build_may_stop_at_a_day(spark: SparkSession, shop: Tables) -> None:
         ("SELECT list_slice([5, 6, 7, 8], 2, 3)", [6, 7]),
         ("SELECT list_slice([5, 6], 1, 3)", [5, 6]),
         ("SELECT list_extract(['a', 'b'], 2)", "b"),
+        ("SELECT max(a, 2) FROM (VALUES (1), (3), (NULL), (2), (3)) AS t (a)", [3, 3]),
+        ("SELECT list_max(max({'a': a, 'b': 0}, 9)).a FROM (VALUES (1), (3)) AS t (a)", 3),
+        ("SELECT epoch_us(CAST('1970-01-02 00:00:00.000001+00' AS TIMESTAMPTZ))", 86400000001),
         ("SELECT list_dot_product([1.5::DOUBLE, 2], [2::DOUBLE, 10])", 23.0),
         ("SELECT median(a) FROM (VALUES (1), (2), (4), (NULL)) AS t (a)", 2.0),
         ("SELECT count(*) FROM (VALUES (DATE '2020-02-28')) AS t (d) WHERE d + 2 = DATE '2020-03-01'", 1),
@@ -148,6 +151,14 @@ def test_nothing_is_built_of_no_purchases(spark: SparkSession, tmp_path: Path) -
     assert spark.table("raw.transactions").count() > 0
 
 
+def test_a_shop_without_interactions_has_none(spark: SparkSession, tmp_path: Path) -> None:
+    there = spark.table("raw.interactions")
+    spark_tables._show(spark, "interactions", f"SELECT * FROM parquet.`{tmp_path.as_uri()}/none`")
+    none = spark.table("raw.interactions")
+    assert none.count() == 0 < there.count()
+    assert none.dtypes == [(n, k.replace("_ntz", "")) for n, k in there.dtypes]
+
+
 def test_what_is_not_loaded_is_not_exported(tmp_path: Path) -> None:
     with duckdb.connect() as con, pytest.raises(WarehouseError):
         spark_tables.export_raw(con, tmp_path / "raw")
@@ -156,8 +167,8 @@ def test_what_is_not_loaded_is_not_exported(tmp_path: Path) -> None:
 
 # Feast's Spark store
 
-ON_SPARK = ["customer_activity", "customer_article", "customer_recent"]
-"""A view by one key, one by two, and one of which nothing is kept."""
+ON_SPARK = ["customer_activity", "customer_article", "customer_recent", "customer_session"]
+"""A view by one key, one by two, one of which nothing is kept, and one to which events are pushed."""
 
 
 @pytest.fixture(scope="module")
@@ -211,9 +222,13 @@ def spark_store(spark: SparkSession, home: Path, monkeypatch: pytest.MonkeyPatch
     views = []
     for name in ON_SPARK:
         declared = getattr(definitions, name)
-        declare_again = declare.as_of_view if name in feature_sql.AS_OF else declare.view
-        entities = [keys[entity] for entity in declared.entities]
-        views.append(declare_again(name, entities, "", declared.features, ""))
+        given = (name, [keys[entity] for entity in declared.entities], "", declared.features, "")
+        if name not in feature_sql.AS_OF:
+            views.append(declare.view(*given))
+        elif source := declared.stream_source:
+            views.append(declare.as_of_view(*given, push=source.name))
+        else:
+            views.append(declare.as_of_view(*given))
     store.apply([*keys.values(), *views])
     yield store
     spark.conf.set("spark.sql.session.timeZone", zone)
@@ -227,9 +242,10 @@ def test_feasts_spark_store_gives_what_the_warehouse_gives(
 
     from feature_repo import definitions
 
-    shop.con.execute(f"ATTACH '{tmp_path / 'warehouse.duckdb'}' AS w; CREATE SCHEMA w.features")
-    for table in ("customer_activity", "customer_article"):
-        shop.con.execute(f"CREATE TABLE w.features.{table} AS FROM features.{table}")
+    shop.con.execute(f"ATTACH '{tmp_path / 'warehouse.duckdb'}' AS w")
+    shop.con.execute("CREATE SCHEMA w.features; CREATE SCHEMA w.staging")
+    for table in ("features.customer_activity", "features.customer_article", "staging.actions"):
+        shop.con.execute(f"CREATE TABLE w.{table} AS FROM {table}")
     shop.con.execute("DETACH w")
     warehouse = FeatureStore(
         config=RepoConfig(
