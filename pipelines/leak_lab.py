@@ -162,11 +162,14 @@ def _home(folder: Path) -> Iterator[None]:
 _SHOPS = {
     "past": ("{day} < $cut", ""),
     "present": ("true", ""),
-    "next day": ("{day} < $cut", "FROM sample.planted WHERE t_dat = $cut"),
-    "future": ("true", "FROM sample.planted"),
-    "doubled": ("{day} < $cut", "FROM sample.raw.transactions WHERE t_dat < $cut"),
+    "next day": ("{day} < $cut", "planted.{table} WHERE {day} = $cut"),
+    "future": ("true", "planted.{table}"),
+    "doubled": ("{day} < $cut", "raw.{table} WHERE {day} < $cut"),
 }
-"""Small shops: which days of the sample they have, and what is bought there besides."""
+"""Small shops: which days of the sample's purchases they have, and what is bought there besides; so of
+interactions, each with the day whose purchases are known no later than it (`_DAYS`)."""
+
+_DAYS = {"transactions": "t_dat", "interactions": "CAST(event_time AS DATE) - 1"}
 
 
 class _Shops:
@@ -241,10 +244,14 @@ class _Shops:
                 # DuckDB finds the Arrow table by its name.
                 found = shop.sql(sql).to_arrow_table()  # noqa: F841
                 con.execute(f"CREATE TABLE raw.{name} AS FROM found")
+            for table in RAW_TABLES.values():
+                # Events are planted also where a shop has none.
+                con.execute(table.create)
             con.execute(_ADD_TWINS, days)
             con.execute(_CHOOSE_ROWS, days)
             offsets = ", ".join(f"({number})" for number in PLANTED_DAYS)
             con.execute(_PLANT.format(offsets=offsets), days)
+            con.execute(_ADD_EVENTS)
             self.asked = con.execute("FROM asked ORDER BY number").df().drop(columns="number")
             self.week = con.execute(_BOUGHT_IN_WEEK, days).df()
 
@@ -256,16 +263,17 @@ class _Shops:
                 "SELECT table_name FROM duckdb_tables() "
                 "WHERE database_name = 'sample' AND schema_name = 'raw'"
             ).fetchall()
-            cut = f"DATE '{self.cut}'"
             for (table,) in tables:
-                moment = RAW_TABLES[table].moment if table in RAW_TABLES else ""
-                kept = events.format(day=f"CAST({moment} AS DATE)") if moment else "true"
-                con.execute(
-                    f"CREATE TABLE raw.{table} AS SELECT * FROM sample.raw.{table} "
-                    f"WHERE {kept.replace('$cut', cut)}"
+                day = _DAYS.get(table)
+                kept, more = (
+                    sql.format(table=table, day=day).replace("$cut", f"DATE '{self.cut}'")
+                    for sql in (events if day else "true", also if day else "")
                 )
-            if also:
-                con.execute(f"INSERT INTO raw.transactions BY NAME {also.replace('$cut', cut)}")
+                con.execute(
+                    f"CREATE TABLE raw.{table} AS SELECT * FROM sample.raw.{table} WHERE {kept}"
+                )
+                if more:
+                    con.execute(f"INSERT INTO raw.{table} BY NAME FROM sample.{more}")
             bring(con)
 
 
@@ -283,7 +291,7 @@ def _make_up(files: Path, customers: int) -> None:
     from pipelines.data.load import load
     from pipelines.data.synthetic import synthesize
 
-    synthesize(files, customers=max(customers, 50), articles=120, days=150)
+    synthesize(files, customers=max(customers, 50), articles=120, days=150, interactions=60)
     load(str(files))
 
 
@@ -341,7 +349,8 @@ INSERT INTO raw.articles BY NAME
 SELECT 'leak-lab-' || number AS article_id, product AS product_code, product_group AS product_group_name,
     false AS from_transactions
 FROM asked;
-CREATE TABLE planted AS
+CREATE SCHEMA planted;
+CREATE TABLE planted.transactions AS
 WITH pairs AS (
     SELECT customer_id, article_id, number FROM asked
     UNION ALL
@@ -361,6 +370,16 @@ FROM pairs CROSS JOIN (VALUES {offsets}) AS offsets (days)
 """
 """Unlike what was there: very dear or very cheap, and also by and of newcomers, with the postal code,
 product and product group of each row and with none. Their attributes have no date and are in every shop."""
+
+_ADD_EVENTS = """
+CREATE TABLE planted.interactions AS
+SELECT CAST(t_dat + 1 AS TIMESTAMP) AS event_time, customer_id, article_id, 'cart' AS kind, known_at
+FROM planted.transactions;
+INSERT INTO raw.interactions BY NAME
+SELECT t_dat AS event_time, customer_id, article_id, 'view' AS kind, known_at
+FROM raw.transactions SEMI JOIN bought USING (customer_id)
+"""
+"""One with each planted purchase, at the moment at which that is known, and views of the twins' own."""
 
 _BOUGHT_IN_WEEK = """
 SELECT DISTINCT customer_id, article_id, postal_code, product_code AS product,
@@ -544,14 +563,14 @@ def _all_of(*parts: Found) -> Found:
 
 def _future_rows(service: _Service) -> Found:
     given = service.ask("future", service.unseen)
-    says = "purchases that come later change it"
+    says = "what comes later changes it"
     return service.compare("future rows", says, service.unseen, service.right, given)
 
 
 def _same_day(service: _Service) -> Found:
     title = "same day"
     given = service.ask("next day", service.unseen)
-    says = "a purchase of the day itself changes it"
+    says = "what is known only from the day after changes it"
     found = service.compare(title, says, service.unseen, service.right, given)
     leaks = {name: leak for name, leak in found.items() if leak}
 

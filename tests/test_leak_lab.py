@@ -34,7 +34,7 @@ ROWS = 200
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a small shop, loaded and nothing more. Read only."""
     folder = tmp_path_factory.mktemp("leak_lab")
-    synthesize(folder / "files", customers=200, articles=60, days=120, seed=3)
+    synthesize(folder / "files", customers=200, articles=60, days=120, interactions=60, seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOKBOOK_HOME", str(folder / "home"))
         load(str(folder / "files"))
@@ -179,6 +179,12 @@ OWN = {
         "CASE WHEN max(line_count) = 1 THEN 1 END AS n "
         "FROM staging.purchases GROUP BY customer_id, day",
     ),
+    "an_event_early": (
+        [customer],
+        "SELECT customer_id, event_time - INTERVAL 1 MICROSECOND AS valid_from, "
+        "row_number() OVER (PARTITION BY customer_id ORDER BY event_time) AS n "
+        "FROM (SELECT DISTINCT customer_id, event_time FROM staging.actions) AS events",
+    ),
     "has_null_keys": (
         [postal_code],
         "SELECT postal_code, CAST(day + 1 AS TIMESTAMP) AS valid_from, count(*) AS n "
@@ -225,6 +231,7 @@ def test_every_registered_service_is_checked(broken: Report) -> None:
         ("honest", set()),
         ("has_null_keys", set()),
         ("same_day", {"future rows", "same day"}),
+        ("an_event_early", {"future rows", "same day"}),
         ("week_ahead", {"future rows", "same day"}),
         ("all_time", {"future rows", "same day"}),
         ("tells_the_label", {"future rows", "same day", "labels"}),
@@ -361,10 +368,11 @@ def test_the_verb_prints_a_table_of_a_shop_that_is_made_up_if_none_is_loaded(hom
     done = run("--service", "customer_state")
     assert done.exit_code == 0, done.output
     assert "made-up shop" in done.stderr
-    (row,) = [line for line in done.stdout.splitlines() if "customer_recent__recent_times" in line]
-    cells = [cell.strip() for cell in row.strip("│").split("│")]
-    assert cells[1:] == ["ok", "ok", "-", "ok", "ok", "ok", "ok", "-"]
-    assert "8 features checked, none leaks" in done.stdout
+    for name in ("customer_recent__recent_times", "customer_session__session_moments"):
+        (row,) = [line for line in done.stdout.splitlines() if name in line]
+        cells = [cell.strip() for cell in row.strip("│").split("│")]
+        assert cells[1:] == ["ok", "ok", "-", "ok", "ok", "ok", "ok", "-"]
+    assert "11 features checked, none leaks" in done.stdout
     assert not (home / "warehouse.duckdb").exists()
     assert not (home / "registry.db").exists()
 
