@@ -318,7 +318,7 @@ def explore_command(out: Path | None) -> Any:
 
 @main.group()
 def features() -> None:
-    """Feature tables: compute them, join them to your own rows, look for leaks."""
+    """Features: compute them, join them to your own rows, look for leaks; and what is online."""
 
 
 @features.command()
@@ -347,6 +347,66 @@ def build(through: date | None) -> Any:
         f" && feast -c feature_repo materialize 1970-01-01T00:00:00 {made.end}T00:00:00"
     )
     return text, made.to_dict()
+
+
+@features.command()
+@click.option("--rebuild", is_flag=True, help="First make all of it anew from the feature tables.")
+@_verb
+def online(rebuild: bool) -> Any:
+    """Show what the online store holds.
+
+    `--rebuild` makes it anew, through the last day built: for a store that is damaged (its file is put
+    aside), or one that is to take no more room than it needs. What was pushed and never loaded is gone.
+
+    \b
+    Examples:
+      lookbook features online
+      lookbook features online --rebuild
+    """
+    from pipelines import online as store
+
+    if rebuild:
+        store.rebuild(progress=_say)
+    views = store.state()
+    table = Table()
+    for column in ("view", "rows", "MB", "through", "brought at"):
+        table.add_column(column, justify="right" if column in ("rows", "MB") else "left")
+    for name, view in views.items():
+        table.add_row(
+            name,
+            f"{view.rows:,}",
+            f"{view.bytes / 1e6:,.1f}",
+            f"{view.through:%Y-%m-%d %H:%M}" if view.through else "-",
+            f"{view.brought_at:%Y-%m-%d %H:%M}" if view.brought_at else "-",
+        )
+    return table, {"views": {name: vars(view) for name, view in views.items()}}
+
+
+@features.command()
+@click.argument("events", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--warehouse", is_flag=True, help="Also append them to the warehouse, for training.")
+@_verb
+def push(events: Path, warehouse: bool) -> Any:
+    """Push events of customers online: the next request sees them.
+
+    EVENTS is CSV or Parquet with event_time, customer_id, article_id and kind (view, cart, purchase or
+    dismiss; impressions are left out). An event that is pushed twice is there once.
+
+    \b
+    Examples:
+      lookbook features push events.csv
+      lookbook features push events.parquet --warehouse
+    """
+    from feature_repo.errors import InputError
+    from pipelines import features as store
+    from pipelines import online
+
+    try:
+        pushed = online.push(store.read_entities(events, online.EVENT_TIME), warehouse=warehouse)
+    except InputError as error:
+        raise InputError(f"{events}: {error}") from error
+    where = "online and in the warehouse" if warehouse else "online"
+    return f"{many(pushed, 'event')} {where}", {"events": pushed, "warehouse": warehouse}
 
 
 @features.command("list")

@@ -421,14 +421,17 @@ def catalogue() -> str:
     return "\n".join(lines) + "\n"
 
 
-def read_entities(file: Path) -> pd.DataFrame:
-    """Rows to join to, from CSV or Parquet: keys as text and `event_timestamp` in UTC.
+def read_entities(file: Path, moment: str = MOMENT) -> pd.DataFrame:
+    """Rows with keys and moments, from CSV or Parquet: keys as text and moments in UTC.
+
+    Args:
+        moment: the column with the moments.
 
     Raises:
-        FeatureError: the file cannot be read, has no `event_timestamp`, or one is not a moment.
+        FeatureError: the file cannot be read, has no such column, or one is not a moment.
     """
     if (suffix := file.suffix.lower()) not in (".csv", ".parquet"):
-        raise FeatureError(f"{file}: rows to join to are a .csv or a .parquet file.")
+        raise FeatureError(f"{file}: rows are read from a .csv or a .parquet file.")
     reader = "read_parquet($file)"
     given: dict[str, Any] = {"file": str(file)}
     if suffix == ".csv":
@@ -446,16 +449,16 @@ def read_entities(file: Path) -> pd.DataFrame:
             line for line in str(error).splitlines()[:3] if line[:4] not in ("", "LINE")
         )
         raise FeatureError(f"{file} cannot be read as {what}: {said}") from error
-    if MOMENT not in rows:
+    if moment not in rows:
         raise FeatureError(
-            f"{file} has no column {MOMENT}: add the moment (UTC) at which each row asks. "
+            f"{file} has no column {moment}: add the moment (UTC) of each row. "
             f"It has: {', '.join(rows.columns)}."
         )
-    moments = pd.to_datetime(rows[MOMENT], utc=True, errors="coerce", format="ISO8601")
+    moments = pd.to_datetime(rows[moment], utc=True, errors="coerce", format="ISO8601")
     if moments.isna().any():
         row = int(moments.isna().to_numpy().argmax())
         raise FeatureError(
-            f"{file}, row {row + 1}: {MOMENT} is {rows[MOMENT].iloc[row] or 'empty'!r}; write it as 2020-09-16 "
+            f"{file}, row {row + 1}: {moment} is {rows[moment].iloc[row] or 'empty'!r}; write it as 2020-09-16 "
             "or 2020-09-16T12:00:00."
         )
     for name in KEYS:
@@ -464,7 +467,7 @@ def read_entities(file: Path) -> pd.DataFrame:
                 f"{file}: {name} does not hold text, and ids are text with leading zeros: write the "
                 "column as text."
             )
-    return rows.assign(**{MOMENT: moments})
+    return rows.assign(**{moment: moments})
 
 
 def _header(file: Path) -> list[str]:

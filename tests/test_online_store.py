@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from feature_repo import feature_sql, places
+from feature_repo.errors import InputError
 from feature_repo.raw_tables import RAW_TABLES
 from feature_repo.stores.lmdb_online_store import online_rows
-from pipelines import feature_tables, features
+from feature_repo.stores.lmdb_rows import OnlineStoreError
+from pipelines import feature_tables, features, online
 from pipelines.data.load import load
 from pipelines.features import OfflineFeatures, OnlineFeatures, online_moment, service_fields
 from pipelines.warehouse import reading
@@ -306,3 +308,121 @@ def test_feast_apply_and_materialize_read_definitions_only_and_write_in_the_home
     moment = online_moment()
     assert moment == datetime(2020, 1, 6, tzinfo=UTC)
     assert_same(everyone(), "ranking", moment)
+
+
+# Events that are pushed, and the store made anew
+
+
+def events(*happened: tuple[str, str, str, str]) -> pd.DataFrame:
+    return pd.DataFrame(happened, columns=list(online.EVENT_COLUMNS))
+
+
+def session(customer: str, moment: datetime) -> list[tuple[Any, ...]]:
+    found = OnlineFeatures(moment).read(pd.DataFrame({"customer_id": [customer]}), "customer_state")
+    lists = [found[f"customer_session__session_{name}"][0] for name in ("kinds", "articles")]
+    return [] if lists[0] is None else list(zip(*map(list, lists), strict=True))
+
+
+def test_a_pushed_event_is_there_for_the_next_request_and_in_training(growing):
+    features.apply()
+    features.materialize(feature_tables.build().through)
+    moment = online_moment()
+    assert session("anna", moment) == []
+    one, two = "0000000001", "0000000002"
+
+    pushed = events(
+        ("2020-01-06T00:00:01.000001", "anna", one, "view"),
+        ("2020-01-06T00:00:02", "anna", one, "cart"),
+        ("2020-01-06T00:00:02", "anna", two, "impression"),
+        ("2020-01-06T00:00:03", "nobody before", two, "view"),
+    )
+    assert online.push(pushed) == 3
+    assert session("anna", moment) == [("cart", one), ("view", one)]
+    # What comes late goes where it belongs, and what comes twice is there once.
+    late = events(("2020-01-06T00:00:01.5", "anna", two, "dismiss"))
+    online.push(pd.concat([pushed, late]))
+    assert session("anna", moment) == [("cart", one), ("dismiss", two), ("view", one)]
+    assert session("nobody before", moment) == [("view", two)]
+
+    # Training sees them when the warehouse has them, exactly as they were served.
+    rows = pd.DataFrame({"customer_id": ["anna", "nobody before"]})
+    later = moment + timedelta(minutes=5)
+    assert OfflineFeatures(later).read(rows, "customer_state").filter(like="session").isna().all(axis=None)  # fmt: skip
+    online.push(pd.concat([pushed, late]), warehouse=True)
+    assert_same(rows, "customer_state", later)
+    features.materialize(date(2020, 1, 5))
+    assert_same(rows, "customer_state", later)
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        (("yesterday", "anna", "0000000001", "view"), "Event 2: event_time is 'yesterday'"),
+        (("2999-01-01", "anna", "0000000001", "view"), "Event 2: event_time is '2999-01-01'"),
+        (("2020-01-06", None, "0000000001", "view"), "Event 2: customer_id is None"),
+        (("2020-01-06", "anna", "1", "view"), "Event 2: article_id is '1', and must be ten digits"),
+        (
+            ("2020-01-06", "anna", "0000000001", "look"),
+            "Event 2: kind is 'look', and must be one of",
+        ),
+    ],
+)
+def test_an_event_that_cannot_be_is_refused_with_its_row(event, says):
+    fine = ("2020-01-06", "anna", "0000000001", "view")
+    with pytest.raises(InputError, match=says):
+        online.push(events(fine, event))
+    with pytest.raises(InputError, match="no column kind: they need event_time, customer_id"):
+        online.push(events(fine).drop(columns="kind"))
+
+
+def test_late_purchases_reach_the_online_store_incrementally(growing):
+    """Feast's `materialize-incremental`, to the same END and to a later one."""
+    features.apply()
+    features.materialize(feature_tables.build().through)
+    store = features.feature_store()
+    moment = online_moment()
+
+    growing.sell("2020-01-02", ("bert", "2"), ("dora", "2"))
+    feature_tables.build()
+    before = OnlineFeatures(moment).read(everyone(), "everything")
+    store.materialize_incremental(end_date=moment)
+    after = assert_same(everyone(), "everything", moment)
+    lines = "customer_activity__t_transactions_lifetime"
+    assert before.set_index("customer_id").loc["bert", lines].tolist() == [1.0] * 3
+    assert after.set_index("customer_id").loc["bert", lines].tolist() == [2.0] * 3
+
+    growing.sell("2020-01-07", ("anna", "2"))
+    growing.sell("2020-01-03", ("cara", "2"))
+    built = feature_tables.build()
+    store.materialize_incremental(end_date=features.moment_of(built.end))
+    assert_same(everyone(), "everything", online_moment(refresh=True))
+
+
+def test_the_store_is_shown_and_made_anew(growing, home):
+    features.apply()
+    features.materialize(feature_tables.build().through)
+    before = online.state()
+    assert before["customer_activity"].rows == 2
+    assert (
+        before["customer_activity"].through == online_moment() == datetime(2020, 1, 6, tzinfo=UTC)
+    )
+
+    file = home / "online" / "data.mdb"
+    with file.open("r+b") as store:
+        store.truncate(file.stat().st_size // 2)
+    with pytest.raises(OnlineStoreError, match="lookbook features online --rebuild"):
+        online.state()
+    said: list[str] = []
+    online.rebuild(progress=said.append)
+    after = online.state()
+    assert {name: view.rows for name, view in after.items()} == {
+        name: view.rows for name, view in before.items()
+    }
+    assert_same(everyone(), "everything", online_moment())
+    (aside,) = (home / "online").glob("damaged-*.mdb")
+    assert str(aside) in said[0]
+
+    # One that is whole is made anew as well, and leaves nothing aside.
+    online.rebuild()
+    assert_same(everyone(), "everything", online_moment())
+    assert list((home / "online").glob("damaged-*.mdb")) == [aside]

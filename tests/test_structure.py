@@ -16,7 +16,7 @@ ROOMS = ["feature_repo", "pipelines", "services"]
 """Lowest first: each may import itself and what stands before it."""
 
 FLOORS = {
-    "settings": ["warehouse", "feature_tables", "spark_tables", "features", "reports"],
+    "settings": ["warehouse", "feature_tables", "spark_tables", "features", "online", "reports"],
     "data": ["data"],
     "models": ["retrievers", "rankers"],
     "model_catalog": ["model_catalog"],

@@ -178,7 +178,7 @@ class _Bringing:
             store.keep(view)
             return view
 
-        return self._rows.write(change, self._name)
+        return self._rows.write(change)
 
     # From the warehouse
 
@@ -289,7 +289,7 @@ class _Bringing:
             seen = None if newest == NO_TIME else newest
             store.keep(replace(view, done_until=part.high, newest_created=seen))
 
-        self._rows.write(change, self._name)
+        self._rows.write(change)
 
     def _bound(self, view: View, value: Any) -> bytes | None:
         """The first encoded key whose first part is the value."""
