@@ -35,6 +35,7 @@ from feature_repo.stores.lmdb_rows import (
     MAP_SIZE,
     Keys,
     OnlineRows,
+    Snapshot,
     Transaction,
     View,
     encode_keys,
@@ -210,7 +211,7 @@ class LMDBOnlineStore(OnlineStore):
                     else:
                         store.put(view, keys, appended(store, view, keys, packed, events))
 
-            rows.write(change, name)
+            rows.write(change)
         if progress:
             progress(len(data))
 
@@ -241,7 +242,8 @@ class LMDBOnlineStore(OnlineStore):
     ) -> Matrix | None:
         """None if nothing was ever written. Features that the store does not know yet are left out."""
         name = view_name(config.project, table.name)
-        with online_rows(config).reading(name) as snapshot:
+
+        def look(snapshot: Snapshot) -> Matrix | None:
             known = snapshot.find(name)
             if known is None:
                 return None
@@ -249,6 +251,8 @@ class LMDBOnlineStore(OnlineStore):
             asked = [f for f in (there if features is None else features) if f in there]
             now = None if not table.ttl else microseconds(datetime.now(UTC))
             return snapshot.read_matrix(name, keys, asked, now)
+
+        return online_rows(config).read(look, name)
 
     def _read_features_per_fv(
         self,
@@ -507,10 +511,9 @@ def appended(
             all if None.
     """
     found, there = list(packed), store.rows(view, keys)
-    at = [row for row, old in enumerate(there) if old]
+    at = list(range(len(found)))
     if since is not None:
-        later = headers([there[row] for row in at])[:, 0] > since
-        at = [row for row, is_later in zip(at, later.tolist(), strict=True) if is_later]
+        at = [row for row in at if (old := there[row]) and headers([old])[0, 0] > since]
     if not at:
         return found
     names = [*events.order, *(name for name in view.schema.slots if name not in events.order)]
@@ -520,22 +523,25 @@ def appended(
     ]
     merged = []
     for lists in zip(*(m.column(name).to_pylist() for m in of_rows for name in names), strict=True):
-        old, new = lists[: len(names)], lists[len(names) :]
-        kept = {
-            event
-            for event in zip(*(values or [] for values in old), strict=True)
-            if since is None or event[0] > since
-        }
-        kept.update(zip(*(values or [] for values in new), strict=True))
+        try:
+            old, new = (
+                set(zip(*(values or [] for values in half), strict=True))
+                for half in (lists[: len(names)], lists[len(names) :])
+            )
+        except ValueError as error:
+            raise InputError(
+                f"View {view.name!r}: the lists of a row are not equally long: {', '.join(names)}."
+            ) from error
+        kept = {event for event in old if since is None or event[0] > since} | new
         merged.append(sorted(kept, reverse=True)[: events.keep])
     columns = {
         name: pa.array([[event[n] for event in row] for row in merged], arrow_type(kind))
         for n, name in enumerate(names)
         for kind in [view.schema.types[name]]
     }
-    times = np.maximum(*(headers([rows[n] for n in at]) for rows in (there, packed)))
-    for n, row in zip(
-        at, pack(view.schema, pa.table(columns), times[:, 0], times[:, 1]), strict=True
-    ):
+    empty = view.schema.empty_row
+    times = np.maximum(*(headers([rows[n] or empty for n in at]) for rows in (there, packed)))
+    again = pack(view.schema, pa.table(columns), times[:, 0], times[:, 1])
+    for n, row in zip(at, again, strict=True):
         found[n] = row
     return found
