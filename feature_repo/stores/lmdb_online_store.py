@@ -521,19 +521,17 @@ def appended(
         Matrix.of_rows(view.by_number, view.schema, tuple(names), [rows[n] for n in at], None, 0)
         for rows in (there, packed)
     ]
-    merged = []
+    merged: list[list[tuple[Any, ...]]] = []
     for lists in zip(*(m.column(name).to_pylist() for m in of_rows for name in names), strict=True):
         try:
-            old, new = (
-                set(zip(*(values or [] for values in half), strict=True))
-                for half in (lists[: len(names)], lists[len(names) :])
-            )
+            old = _events(lists[: len(names)])
+            new = _events(lists[len(names) :])
         except ValueError as error:
             raise InputError(
                 f"View {view.name!r}: the lists of a row are not equally long: {', '.join(names)}."
             ) from error
-        kept = {event for event in old if since is None or event[0] > since} | new
-        merged.append(sorted(kept, reverse=True)[: events.keep])
+        kept = {event for event in old if since is None or event[0] > since}
+        merged.append(sorted(kept | new, reverse=True)[: events.keep])
     columns = {
         name: pa.array([[event[n] for event in row] for row in merged], arrow_type(kind))
         for n, name in enumerate(names)
@@ -545,3 +543,8 @@ def appended(
     for n, row in zip(at, again, strict=True):
         found[n] = row
     return found
+
+
+def _events(lists: Sequence[Sequence[Any] | None]) -> set[tuple[Any, ...]]:
+    """The events in lists that go together by position."""
+    return set(zip(*(values or [] for values in lists), strict=True))
