@@ -524,13 +524,13 @@ def appended(
     merged: list[list[tuple[Any, ...]]] = []
     for lists in zip(*(m.column(name).to_pylist() for m in of_rows for name in names), strict=True):
         try:
-            old = _events(lists[: len(names)])
+            earlier = _events(lists[: len(names)])
             new = _events(lists[len(names) :])
         except ValueError as error:
             raise InputError(
                 f"View {view.name!r}: the lists of a row are not equally long: {', '.join(names)}."
             ) from error
-        kept = {event for event in old if since is None or event[0] > since}
+        kept = {event for event in earlier if since is None or event[0] > since}
         merged.append(sorted(kept | new, reverse=True)[: events.keep])
     columns = {
         name: pa.array([[event[n] for event in row] for row in merged], arrow_type(kind))
