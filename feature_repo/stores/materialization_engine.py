@@ -318,7 +318,7 @@ def _column(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray | pa.Array:
     """A feature's column as it is packed: what is kept as a message becomes one."""
     if not is_message(kind):
         return column
-    values = column.to_pylist()
+    values = column.to_pylist(maps_as_pydicts="strict")
     protos = python_values_to_proto_values(values, ValueType[kind])
     return pa.array(
         [
