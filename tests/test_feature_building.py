@@ -79,7 +79,8 @@ def test_however_days_and_purchases_come_in_the_tables_end_the_same(
             days = sorted({p.day for p in tables.purchases})
             through = None if back is None else days[-1 - back % len(days)]
             arriving = [rest[n] for n in picked if n < len(rest)]
-            tables.grow(arriving, people, through, articles, events)
+            told_again = tables.events[:3]
+            tables.grow(arriving, people, through, articles, [*events, *told_again])
             fresh = Fresh(
                 tables.purchases, tables.customers, tables.through, tables.articles, tables.events
             )

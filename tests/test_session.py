@@ -18,7 +18,7 @@ from feature_repo.stores.duckdb_source import DuckDBSource
 from feature_repo.windows import SESSION_EVENTS
 from pipelines import feature_tables, features
 from pipelines.data.load import load
-from pipelines.features import OfflineFeatures, moment_of
+from pipelines.features import OfflineFeatures, OnlineFeatures, moment_of
 from pipelines.recommender import customer_state, is_known
 from pipelines.warehouse import reading, writing
 from tests.feature_worlds import (
@@ -231,6 +231,48 @@ def test_a_pushed_event_is_in_the_next_join_and_twice_is_once(shop: Shop) -> Non
         con.execute("DELETE FROM features.builds")
     feature_tables.build()
     assert session() == once
+
+
+def test_lists_that_grow_online_are_those_of_a_join(shop: Shop) -> None:
+    rng = random.Random(2)
+
+    def some(number: int, first: datetime) -> list[Event]:
+        return [
+            Event(
+                first + MICROSECOND * rng.randrange(30),
+                rng.choice(KINDS[1:]),
+                rng.choice([ANNA, ANNA, BERT, "zoe"]),
+                rng.choice([SHIRT, SCARF]),
+            )
+            for _ in range(number)
+        ]
+
+    shop.tell(*some(200, NOON))
+    feature_tables.build()
+    features.materialize(day(9))
+    store, rows = (
+        features.feature_store(),
+        pd.DataFrame({"customer_id": [ANNA, BERT, "zoe", "yan"]}),
+    )
+    later = END + timedelta(hours=3)
+    for first in (END + timedelta(hours=1), NOON, END + timedelta(hours=2)):
+        events = some(30, first)
+        for told in (events, rng.sample(events, 20)):
+            store.push("interactions", pushed(*told), to=PushMode.ONLINE_AND_OFFLINE)
+
+        moment = later.replace(tzinfo=UTC)
+        stores = (OnlineFeatures(moment), OfflineFeatures(moment))
+        online, offline = (
+            [
+                None if values is None else list(values)
+                for name in LISTS
+                for values in found.read(rows, "customer_state")[f"customer_session__{name}"]
+            ]
+            for found in stores
+        )
+        assert online == offline
+        assert online[3] is None
+        assert len(online[0]) == SESSION_EVENTS
 
 
 def test_an_event_that_a_file_tells_after_it_was_pushed_is_one(shop: Shop) -> None:

@@ -124,7 +124,6 @@ def test_a_build_may_stop_at_a_day(spark: SparkSession, shop: Tables) -> None:
         ("SELECT list_slice([5, 6], 1, 3)", [5, 6]),
         ("SELECT list_extract(['a', 'b'], 2)", "b"),
         ("SELECT max(a, 2) FROM (VALUES (1), (3), (NULL), (2), (3)) AS t (a)", [3, 3]),
-        ("SELECT list_max(max({'a': a, 'b': 0}, 9)).a FROM (VALUES (1), (3)) AS t (a)", 3),
         ("SELECT epoch_us(CAST('1970-01-02 00:00:00.000001+00' AS TIMESTAMPTZ))", 86400000001),
         ("SELECT list_dot_product([1.5::DOUBLE, 2], [2::DOUBLE, 10])", 23.0),
         ("SELECT median(a) FROM (VALUES (1), (2), (4), (NULL)) AS t (a)", 2.0),

@@ -8,13 +8,9 @@ listed AS (
     SELECT
         number,
         max(event_time) AS valid_from,
+        max(known_at) AS created_at,
         -- In the order in which they are sorted.
-        max({
-            'event_time': event_time,
-            'kind': kind,
-            'article_id': article_id,
-            'known_at': known_at
-        }, {{ session_events }}) AS events
+        max({'event_time': event_time, 'kind': kind, 'article_id': article_id}, {{ session_events }}) AS events
     FROM known
     GROUP BY number
 ),
@@ -24,7 +20,7 @@ final AS (
         customer_id,
         moment,
         valid_from,
-        list_max(list_transform(events, lambda e: e.known_at)) AS created_at,
+        created_at,
         list_transform(events, lambda e: e.article_id) AS session_articles,
         list_transform(events, lambda e: e.kind) AS session_kinds,
         list_transform(events, lambda e: epoch_us(e.event_time)) AS session_moments
