@@ -223,6 +223,8 @@ class LMDBOnlineStore(OnlineStore):
         requested_features: list[str] | None = None,
     ) -> list[tuple[datetime | None, dict[str, ValueProto] | None]]:
         """The event time and values of each key; (None, None) for one that has no row or an expired one."""
+        if not entity_keys:
+            return []
         matrix = self._read(config, table, _columns_of(entity_keys), requested_features)
         if matrix is None:
             return [(None, None)] * len(entity_keys)

@@ -90,11 +90,6 @@ class Schema:
         return self.first_slot + len(self.features)
 
     @cached_property
-    def is_fixed(self) -> bool:
-        """Whether rows have nothing after the fixed part."""
-        return all(kind in _NUMBERS or kind in _WHOLE for _, kind in self.features)
-
-    @cached_property
     def empty_row(self) -> bytes:
         return np.array([NO_TIME] * 2 + [0] * (self.words - 2), dtype="<i8").tobytes()
 
@@ -342,8 +337,8 @@ class Matrix:
 
 def _fixed_parts(schema: Schema, rows: Sequence[bytes]) -> np.ndarray:
     width = 8 * schema.words
-    if not schema.is_fixed or len(set(map(len, rows))) > 1:
-        # A row of an older schema may be shorter; its header is all that counts before it is repacked.
+    if set(map(len, rows)) != {width}:
+        # Of a row of an older schema only the header counts, before it is repacked.
         rows = [row[:width].ljust(width, b"\0") for row in rows]
     return np.frombuffer(b"".join(rows), dtype="<i8").reshape(-1, schema.words)
 
