@@ -551,13 +551,21 @@ def online_moment(refresh: bool = False) -> datetime:
     return moment_of_time(min(known))
 
 
-def materialized_at() -> dict[str, datetime]:
+def materialized_at(settled: bool = False) -> dict[str, datetime]:
     """The time by the clock (UTC) at which each view was last brought into the online store: what was
-    written into the warehouse later is not in it."""
+    written into the warehouse later is not in it.
+
+    Args:
+        settled: none while a view is being brought, or views are there as of different moments.
+    """
     from feature_repo.stores.lmdb_online_store import moment_of as moment_of_time
 
+    views = _online_views()
+    states = {(view.brought_to, view.bringing_to) for view in views.values()}
+    if settled and (len(states) > 1 or any(coming is not None for _, coming in states)):
+        return {}
     return {
         name: moment_of_time(view.brought_at)
-        for name, view in _online_views().items()
+        for name, view in views.items()
         if view.brought_at is not None
     }

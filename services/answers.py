@@ -89,7 +89,8 @@ class Answers:
                 moved = releases.resolve(ALIAS) != self._served.release.tag
                 moved |= online_moment(refresh=True) != self._served.moment
                 # Late purchases may have been brought for the same moment.
-                if moved or materialized_at() != self._served.versions.materialized_at:
+                brought = materialized_at(settled=True)
+                if moved or brought not in ({}, self._served.versions.materialized_at):
                     self._served = load_served()
                     log.info("now serving %s", self._served.release.tag)
                 trouble = ""

@@ -156,19 +156,37 @@ def test_a_thousand_moments_of_many_days_are_equal(
     assert json.loads(done.stdout) == json.loads(json.dumps(report.to_dict(), default=str))
 
 
-def test_what_the_service_answers_is_equal(own_shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_service_answers_is_equal_also_when_late_purchases_come_online(
+    own_shop: Path, built_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOOKBOOK_SERVED_SAMPLE", "1")
     answers = Answers()
-    for found in answers.sample_customers()[:3]:
-        answers.recommend(found.customer_id, 12)
-        answers.customer(found.customer_id)
-    answers.recommend("somebody new", 3)
+
+    def ask() -> None:
+        for found in answers.sample_customers()[:3]:
+            answers.recommend(found.customer_id, 12)
+            answers.customer(found.customer_id)
+        answers.recommend("somebody new", 3)
+
+    ask()
+    load_late(built_shop.parent / "files", tmp_path / "late")
+    features.materialize(feature_tables.build().through)
+    brought = features.materialized_at()
+    answers.follow(every=timedelta(milliseconds=50))
+    until(lambda: answers._served.versions.materialized_at == brought)
+    since = datetime.now(UTC)
+    ask()
     answers.stop()
-    report = check()
+    report = check(since=since)
     assert report.total.equal == report.total.compared
     assert set(report.services) == {"customer_state", "ranking", "article_display"}
     assert report.requests == 7
     assert report.rows > 300
+    report = check()
+    assert report.holds
+    assert report.total.late > 0
+    assert report.requests == 14
+    assert not report.skipped
 
 
 def test_a_service_that_is_ended_has_written_its_log(
@@ -360,6 +378,39 @@ def test_what_cannot_be_compared_is_skipped_with_the_reason(
         "asked for a moment after the features, which are built up to 2020-09-21 00:00:00+00:00": 7
     }
     assert not report.holds
+
+
+def test_what_is_served_while_the_online_store_is_brought_on_is_skipped(growing: Shop) -> None:
+    before = Versions.now("release:test", online_moment())
+    log = ServedLog(EVERYTHING)
+
+    def ask(versions: Versions) -> None:
+        with log.request(OnlineFeatures(before.moment), versions) as online:
+            online.read(everyone(), "ranking")
+
+    ask(before)
+    growing.sell("2020-01-06", ("anna", "1"))
+    end = features.moment_of(feature_tables.build().end)
+    store = features.feature_store()
+    start = datetime(1970, 1, 1, tzinfo=UTC)
+    first, *others = (view.name for view in store.list_feature_views())
+    store.materialize(start, end, feature_views=[first])
+    ask(before)
+    half = Versions.now("release:test", online_moment())
+    assert half.materialized_at == {}
+    ask(half)
+    store.materialize(start, end, feature_views=others)
+    ask(before)
+    log.close()
+    report = check()
+    assert report.skipped == {
+        "served while the online store was being brought to another state": 3 * len(everyone())
+    }
+    assert report.holds
+    assert report.rows == len(everyone())
+    once(everyone(), "ranking")
+    assert check().rows == 2 * len(everyone())
+    assert check().holds
 
 
 def test_a_check_of_nothing_does_not_pass(home: Path, growing: Shop) -> None:

@@ -8,7 +8,7 @@ more than the online store knew (a late purchase, a rebuild) is `late`, and no f
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,7 @@ from pipelines.features import (
     FeatureError,
     OfflineFeatures,
     feature_store,
+    materialized_at,
     moment_of,
     schema_hash,
     service_fields,
@@ -46,6 +47,9 @@ _MADE_OF_ATTRIBUTES = {
     "customer_taste": "articles",
 }
 """Views whose keys or values are attributes, and the raw tables that have these."""
+
+
+_NEVER_WAS, _NEVER_ENDS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class ParityError(LookbookError):
@@ -191,6 +195,9 @@ class _Run:
         self._examples = examples
         self._built = moment_of(latest_build().end)
         self._attributes_changed = _attributes_changed()
+        self._brought = served_log.materializations()
+        for view, at in materialized_at().items():
+            self._brought[view] = sorted({at, *self._brought.get(view, [])})
         self._requests: set[str] = set()
         self._moments: set[datetime] = set()
         # Asked for every piece, and the same as long as this runs.
@@ -223,7 +230,11 @@ class _Run:
         answered = pc.less(rows[served_log.MOMENT], pa.scalar(end, served_log.CLOCK)).to_numpy()
         why = f"asked for a moment after the features, which are built up to {self._built}"
         self._skip(why, int((~answered).sum()))
-        rows, of_piece = rows.filter(answered), of_piece[answered]
+        until = pa.array(map(self._settled_until, pieces), served_log.CLOCK).to_numpy()
+        settled = rows[served_log.SERVED_AT].to_numpy() < until[of_piece]
+        why = "served while the online store was being brought to another state"
+        self._skip(why, int((answered & ~settled).sum()))
+        rows, of_piece = rows.filter(answered & settled), of_piece[answered & settled]
         if not rows.num_rows:
             return
         self.report.rows += rows.num_rows
@@ -265,6 +276,17 @@ class _Run:
                         pieces[of_piece[place]].release,
                     )
                 )
+
+    def _settled_until(self, piece: Logged) -> datetime:
+        """Until when, by the clock, the views behind the service stayed as the piece's versions say."""
+        views = {of.view for sources in self._sources(piece.service).values() for of in sources}
+        until = _NEVER_ENDS
+        for view in views:
+            if view not in piece.materialized_at:
+                return _NEVER_WAS
+            times = self._brought.get(view, [])
+            until = min([until, *(at for at in times if at > piece.materialized_at[view])])
+        return until
 
     def _late(
         self,

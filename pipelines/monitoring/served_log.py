@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -102,7 +102,7 @@ class Versions:
     moment: datetime
     """Up to which the online store had been brought."""
     materialized_at: dict[str, datetime]
-    """The time by the clock at which each view was brought there."""
+    """The time by the clock from which on each view was brought there; none if that was going on."""
     schema_hashes: dict[str, str]
     """Of each feature service."""
     schemas: dict[str, pa.Schema] = field(default_factory=dict, repr=False)
@@ -115,7 +115,7 @@ class Versions:
         return cls(
             release,
             moment,
-            materialized_at(),
+            materialized_at(settled=True),
             {name: schema_hash(name) for name in services},
             {name: service_schema(name) for name in services},
         )
@@ -369,8 +369,7 @@ def logged(
         since: only what was served from this time on.
         unreadable: is told the name of each file that cannot be read, and why.
     """
-    there = folder()
-    for file in sorted(there.iterdir()) if there.is_dir() else []:
+    for file in _files():
         try:
             # What stands in a file is not younger than the file.
             if since and file.stat().st_mtime < since.timestamp():
@@ -378,23 +377,50 @@ def logged(
             yield from _read(file, service, since)
         except FileNotFoundError:
             continue  # the service has made room meanwhile
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        except _UNREADABLE as error:
             unreadable(file.name, str(error).splitlines()[0] if str(error) else repr(error))
 
 
-def _read(file: Path, service: str | None, since: datetime | None) -> Iterator[Logged]:
+def materializations() -> dict[str, list[datetime]]:
+    """When, by the clock, each view was brought online, as far as the log knows; in order."""
+    found: dict[str, set[datetime]] = {}
+    for file in _files():
+        with suppress(*_UNREADABLE), _opened(file) as (_, said):
+            for view, at in said.materialized_at.items():
+                found.setdefault(view, set()).add(at)
+    return {view: sorted(times) for view, times in found.items()}
+
+
+_UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
+
+
+def _files() -> list[Path]:
+    return sorted(folder().iterdir()) if folder().is_dir() else []
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[pq.ParquetFile, Logged]]:
+    """A file and what it says of its rows, without them."""
     if file.suffix != ".parquet":
         raise ValueError("not finished by the process that wrote it")
     with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
         meta: dict[str, Any] = json.loads((parquet.schema_arrow.metadata or {}).get(_META, b"null"))
         if meta is None:
             raise ValueError("not a log of what was served")
-        if service not in (None, meta["service"]):
-            return
         views = meta["materialized_at"].items()
         materialized = {view: datetime.fromisoformat(at) for view, at in views}
-        for batch in parquet.iter_batches(MOST_ROWS_READ):
-            rows = pa.Table.from_batches([batch]).replace_schema_metadata(None)
-            if since:
-                rows = rows.filter(pc.field(SERVED_AT) >= pa.scalar(since, CLOCK))
-            yield Logged(meta["service"], meta["schema_hash"], meta["release"], materialized, rows)
+        none = parquet.schema_arrow.remove_metadata().empty_table()
+        yield (
+            parquet,
+            Logged(meta["service"], meta["schema_hash"], meta["release"], materialized, none),
+        )
+
+
+def _read(file: Path, service: str | None, since: datetime | None) -> Iterator[Logged]:
+    with _opened(file) as (parquet, said):
+        if service in (None, said.service):
+            for batch in parquet.iter_batches(MOST_ROWS_READ):
+                rows = pa.Table.from_batches([batch]).replace_schema_metadata(None)
+                if since:
+                    rows = rows.filter(pc.field(SERVED_AT) >= pa.scalar(since, CLOCK))
+                yield replace(said, rows=rows)
