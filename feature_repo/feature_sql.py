@@ -68,8 +68,9 @@ class AsOf:
 
     @property
     def changes(self) -> str:
-        """SELECT those keys with all moments at which something of them changes."""
-        return self.asked(self.since)
+        """SELECT those keys with all moments at which something of them changes, some more than once:
+        whoever needs only the keys need not tell them all apart."""
+        return f"SELECT {', '.join(self.keys)}, {self.since} AS moment FROM {self.table}"
 
 
 PROFILES: dict[str, str] = {"customer_profile": "customers", "article_profile": "articles"}
@@ -198,7 +199,7 @@ def table_sql(schema: str, name: str, through: date, part: str = "") -> str:
 def whole_history(view: str) -> str:
     """The SQL of a view in AS_OF as if it were a table: a row from each moment that changes it."""
     keys = ", ".join(AS_OF[view].keys)
-    sql = render("features", view, date.max, asked=f"({AS_OF[view].changes})")
+    sql = render("features", view, date.max, asked=f"({AS_OF[view].asked(AS_OF[view].since)})")
     return (
         f"SELECT * EXCLUDE (moment), lead(valid_from) OVER (PARTITION BY {keys} ORDER BY valid_from) "
         f"AS valid_to FROM ({sql}) AS history"

@@ -537,6 +537,7 @@ class DuckDBOfflineStore(OfflineStore):
         end_date: datetime,
         *,
         only: str = "true",
+        keys_from: str = "",
         late_since: datetime | None = None,
     ) -> RetrievalJob:
         """The newest row of each key with a moment in [start_date, end_date]; with validity
@@ -545,6 +546,8 @@ class DuckDBOfflineStore(OfflineStore):
 
         Args:
             only: a condition in SQL on the first key.
+            keys_from: of a source with `as_of`, a relation of the keys that had something by end_date;
+                looked for if empty.
             late_since: also rows with an earlier moment that were created since then.
         """
         assert isinstance(data_source, DuckDBSource)
@@ -552,8 +555,8 @@ class DuckDBOfflineStore(OfflineStore):
             refuse_what_is_not_built(con, [data_source], end_date)
         if data_source.as_of:
             keys = ", ".join(map(identifier, join_key_columns))
-            known = f"({data_source.as_of}) AS known WHERE moment <= {literal(end_date)} AND {only}"
-            asked = f"SELECT DISTINCT {keys}, {literal(end_date)} AS moment FROM {known}"
+            known = keys_from or as_of_keys(data_source, join_key_columns, end_date)
+            asked = f"SELECT {keys}, {literal(end_date)} AS moment FROM {known} WHERE {only}"
             times = filter(None, [timestamp_field, created_timestamp_column])
             wanted = [*join_key_columns, *feature_name_columns, *times]
             selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
@@ -702,6 +705,15 @@ def _named(view: FeatureView, references: list[str], full_names: bool) -> dict[s
         for prefix, feature in parted
         if prefix == asked_as
     }
+
+
+def as_of_keys(source: DuckDBSource, keys: Sequence[str], moment: datetime) -> str:
+    """What stands after FROM to give the keys that had something of the source by a moment."""
+    named = ", ".join(map(identifier, keys))
+    return (
+        f"(SELECT DISTINCT {named} FROM ({source.as_of}) AS known "
+        f"WHERE moment <= {literal(moment)}) AS asked_keys"
+    )
 
 
 def _rows_of(source: DataSource) -> str:

@@ -79,7 +79,8 @@ class DuckDBSource(DataSource):
         name: unique in the project.
         table: "schema.table" in the warehouse; give this or `query`.
         query: a SELECT in DuckDB's SQL.
-        as_of: a SELECT of all keys, and as `moment` all moments at which something changes.
+        as_of: a SELECT of all keys, and as `moment` all moments at which something changes; each may
+            come more than once.
         append: statements, divided by semicolons, that read pushed rows from the relation PUSHED.
         timestamp_field: the moment from which a row is known (UTC).
         created_timestamp_column: when the row was written; among rows of one key and moment the
@@ -199,7 +200,9 @@ class DuckDBSource(DataSource):
         """What stands after FROM: the quoted table, or the query in brackets."""
         if self.table is not None:
             return identifier(*self.table.split("."))
-        return self.asked(self.as_of) if self.as_of else f"({self.query})"
+        if self.as_of:
+            return self.asked(f"SELECT DISTINCT * FROM ({self.as_of}) AS changes")
+        return f"({self.query})"
 
     def asked(self, keys_and_moments: str) -> str:
         """What stands after FROM to ask for the keys and moments that this SELECT gives."""

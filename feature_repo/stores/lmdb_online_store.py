@@ -251,8 +251,7 @@ class LMDBOnlineStore(OnlineStore):
                 return None
             there = known.schema.slots
             asked = [f for f in (there if features is None else features) if f in there]
-            now = None if not table.ttl else microseconds(datetime.now(UTC))
-            return snapshot.read_matrix(name, keys, asked, now)
+            return snapshot.read_matrix(name, keys, asked)
 
         return online_rows(config).read(look, name)
 

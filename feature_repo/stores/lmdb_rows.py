@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
 from itertools import repeat
+from operator import index
 from pathlib import Path
 from threading import get_ident
 from typing import Any, TypeVar
@@ -150,7 +151,8 @@ def encode_keys(view: View, keys: Keys) -> list[bytes | None]:
     missing = [name for name, _ in view.keys if name not in keys]
     if missing:
         raise InputError(f"View {view.name!r}: no values are given for the key {missing[0]!r}.")
-    columns = [_encoded(name, kind, keys[name]) for name, kind in view.keys]
+    given = [list(keys[name]) for name, _ in view.keys]
+    columns = [_encoded(*key, values) for key, values in zip(view.keys, given, strict=True)]
     # A text ends where two zeros are: one within it is followed by 255.
     whole = columns[0] if len(columns) == 1 else list(map(b"\0\0".join, zip(*columns, strict=True)))
     lengths = set(map(len, whole))
@@ -159,17 +161,17 @@ def encode_keys(view: View, keys: Keys) -> list[bytes | None]:
         whole = [key or b"\0" for key in whole]
     if max(lengths, default=0) > _LONGEST_KEY:
         whole = [key if len(key) <= _LONGEST_KEY else _shortened(key) for key in whole]
-    if not any(None in keys[name] for name, _ in view.keys):
+    if not any(None in values for values in given):
         return [*whole]
-    given = zip(*(keys[name] for name, _ in view.keys), strict=True)
-    return [None if None in parts else key for parts, key in zip(given, whole, strict=True)]
+    rows = zip(*given, strict=True)
+    return [None if None in parts else key for parts, key in zip(rows, whole, strict=True)]
 
 
 def _encoded(name: str, kind: str, values: Sequence[Any]) -> list[bytes]:
     try:
         if kind in ("INT32", "INT64", "UNIX_TIMESTAMP"):
             return [
-                b"" if value is None else (int(value) + 2**63).to_bytes(8, "big")
+                b"" if value is None else (index(value) + 2**63).to_bytes(8, "big")
                 for value in values
             ]
         if kind == "BYTES":
@@ -433,6 +435,8 @@ class _Environment:
             lock = self._lock.stat() if self._is_locked else None
         except FileNotFoundError:
             raise _Gone from None
+        except OSError as error:
+            raise _cannot(self.folder, "opened", error) from error
         if _identity(data, lock) != self._identity:
             raise _Gone
         self._require_whole(data.st_size)
@@ -702,7 +706,7 @@ class OnlineRows:
                 self._close(environment)
             except lmdb.MapResizedError:
                 self._grow(environment, 0)
-            except (lmdb.Error, OSError) as error:
+            except lmdb.Error as error:
                 raise _cannot(self.folder, "read", error) from error
 
     def read(self, look: "Callable[[Snapshot], _T]", *views: str) -> "_T":
@@ -745,7 +749,7 @@ class OnlineRows:
                 self._grow(environment, 0)
             except lmdb.MapFullError:
                 self._grow(environment, size)
-            except (lmdb.Error, OSError) as error:
+            except lmdb.Error as error:
                 # An environment that failed to write may be of no use any more.
                 self._close(environment)
                 what = _cannot(self.folder, "written", error)

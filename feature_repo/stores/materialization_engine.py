@@ -34,7 +34,11 @@ from feast.value_type import ValueType
 
 from feature_repo import places
 from feature_repo.stores.connection import identifier
-from feature_repo.stores.duckdb_offline_store import DuckDBOfflineStore, open_warehouse
+from feature_repo.stores.duckdb_offline_store import (
+    DuckDBOfflineStore,
+    as_of_keys,
+    open_warehouse,
+)
 from feature_repo.stores.duckdb_source import DuckDBSource
 from feature_repo.stores.lmdb_online_store import (
     LMDBOnlineStore,
@@ -58,6 +62,8 @@ from feature_repo.stores.packed_rows import NO_TIME, is_message, pack
 
 ROWS_AT_A_TIME = 100_000
 _SAMPLED = 100_000
+_LONGEST_BOUND = 100
+_KEYS = "keys_to_bring"
 
 
 class MaterializationEngineConfig(FeastConfigBaseModel):
@@ -102,8 +108,9 @@ class _Part:
     high: Any
 
     def condition(self, key: str) -> str:
+        """In SQL, of the first key as text or a number."""
         bounds = [
-            f"{identifier(key)} {side} {_literal(bound)}"
+            f"{key} {side} {_literal(bound)}"
             for side, bound in ((">=", self.low), ("<", self.high))
             if bound is not None
         ]
@@ -130,6 +137,7 @@ class _Bringing:
         self._end = microseconds(task.end_time)
         self._is_state = bool(source.as_of or source.valid_to_field)
         self._events = events_of(task.feature_view)
+        self._newest_created = int(NO_TIME)
 
     def run(self) -> None:
         view = self._rows.write(
@@ -170,7 +178,15 @@ class _Bringing:
                 bar.close()
             else:
                 print(f"  {rows:,} rows")
-        self._note(brought_to=self._end, bringing_to=None, bringing_data="", done_until=None)
+        newest = max(view.newest_created or NO_TIME, self._newest_created)
+        self._note(
+            brought_to=self._end,
+            bringing_to=None,
+            bringing_data="",
+            done_until=None,
+            # Not before the end: what goes on after a kill must look for late rows from the same time.
+            newest_created=None if newest == NO_TIME else newest,
+        )
 
     def _note(self, **changes: Any) -> View:
         def change(store: Transaction) -> View:
@@ -186,6 +202,13 @@ class _Bringing:
     def _keys(self) -> list[str]:
         """The join keys as the source names them, in the order of the store's keys."""
         return [self._source.raw(c.name) for c in self._feast_view.entity_columns]
+
+    @property
+    def _first_key(self) -> str | None:
+        """In SQL, in whose order the store has the rows; None if DuckDB has another order."""
+        kinds = {"STRING": "CAST({} AS VARCHAR)", "INT32": "{}", "INT64": "{}"}
+        kind = self._feast_view.entity_columns[0].dtype.to_value_type().name
+        return kinds[kind].format(identifier(self._keys[0])) if kind in kinds else None
 
     def _late_since(self, view: View) -> datetime | None:
         """The created time from which on rows may be late, if this run goes on from the last one."""
@@ -209,30 +232,31 @@ class _Bringing:
             self._task.start_time,
             self._task.end_time,
             only=only,
+            keys_from=_KEYS if source.as_of else "",
             late_since=late_since,
         )
         return job.to_sql()
 
     def _parts(self, con: duckdb.DuckDBPyConnection, resumed: Any) -> tuple[list[_Part], int]:
         """The rows in parts of about equal size, and how many there are, about."""
-        source, key = self._source, self._keys[0]
-        rest = _Part(resumed, None)
-        if key == DUMMY_ENTITY_ID:
+        source, key = self._source, self._first_key
+        if self._keys[0] == DUMMY_ENTITY_ID:
             return [_Part(None, None)], 1
         if source.as_of:
-            keyed = f"SELECT {identifier(key)} AS key FROM ({source.as_of}) AS known"
-            counted = f"approx_count_distinct({identifier(key)}) FROM ({source.as_of}) AS known"
+            # Found once, for looking for them takes longer than reading a part.
+            asked = as_of_keys(source, self._keys, self._task.end_time)
+            con.execute(f"CREATE TEMP TABLE {_KEYS} AS SELECT * FROM {asked}")
+            history = counted = _KEYS
         else:
-            keyed = (
-                f"SELECT {identifier(key)} AS key FROM {source.get_table_query_string()} AS rows"
-            )
-            counted = f"count(*) FROM ({self._sql('true')}) AS pulled"
-        keyed += f" WHERE {rest.condition(key)} AND {identifier(key)} IS NOT NULL"
-        (total,) = con.execute(f"SELECT {counted} WHERE {rest.condition(key)}").fetchall()[0]
+            history = f"{source.get_table_query_string()} AS history"
+            counted = f"({self._sql('true')}) AS pulled"
+        rest = f"WHERE {_Part(resumed, None).condition(key)} AND {identifier(key)} IS NOT NULL"
+        ((total,),) = con.execute(f"SELECT count(*) FROM {counted} {rest}").fetchall()
         count = total // self._rows_at_a_time + 1
         shares = [number / count for number in range(1, count)]
         ((bounds,),) = con.execute(
-            f"SELECT quantile_disc(key, $shares) FROM ({keyed} USING SAMPLE reservoir({_SAMPLED} ROWS))",
+            f"SELECT quantile_disc(key, $shares) FROM (SELECT {identifier(key)} AS key FROM {history} "
+            f"{rest} USING SAMPLE reservoir({_SAMPLED} ROWS))",
             {"shares": shares},
         ).fetchall()
         between = [bound for bound in sorted(set(bounds or ())) if bound != resumed]
