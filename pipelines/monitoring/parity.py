@@ -48,7 +48,6 @@ _MADE_OF_ATTRIBUTES = {
 }
 """Views whose keys or values are attributes, and the raw tables that have these."""
 
-
 _NEVER_WAS, _NEVER_ENDS = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
