@@ -54,6 +54,7 @@ from feature_repo.stores.lmdb_rows import (
     Transaction,
     View,
     encode_keys,
+    headers,
     microseconds_now,
     newer,
     not_after,
@@ -108,13 +109,19 @@ class _Part:
     high: Any
 
     def condition(self, key: str) -> str:
-        """In SQL, of the first key as text or a number."""
+        """In SQL, of the first key."""
         bounds = [
             f"{key} {side} {_literal(bound)}"
             for side, bound in ((">=", self.low), ("<", self.high))
             if bound is not None
         ]
         return " AND ".join(bounds) or "true"
+
+
+def _can_part(key: Any) -> bool:
+    """Whether the store has its keys on either side of this one in the same order as DuckDB: it cuts
+    long texts, and of other types than texts and whole numbers nobody knows."""
+    return isinstance(key, int) or (isinstance(key, str) and len(key) <= _LONGEST_BOUND)
 
 
 def _literal(value: Any) -> str:
@@ -204,11 +211,11 @@ class _Bringing:
         return [self._source.raw(c.name) for c in self._feast_view.entity_columns]
 
     @property
-    def _first_key(self) -> str | None:
-        """In SQL, in whose order the store has the rows; None if DuckDB has another order."""
-        kinds = {"STRING": "CAST({} AS VARCHAR)", "INT32": "{}", "INT64": "{}"}
-        kind = self._feast_view.entity_columns[0].dtype.to_value_type().name
-        return kinds[kind].format(identifier(self._keys[0])) if kind in kinds else None
+    def _first_key(self) -> str:
+        """In SQL; as text if it is one, for the store has words in the order of texts."""
+        kind = self._feast_view.entity_columns[0].dtype.to_value_type()
+        name = identifier(self._keys[0])
+        return f"CAST({name} AS VARCHAR)" if kind == ValueType.STRING else name
 
     def _late_since(self, view: View) -> datetime | None:
         """The created time from which on rows may be late, if this run goes on from the last one."""
@@ -250,16 +257,16 @@ class _Bringing:
         else:
             history = f"{source.get_table_query_string()} AS history"
             counted = f"({self._sql('true')}) AS pulled"
-        rest = f"WHERE {_Part(resumed, None).condition(key)} AND {identifier(key)} IS NOT NULL"
+        rest = f"WHERE {_Part(resumed, None).condition(key)} AND {key} IS NOT NULL"
         ((total,),) = con.execute(f"SELECT count(*) FROM {counted} {rest}").fetchall()
         count = total // self._rows_at_a_time + 1
         shares = [number / count for number in range(1, count)]
         ((bounds,),) = con.execute(
-            f"SELECT quantile_disc(key, $shares) FROM (SELECT {identifier(key)} AS key FROM {history} "
+            f"SELECT quantile_disc(key, $shares) FROM (SELECT {key} AS key FROM {history} "
             f"{rest} USING SAMPLE reservoir({_SAMPLED} ROWS))",
             {"shares": shares},
         ).fetchall()
-        between = [bound for bound in sorted(set(bounds or ())) if bound != resumed]
+        between = sorted(bound for bound in {*(bounds or ())} - {resumed} if _can_part(bound))
         return [_Part(low, high) for low, high in pairwise([resumed, *between, None])], total
 
     def _tables(
@@ -268,7 +275,7 @@ class _Bringing:
         """Each part's rows. While one is written, DuckDB reads the next."""
 
         def read(part: _Part) -> pa.Table:
-            sql = self._sql(part.condition(self._keys[0]), late_since)
+            sql = self._sql(part.condition(self._first_key), late_since)
             return con.sql(sql).to_arrow_table()
 
         with ThreadPoolExecutor(1) as thread:
@@ -301,6 +308,11 @@ class _Bringing:
             # Rows without a key belong to nobody.
             keys = [key for key in encoded if key is not None]
             packed = [row for key, row in zip(encoded, packed, strict=True) if key is not None]
+            if len(set(keys)) < len(keys):
+                # Intervals that overlap: the newest counts.
+                order = np.lexsort(headers(packed).T[::-1])
+                newest = {keys[n]: packed[n] for n in order.tolist()}
+                keys, packed = list(newest), list(newest.values())
             if self._events is not None:
                 packed = appended(store, view, keys, packed, self._events, self._end)
                 store.put(view, keys, packed)
@@ -309,11 +321,10 @@ class _Bringing:
             if self._is_state and not was_empty:
                 low, high = self._bound(view, part.low), self._bound(view, part.high)
                 store.delete_others(view, keys, low or b"", high, not_after(self._end))
-            newest = max(view.newest_created or NO_TIME, int(created.max(initial=NO_TIME)))
-            seen = None if newest == NO_TIME else newest
-            store.keep(replace(view, done_until=part.high, newest_created=seen))
+            store.keep(replace(view, done_until=part.high))
 
         self._rows.write(change)
+        self._newest_created = max(self._newest_created, int(created.max(initial=NO_TIME)))
 
     def _bound(self, view: View, value: Any) -> bytes | None:
         """The first encoded key whose first part is the value."""
