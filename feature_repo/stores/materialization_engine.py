@@ -171,7 +171,7 @@ class _Bringing:
         with self._rows.reading(self._name) as snapshot:
             was_empty = not snapshot.entries(view)
         with open_warehouse(self._config) as con:
-            parts, total = self._parts(con, resumed)
+            parts, total = self._parts(con, resumed, late_since)
             # A bar is for people; a log gets a line.
             watched = self._task.tqdm_builder is not None and sys.stderr.isatty()
             bar = self._task.tqdm_builder(total) if watched else None
@@ -244,7 +244,9 @@ class _Bringing:
         )
         return job.to_sql()
 
-    def _parts(self, con: duckdb.DuckDBPyConnection, resumed: Any) -> tuple[list[_Part], int]:
+    def _parts(
+        self, con: duckdb.DuckDBPyConnection, resumed: Any, late_since: datetime | None
+    ) -> tuple[list[_Part], int]:
         """The rows in parts of about equal size, and how many there are, about."""
         source, key = self._source, self._first_key
         if self._keys[0] == DUMMY_ENTITY_ID:
@@ -256,7 +258,7 @@ class _Bringing:
             history = counted = _KEYS
         else:
             history = f"{source.get_table_query_string()} AS history"
-            counted = f"({self._sql('true')}) AS pulled"
+            counted = f"({self._sql('true', late_since)}) AS pulled"
         rest = f"WHERE {_Part(resumed, None).condition(key)} AND {key} IS NOT NULL"
         ((total,),) = con.execute(f"SELECT count(*) FROM {counted} {rest}").fetchall()
         count = total // self._rows_at_a_time + 1
