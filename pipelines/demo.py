@@ -116,7 +116,7 @@ def _loadable(source: str, say: Say) -> str:
 
 def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
     """Everything up to a release in production."""
-    from pipelines import feature_tables, features
+    from pipelines import feature_tables, features, online
     from pipelines.data.load import load
     from pipelines.evaluation.weekly import evaluate
     from pipelines.model_registry import publishing, release
@@ -130,7 +130,7 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
     built = feature_tables.build(progress=step)
     say("[4/9] feast apply, feast materialize")
     features.apply()
-    features.materialize(built.through)
+    online.materialize(built.through)
     say("[5/9] Training")
     tags = publishing.train(built.end, progress=step)
     say(f"[6/9] Evaluating on the last {weeks} weeks, each trained on what came before it")

@@ -37,8 +37,6 @@ from pipelines.warehouse import reading
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-    from feature_repo.stores.lmdb_rows import View
-
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
@@ -62,6 +60,11 @@ def moment_of(day: date) -> datetime:
 
 class Features(Protocol):
     """Features of rows at one moment."""
+
+    @property
+    def moment(self) -> datetime | None:
+        """UTC; None if each row has its own, or it is now."""
+        ...
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
         """One row per row of `rows`, in its order: its columns, then `view__feature`."""
@@ -193,6 +196,8 @@ class _Read:
     numbers: tuple[str, ...]
     others: tuple[str, ...]
     """Its features that are texts, moments and lists."""
+    events: str = ""
+    """The list with the moments of its events, the newest first, if it keeps events."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +213,8 @@ class _Plan:
 @lru_cache(maxsize=64)
 def _plan(home: Path, name: str, registry: str) -> _Plan:
     """`registry` is the version of what is registered."""
+    from feature_repo.stores.lmdb_online_store import events_of
+
     store, service = feature_store(), _service(name)
     computed = {view.name: view for view in store.list_on_demand_feature_views()}
     wanted: dict[str, dict[str, bool]] = {}
@@ -222,20 +229,27 @@ def _plan(home: Path, name: str, registry: str) -> _Plan:
             wanted.setdefault(source.name, {}).update(
                 (f.name, str(f.dtype) in ("Float64", "Int64")) for f in source.features
             )
-    reads = [
-        _Read(
-            view,
-            tuple(store.get_feature_view(view).join_keys),
-            tuple(name for name, is_number in features.items() if is_number),
-            tuple(name for name, is_number in features.items() if not is_number),
+    reads = []
+    for name, features in wanted.items():
+        view = store.get_feature_view(name)
+        events = events_of(view)
+        reads.append(
+            _Read(
+                name,
+                tuple(view.join_keys),
+                tuple(feature for feature, is_number in features.items() if is_number),
+                tuple(feature for feature, is_number in features.items() if not is_number),
+                events.order[0] if events and events.order[0] in features else "",
+            )
         )
-        for view, features in wanted.items()
-    ]
     return _Plan(_fields(service), tuple(reads), tuple(on_demand))
 
 
 class OnlineFeatures:
     """Features from the online store, as they are now: all views at the same state of the store.
+
+    One request uses one of these. Its moment is never earlier than an event that it has seen: a
+    customer who has just clicked is asked about after the click.
 
     Args:
         moment: what the request's time is taken to be; the clock if None. Made-up and past shops
@@ -246,12 +260,21 @@ class OnlineFeatures:
         self.moment = moment
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
+        from feature_repo.stores.lmdb_online_store import LMDBOnlineStoreConfig
+
         store = feature_store()
         plan = _plan(places.home(), service, store.registry.cached_registry_proto.version_id)
         if rows.empty:
             return rows.reindex(columns=[*rows.columns, *plan.fields])
-        columns = self._read(rows, plan)
-        now = pd.Series(pd.Timestamp(self.moment or datetime.now(UTC)), rows.index)
+        for read in plan.reads:
+            missing = [key for key in read.keys if key not in rows]
+            if missing:
+                raise FeatureError(f"View {read.view!r} is by {missing[0]}: the rows must have it.")
+        ours = isinstance(store.config.online_store, LMDBOnlineStoreConfig)
+        columns = _read_rows(rows, plan) if ours else _read_through_feast(rows, plan)
+        moment = max([self.moment or datetime.now(UTC), *_newest_events(columns, plan)])
+        self.moment = moment if self.moment else None
+        now = pd.Series(pd.Timestamp(moment), rows.index)
         for view in plan.computed:
             inputs = {REQUEST_TIME: now}
             for source in view.source_feature_view_projections.values():
@@ -261,29 +284,54 @@ class OnlineFeatures:
         found = {name: _typed(columns[name], kind) for name, kind in plan.fields.items()}
         return pd.concat([rows, pd.DataFrame(found, rows.index)], axis=1)
 
-    def _read(self, rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
-        """{view__feature: values} of what the online store holds: numbers as float64."""
-        from feature_repo.stores.lmdb_online_store import online_rows, view_name
 
-        config = feature_store().config
-        names = {read.view: view_name(config.project, read.view) for read in plan.reads}
-        columns: dict[str, Any] = {}
-        with online_rows(config).reading(*names.values()) as snapshot:
-            for read in plan.reads:
-                missing = [key for key in read.keys if key not in rows]
-                if missing:
-                    raise FeatureError(
-                        f"View {read.view!r} is by {missing[0]}: the rows must have it."
-                    )
-                keys, places_of = _distinct(rows, read.keys)
-                matrix = snapshot.read_matrix(names[read.view], keys, read.numbers)
-                # One array for all numbers of a view: pandas takes its time over every column.
-                numbers = matrix.values.T[:, places_of]
-                columns |= zip((f"{read.view}__{n}" for n in read.numbers), numbers, strict=True)
-                for name in read.others:
-                    values = matrix.column(name).to_numpy(zero_copy_only=False)
-                    columns[f"{read.view}__{name}"] = values[places_of]
-        return columns
+def _read_rows(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
+    """{view__feature: values} of what our online store holds: numbers as float64."""
+    from feature_repo.stores.lmdb_online_store import online_rows, view_name
+
+    config = feature_store().config
+    names = {read.view: view_name(config.project, read.view) for read in plan.reads}
+    columns: dict[str, Any] = {}
+    with online_rows(config).reading(*names.values()) as snapshot:
+        for read in plan.reads:
+            keys, places_of = _distinct(rows, read.keys)
+            matrix = snapshot.read_matrix(names[read.view], keys, read.numbers)
+            # One array for all numbers of a view: pandas takes its time over every column.
+            numbers = matrix.values.T[:, places_of]
+            columns |= zip((f"{read.view}__{n}" for n in read.numbers), numbers, strict=True)
+            for name in read.others:
+                values = matrix.column(name).to_numpy(zero_copy_only=False)
+                columns[f"{read.view}__{name}"] = values[places_of]
+    return columns
+
+
+def _read_through_feast(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
+    """The same of an online store of Feast's, such as Redis, value by value."""
+    columns: dict[str, Any] = {}
+    for read in plan.reads:
+        # Feast has no null keys; an empty one is not found, which is the same answer.
+        keys = {name: rows[name].fillna("").astype(str).tolist() for name in read.keys}
+        references = [f"{read.view}:{name}" for name in (*read.numbers, *read.others)]
+        found = feature_store().get_online_features(references, keys).to_dict()
+        for name in read.numbers:
+            columns[f"{read.view}__{name}"] = np.array(found[name], dtype="float64")
+        for name in read.others:
+            values = np.empty(len(rows), dtype=object)
+            values[:] = [np.array(v) if isinstance(v, list) else v for v in found[name]]
+            columns[f"{read.view}__{name}"] = values
+    return columns
+
+
+def _newest_events(columns: dict[str, Any], plan: _Plan) -> list[datetime]:
+    """The newest event of each row that has any."""
+    lists = [columns[f"{read.view}__{read.events}"] for read in plan.reads if read.events]
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return [
+        epoch + timedelta(microseconds=int(moments[0]))
+        for of_rows in lists
+        for moments in of_rows
+        if moments is not None and len(moments)
+    ]
 
 
 def _typed(values: Any, kind: str) -> Any:
@@ -291,7 +339,7 @@ def _typed(values: Any, kind: str) -> Any:
     if kind in ("Float64", "Int64") and not isinstance(values, np.ndarray):
         return values.to_numpy(dtype="float64", na_value=np.nan)
     if kind == "UnixTimestamp":
-        return pd.DatetimeIndex(values).tz_localize(UTC)
+        return pd.to_datetime(values, utc=True).as_unit("us")
     return values
 
 
@@ -500,72 +548,3 @@ def apply() -> None:
         sys.modules.pop("definitions", None)
         os.chdir(before)
     _open_store.cache_clear()
-
-
-def materialize(through: date) -> None:
-    """`feast materialize`: bring the rows that hold after `through` into the online store.
-
-    Going back in time empties it first: what was brought for a later day is not known then.
-    """
-    end = moment_of(through + timedelta(days=1))
-    with contextlib.suppress(FeatureError):
-        if online_moment() > end:
-            store = feature_store()
-            store._get_provider().online_store.clear(store.config, store.list_feature_views())
-    with contextlib.redirect_stdout(io.StringIO()):
-        feature_store().materialize(start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=end)
-
-
-def _online_views() -> dict[str, "View"]:
-    """What the online store knows of each registered view."""
-    from feature_repo.stores.lmdb_online_store import online_rows, view_name
-
-    store = feature_store()
-    with online_rows(store.config).reading() as snapshot:
-        known = snapshot.views()
-    names = {view.name: view_name(store.project, view.name) for view in store.list_feature_views()}
-    return {view: known[name] for view, name in names.items() if name in known}
-
-
-def online_moment(refresh: bool = False) -> datetime:
-    """The moment up to which the online store has been brought: the end of the last `materialize`.
-
-    Args:
-        refresh: look for what another process has registered.
-
-    Raises:
-        FeatureError: nothing has been materialised, or not every view.
-    """
-    from feature_repo.stores.lmdb_online_store import moment_of as moment_of_time
-
-    if refresh:
-        feature_store().refresh_registry()
-    ends = [view.brought_to for view in _online_views().values()]
-    known = [end for end in ends if end is not None]
-    if not known or len(known) < len(ends):
-        raise FeatureError(
-            "The online store is empty: run `feast -c feature_repo materialize START END`."
-            if not known
-            else "The online store lacks views: run `feast -c feature_repo materialize START END`."
-        )
-    return moment_of_time(min(known))
-
-
-def materialized_at(settled: bool = False) -> dict[str, datetime]:
-    """The time by the clock (UTC) at which each view was last brought into the online store: what was
-    written into the warehouse later is not in it.
-
-    Args:
-        settled: none while a view is being brought, or views are there as of different moments.
-    """
-    from feature_repo.stores.lmdb_online_store import moment_of as moment_of_time
-
-    views = _online_views()
-    states = {(view.brought_to, view.bringing_to) for view in views.values()}
-    if settled and (len(states) > 1 or any(coming is not None for _, coming in states)):
-        return {}
-    return {
-        name: moment_of_time(view.brought_at)
-        for name, view in views.items()
-        if view.brought_at is not None
-    }

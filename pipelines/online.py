@@ -1,16 +1,22 @@
-"""What is online: events pushed into it, what it holds, and all of it made anew."""
+"""The online store: brought to a moment, pushed to, looked at and made anew."""
 
+import contextlib
+import io
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from feature_repo.errors import InputError
 from feature_repo.raw_tables import INTERACTIONS
 from pipelines.feature_tables import latest_build
-from pipelines.features import apply, feature_store, materialize
+from pipelines.features import FeatureError, apply, feature_store, moment_of
+
+if TYPE_CHECKING:
+    from feature_repo.stores.lmdb_rows import View
 
 EVENT_TIME = "event_time"
 EVENT_COLUMNS = (EVENT_TIME, "customer_id", "article_id", "kind")
@@ -31,31 +37,123 @@ class ViewState:
     """When, by the clock."""
 
 
+def materialize(through: date) -> None:
+    """`feast materialize`: bring the rows that hold after `through` into the online store.
+
+    Going back in time empties it first: what was brought for a later day is not known then.
+    """
+    end, store = moment_of(through + timedelta(days=1)), feature_store()
+    with contextlib.suppress(FeatureError):
+        if _is_ours() and online_moment() > end:
+            store._get_provider().online_store.clear(store.config, store.list_feature_views())
+    with contextlib.redirect_stdout(io.StringIO()):
+        store.materialize(start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=end)
+
+
+def online_moment(refresh: bool = False) -> datetime:
+    """The moment up to which the online store has been brought: the end of the last `materialize`.
+
+    Args:
+        refresh: look for what another process has registered.
+
+    Raises:
+        FeatureError: nothing has been materialised, or not every view.
+        OnlineStoreError: the store is damaged.
+    """
+    store = feature_store()
+    if refresh:
+        store.refresh_registry()
+    if _is_ours():
+        ends = [_time(known.brought_to) if known else None for known in _views().values()]
+    else:
+        intervals = [view.materialization_intervals for view in store.list_feature_views()]
+        ends = [of_view[-1][1].astimezone(UTC) if of_view else None for of_view in intervals]
+    known = [end for end in ends if end is not None]
+    if not known or len(known) < len(ends):
+        what = "lacks views" if known else "is empty"
+        raise FeatureError(
+            f"The online store {what}: run `feast -c feature_repo materialize START END`."
+        )
+    return min(known)
+
+
+def materialized_at(settled: bool = False) -> dict[str, datetime]:
+    """The time by the clock (UTC) at which each view was last brought into the online store: what was
+    written into the warehouse later is not in it.
+
+    Args:
+        settled: none while a view is being brought, or views are there as of different moments.
+    """
+    if not _is_ours():
+        return {
+            view.name: view.last_updated_timestamp.replace(tzinfo=UTC)
+            for view in feature_store().list_feature_views()
+            if view.materialization_intervals and view.last_updated_timestamp
+        }
+    views = {name: known for name, known in _views().items() if known is not None}
+    states = {(known.brought_to, known.bringing_to) for known in views.values()}
+    if settled and (len(states) > 1 or any(coming is not None for _, coming in states)):
+        return {}
+    times = {name: _time(known.brought_at) for name, known in views.items()}
+    return {name: at for name, at in times.items() if at is not None}
+
+
+def _is_ours() -> bool:
+    """Whether the online store is that of `feature_repo.stores`, not one of Feast's."""
+    from feature_repo.stores.lmdb_online_store import LMDBOnlineStoreConfig
+
+    return isinstance(feature_store().config.online_store, LMDBOnlineStoreConfig)
+
+
+def _time(microseconds: int | None) -> datetime | None:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return None if microseconds is None else epoch + timedelta(microseconds=microseconds)
+
+
+def _views() -> "dict[str, View | None]":
+    """What the online store knows of each registered view."""
+    from feature_repo.stores.lmdb_online_store import online_rows, view_name
+
+    store = feature_store()
+    with online_rows(store.config).reading() as snapshot:
+        known = snapshot.views()
+    names = sorted(view.name for view in store.list_feature_views())
+    return {name: known.get(view_name(store.project, name)) for name in names}
+
+
 def state() -> dict[str, ViewState]:
     """What the online store holds of each registered view.
 
     Raises:
         OnlineStoreError: it is damaged.
+        FeatureError: it is one of Feast's own.
     """
-    from feature_repo.stores.lmdb_online_store import moment_of, online_rows, view_name
+    from feature_repo.stores.lmdb_online_store import online_rows
 
-    store = feature_store()
-    names = {view.name: view_name(store.project, view.name) for view in store.list_feature_views()}
+    _require_ours()
+    views = _views()
     found = {}
-    with online_rows(store.config).reading(*names.values()) as snapshot:
-        for view, name in sorted(names.items()):
-            known = snapshot.find(name)
+    names = [known.name for known in views.values() if known]
+    with online_rows(feature_store().config).reading(*names) as snapshot:
+        for name, known in views.items():
             if known is None:
-                found[view] = ViewState(0, 0, None, None)
+                found[name] = ViewState(0, 0, None, None)
                 continue
-            whole = known.brought_to if known.bringing_to is None else None
-            found[view] = ViewState(
+            found[name] = ViewState(
                 snapshot.entries(known),
                 snapshot.bytes_used(known),
-                None if whole is None else moment_of(whole),
-                None if known.brought_at is None else moment_of(known.brought_at),
+                _time(known.brought_to) if known.bringing_to is None else None,
+                _time(known.brought_at),
             )
     return found
+
+
+def _require_ours() -> None:
+    if not _is_ours():
+        kind = feature_store().config.online_store.type
+        raise FeatureError(
+            f"The online store is {kind}, which has its own tools: this is for Lookbook's."
+        )
 
 
 def rebuild(progress: Callable[[str], None] = lambda text: None) -> None:
@@ -64,10 +162,12 @@ def rebuild(progress: Callable[[str], None] = lambda text: None) -> None:
 
     Raises:
         WarehouseError: no features are built.
+        FeatureError: the store is one of Feast's own.
     """
     from feature_repo.stores.lmdb_online_store import online_rows
     from feature_repo.stores.lmdb_rows import OnlineStoreError
 
+    _require_ours()
     built = latest_build()
     rows = online_rows(feature_store().config)
     file = rows.folder / "data.mdb"

@@ -19,11 +19,11 @@ from pipelines.features import (
     OfflineFeatures,
     OnlineFeatures,
     moment_of,
-    online_moment,
     require_built,
 )
 from pipelines.model_registry.publishing import load_recommender, release_for, require_fresh
 from pipelines.model_registry.release import Release
+from pipelines.online import online_moment
 from pipelines.recommender import BATCH_CUSTOMERS, customer_state, is_known
 from pipelines.reports.words import many
 from pipelines.warehouse import reading

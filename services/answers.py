@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 from pipelines.explaining import article_display, explained, number_or_none, text_or_none
-from pipelines.features import Features, OnlineFeatures, materialized_at, online_moment
+from pipelines.features import Features, OnlineFeatures
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import load_recommender, require_fresh
 from pipelines.monitoring.served_log import ServedLog, Versions
+from pipelines.online import materialized_at, online_moment
 from pipelines.recommender import Recommender, customer_state, is_known
 from pipelines.retrievers.base import recent_purchases
 from services.schemas import (
@@ -112,23 +113,24 @@ class Answers:
         started = perf_counter()
         state = customer_state([customer_id], features)
         stages["customer"] = perf_counter() - started
+        moment = features.moment or served.moment
         best = served.recommender.recommend(
             [customer_id],
             features,
-            served.moment,
+            moment,
             k,
             state=state,
             with_features=True,
             stages=stages,
         )
         started = perf_counter()
-        rows = explained(served.recommender, best, state, features, served.moment)
+        rows = explained(served.recommender, best, state, features, moment)
         stages["display"] = perf_counter() - started
         return Recommendations(
             customer_id=customer_id,
             known=is_known(state),
             release=served.release.tag,
-            moment=served.moment,
+            moment=moment,
             fallback=None if is_known(state) else "unknown_customer",
             stages_ms={stage: round(1000 * seconds, 2) for stage, seconds in stages.items()},
             recommendations=[Recommendation.model_validate(row) for row in rows],

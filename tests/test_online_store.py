@@ -18,7 +18,8 @@ from feature_repo.stores.lmdb_online_store import online_rows
 from feature_repo.stores.lmdb_rows import OnlineStoreError
 from pipelines import feature_tables, features, online
 from pipelines.data.load import load
-from pipelines.features import OfflineFeatures, OnlineFeatures, online_moment, service_fields
+from pipelines.features import FeatureError, OfflineFeatures, OnlineFeatures, service_fields
+from pipelines.online import materialize, online_moment
 from pipelines.warehouse import reading
 
 SERVICES = ("customer_state", "ranking", "article_display", "everything")
@@ -228,7 +229,7 @@ def test_the_stores_agree_again_after_each_later_day(growing):
             growing.sell(day, *sold)
         built = feature_tables.build()
         assert built.through == date.fromisoformat(day)
-        features.materialize(built.through)
+        materialize(built.through)
 
         moment = online_moment(refresh=True)
         assert moment == datetime.fromisoformat(day).replace(tzinfo=UTC) + timedelta(days=1)
@@ -325,7 +326,7 @@ def session(customer: str, moment: datetime) -> list[tuple[Any, ...]]:
 
 def test_a_pushed_event_is_there_for_the_next_request_and_in_training(growing):
     features.apply()
-    features.materialize(feature_tables.build().through)
+    materialize(feature_tables.build().through)
     moment = online_moment()
     assert session("anna", moment) == []
     one, two = "0000000001", "0000000002"
@@ -350,7 +351,7 @@ def test_a_pushed_event_is_there_for_the_next_request_and_in_training(growing):
     assert OfflineFeatures(later).read(rows, "customer_state").filter(like="session").isna().all(axis=None)  # fmt: skip
     online.push(pd.concat([pushed, late]), warehouse=True)
     assert_same(rows, "customer_state", later)
-    features.materialize(date(2020, 1, 5))
+    materialize(date(2020, 1, 5))
     assert_same(rows, "customer_state", later)
 
 
@@ -378,7 +379,7 @@ def test_an_event_that_cannot_be_is_refused_with_its_row(event, says):
 def test_late_purchases_reach_the_online_store_incrementally(growing):
     """Feast's `materialize-incremental`, to the same END and to a later one."""
     features.apply()
-    features.materialize(feature_tables.build().through)
+    materialize(feature_tables.build().through)
     store = features.feature_store()
     moment = online_moment()
 
@@ -400,7 +401,7 @@ def test_late_purchases_reach_the_online_store_incrementally(growing):
 
 def test_the_store_is_shown_and_made_anew(growing, home):
     features.apply()
-    features.materialize(feature_tables.build().through)
+    materialize(feature_tables.build().through)
     before = online.state()
     assert before["customer_activity"].rows == 2
     assert (
@@ -426,3 +427,44 @@ def test_the_store_is_shown_and_made_anew(growing, home):
     online.rebuild()
     assert_same(everyone(), "everything", online_moment())
     assert list((home / "online").glob("damaged-*.mdb")) == [aside]
+
+
+def test_a_request_is_never_earlier_than_an_event_that_it_has_seen(growing):
+    """So what was served after a click can be computed again as of a moment after it."""
+    features.apply()
+    materialize(feature_tables.build().through)
+    moment = online_moment()
+    online.push(events(("2020-01-06T03:00", "anna", "0000000002", "cart")), warehouse=True)
+    clicked = moment + timedelta(hours=3)
+    rows = everyone()
+    for customer, seen in (("anna", clicked), ("bert", moment)):
+        asked = OnlineFeatures(moment)
+        found = asked.read(rows[rows.customer_id == customer], "everything")
+        assert asked.moment == seen
+        days = found["recency__days_since_last_purchase"].iloc[0]
+        assert days % 1 == (seen - moment) / timedelta(days=1)
+    assert_same(rows[rows.customer_id == "anna"].reset_index(drop=True), "everything", clicked)
+
+
+def test_an_online_store_of_feasts_own_gives_the_same(growing, home, monkeypatch):
+    """As Redis would, for many machines; here SQLite."""
+    import yaml
+    from feast import FeatureStore, RepoConfig
+
+    from feature_repo import definitions
+
+    through = feature_tables.build().through
+    settings = yaml.safe_load((features.REPO / "feature_store.yaml").read_text())
+    del settings["batch_engine"]
+    settings["online_store"] = {"type": "sqlite", "path": str(home / "online.db")}
+    store = FeatureStore(config=RepoConfig(**settings, repo_path=features.REPO))
+    store.apply([getattr(definitions, name) for name in definitions.__all__])
+    monkeypatch.setattr(features, "_open_store", lambda home: store)
+    materialize(through)
+
+    assert not (home / "online").exists()
+    assert online_moment() == datetime(2020, 1, 6, tzinfo=UTC)
+    assert set(online.materialized_at()) == {view.name for view in store.list_feature_views()}
+    assert_same(everyone(), "everything", online_moment() + timedelta(hours=1))
+    with pytest.raises(FeatureError, match="The online store is sqlite, which has its own tools"):
+        online.state()

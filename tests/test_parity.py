@@ -23,10 +23,11 @@ from feature_repo.errors import InputError
 from feature_repo.raw_tables import RAW_TABLES
 from pipelines import feature_tables, features
 from pipelines.data.load import load
-from pipelines.features import OnlineFeatures, online_moment
+from pipelines.features import OnlineFeatures
 from pipelines.monitoring import parity, served_log
 from pipelines.monitoring.parity import ParityError, check
 from pipelines.monitoring.served_log import ServedLog, Settings, Versions
+from pipelines.online import materialize, materialized_at, online_moment
 from pipelines.warehouse import reading
 from services.answers import Answers
 from tests.conftest import Serve, until
@@ -116,7 +117,7 @@ def test_a_thousand_moments_of_many_days_are_equal(
 
     def a_day(through: date, requests: int) -> None:
         feature_tables.build(through)
-        features.materialize(through)
+        materialize(through)
         start = features.moment_of(through + timedelta(days=1))
         ticks = sorted(rng.integers(86_400_000_000, size=requests).tolist())
         moments = [start + timedelta(microseconds=tick) for tick in ticks]
@@ -170,8 +171,8 @@ def test_what_the_service_answers_is_equal_also_when_late_purchases_come_online(
 
     ask()
     load_late(built_shop.parent / "files", tmp_path / "late")
-    features.materialize(feature_tables.build().through)
-    brought = features.materialized_at()
+    materialize(feature_tables.build().through)
+    brought = materialized_at()
     answers.follow(every=timedelta(milliseconds=50))
     until(lambda: answers._served.versions.materialized_at == brought)
     since = datetime.now(UTC)
@@ -255,7 +256,7 @@ def tamper(customer: str, **values: object) -> None:
 
 def test_a_row_that_is_another_online_is_named_also_days_later(own_shop: Path) -> None:
     feature_tables.build(date(2020, 9, 18))
-    features.materialize(date(2020, 9, 18))
+    materialize(date(2020, 9, 18))
     with reading() as con:
         # A busy customer, whose history goes on in the days that follow.
         (customer,) = con.execute(
@@ -269,7 +270,7 @@ def test_a_row_that_is_another_online_is_named_also_days_later(own_shop: Path) -
     for through in (None, date(2020, 9, 20), date(2020, 9, 22)):
         if through:
             feature_tables.build(through)
-            features.materialize(through)
+            materialize(through)
         report = check()
         assert features_that(report, "different") == {"customer_activity__t_transactions_30d"}
         assert report.total.different == 2
@@ -285,7 +286,7 @@ def growing(home: Path, tmp_path: Path) -> Shop:
     shop.sell("2020-01-01", ("anna", "1"), ("anna", "1"), ("bert", "1"))
     shop.sell("2020-01-05", ("anna", "2"))
     features.apply()
-    features.materialize(feature_tables.build().through)
+    materialize(feature_tables.build().through)
     return shop
 
 
@@ -303,7 +304,7 @@ def test_what_the_warehouse_learned_later_is_late_and_no_fault(growing: Shop) ->
     assert lookbook("parity").exit_code == 0
 
     # The online store learns it too. A value that is wrong in it then is no longer excused.
-    features.materialize(date(2020, 1, 5))
+    materialize(date(2020, 1, 5))
     since = datetime.now(UTC)
     once(everyone())
     assert check(since=since).total.late == 0

@@ -15,11 +15,12 @@ import pytest
 from feature_repo.errors import LookbookError
 from pipelines import feature_tables
 from pipelines.data.load import load
-from pipelines.features import OfflineFeatures, OnlineFeatures, online_moment
+from pipelines.features import OfflineFeatures, OnlineFeatures
 from pipelines.model_catalog import RELEASE
 from pipelines.model_registry import publishing, release
 from pipelines.model_registry.publishing import load_recommender
 from pipelines.model_registry.registry import RegistryError
+from pipelines.online import online_moment
 from pipelines.recommender import Recommender, customer_state
 from pipelines.recommending import for_customer, to_file
 from pipelines.warehouse import reading

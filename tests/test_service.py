@@ -20,6 +20,7 @@ import pytest
 from feature_repo import feature_sql, places
 from pipelines import demo, features
 from pipelines.model_registry import RegistryError, publishing, release
+from pipelines.online import materialize, online_moment
 from pipelines.recommender import customer_state
 from services.answers import Answers
 from tests.conftest import Serve, until
@@ -100,15 +101,15 @@ def test_a_promotion_and_a_rollback_change_what_is_served(own_shop: Path) -> Non
 
 
 def test_an_online_store_older_than_the_release_is_refused(own_shop: Path) -> None:
-    features.materialize(date(2020, 8, 1))
+    materialize(date(2020, 8, 1))
     with pytest.raises(RegistryError, match=r"materialize 1970-01-01T00:00:00 2020-09-23T00:00:00"):
         Answers()
 
 
 def test_going_back_in_time_leaves_nothing_of_the_future_online(own_shop: Path) -> None:
     customers = [found.customer_id for found in Answers().sample_customers()]
-    features.materialize(date(2020, 8, 1))
-    moment = features.online_moment()
+    materialize(date(2020, 8, 1))
+    moment = online_moment()
     assert moment == features.moment_of(date(2020, 8, 2))
     offline = customer_state(customers, features.OfflineFeatures(moment))
     online = customer_state(customers, features.OnlineFeatures(moment))

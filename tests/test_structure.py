@@ -148,8 +148,9 @@ def resolve(host, *a, **k):
 socket.getaddrinfo = resolve
 from services.answers import Answers
 from pipelines import features
+from pipelines.online import online_moment
 features.apply()
-features.OfflineFeatures(features.online_moment()).read(
+features.OfflineFeatures(online_moment()).read(
     __import__("pandas").DataFrame({"customer_id": ["nobody"]}), "customer_state"
 )
 answers = Answers()

@@ -29,13 +29,13 @@ from pipelines.features import (
     FeatureError,
     OfflineFeatures,
     feature_store,
-    materialized_at,
     moment_of,
     schema_hash,
     service_fields,
 )
 from pipelines.monitoring import served_log
 from pipelines.monitoring.served_log import Logged
+from pipelines.online import materialized_at
 from pipelines.reports.words import many
 from pipelines.warehouse import reading
 

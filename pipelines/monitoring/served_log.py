@@ -34,10 +34,10 @@ from pipelines.features import (
     Features,
     OnlineFeatures,
     feature_store,
-    materialized_at,
     schema_hash,
     service_schema,
 )
+from pipelines.online import materialized_at
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,6 @@ class _Request:
     """A request that is logged: reads features like the door that it was given, and remembers them."""
 
     features: OnlineFeatures
-    moment: datetime
     versions: Versions
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     reads: list[_Read] = field(default_factory=list)
@@ -142,6 +141,11 @@ class _Request:
         # Columns that the reader adds to its frame do not come into ours.
         self.reads.append(_Read(service, datetime.now(UTC), found.copy(deep=False)))
         return found
+
+    @property
+    def moment(self) -> datetime | None:
+        """That of the request, once it has read everything: not before the last event that it saw."""
+        return self.features.moment
 
     @property
     def values(self) -> int:
@@ -179,7 +183,7 @@ class ServedLog:
             return
         # The moment is logged, so it is chosen here and not at each read.
         moment = features.moment or datetime.now(UTC)
-        request = _Request(OnlineFeatures(moment), moment, versions)
+        request = _Request(OnlineFeatures(moment), versions)
         try:
             yield request
         finally:
