@@ -301,6 +301,26 @@ def test_an_older_window_does_not_replace_a_newer_one(repo, kind):
     assert repo.ask(TWO, "prices:n") == {"ours": [(2,), (7,)], "sqlite": [(1,), (7,)]}
 
 
+def test_an_earlier_end_brings_nothing_back(repo, capsys):
+    """A mixture of two moments would be neither."""
+    repo.fill(
+        "prices",
+        INTERVALS,
+        ("anna", 1, t("2"), t("5"), t("2")),
+        ("anna", 2, t("5"), t("8"), t("5")),
+        ("bert", 7, t("1"), t("9"), t("1")),
+    )
+    repo.apply(view("prices", valid_to=True))
+    repo.materialize(LONG_AGO, t("10"))
+    repo.materialize(LONG_AGO, t("6"))
+    assert "prices is online as of a later moment" in capsys.readouterr().out
+    assert repo.ask(TWO, "prices:n") == {"ours": [(None,), (None,)], "sqlite": [(2,), (7,)]}
+    # Emptied first, it can be brought as of any moment.
+    repo.online.clear(repo.ours.config, [repo.ours.get_feature_view("prices")])
+    repo.ours.materialize(LONG_AGO, t("6"))
+    assert ask(repo.ours, TWO, "prices:n") == [(2,), (7,)]
+
+
 def test_two_keys_that_read_alike_together_are_kept_apart(repo):
     pairs = [("1", "23"), ("12", "3"), ("1", "2"), ("", "123"), ("123", ""), ("1\0", "2"), ("1", "\0002")]  # fmt: skip
     repo.fill(
@@ -1344,13 +1364,13 @@ def test_a_run_that_goes_on_after_a_kill_finds_every_late_row(tmp_path, monkeypa
 
     def stopped_in_the_third(self: Any, part: Any, *given: Any) -> None:
         if len(parts) == 2:
-            raise KeyboardInterrupt
+            raise RuntimeError("stopped")
         parts.append(part)
         write(self, part, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(materialization_engine._Bringing, "_write", stopped_in_the_third)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(RuntimeError, match="stopped"):
             repo.ours.materialize_incremental(t("11"))
     repo.ours.materialize_incremental(t("11"))
     assert repo.matrix("history", [row[0] for row in rows]).values.ravel().tolist() == [2.0] * 50
