@@ -790,7 +790,6 @@ def test_a_view_of_another_entity_begins_anew(repo):
     repo.materialize(LONG_AGO, t("2"))
     repo.apply(view("bought", entities=[article], created=False))
     both = {"article_id": ["1", "anna"]}
-    # SQLite finds rows of customers by texts of articles only where the key's name is no part of it.
     assert ask(repo.ours, both, "bought:n") == [(None,), (None,)]
     repo.materialize(LONG_AGO, t("2"))
     assert ask(repo.ours, both, "bought:n") == [(5,), (None,)]
@@ -1009,23 +1008,26 @@ def test_after_a_run_the_warehouse_counts_up_to_its_end_and_pushes_after_it(repo
     sessions(repo)
     early, before = ("2 10:00", "view", "1"), ("3 10:00", "view", "2")
     at_end, after = ("4 00:00", "cart", "2"), ("4 00:01", "purchase", "2")
-    for who in ("anna", "bert", "cara"):
+    for who in ("anna", "bert", "cara", "dora"):
         repo.push("sessions", session(who, early), session(who, at_end))
-    repo.push("sessions", session("anna", after))
-    # Anna's and Bert's first event never came to the warehouse, another did; Cara is not there.
+    repo.push("sessions", session("anna", after), session("dora", after))
+    # What was pushed never came to the warehouse, another event of Anna and of Bert did.
     for who in ("anna", "bert"):
         repo.add("sessions", [*session(who, before).values(), None])
     repo.materialize(LONG_AGO, t("4"))
     assert seen(repo.ours, "anna") == events(after, before)
     assert seen(repo.ours, "bert") == events(before)
     assert seen(repo.ours, "cara") is None
+    assert seen(repo.ours, "dora") == events(after)
     assert seen(repo.sqlite, "anna") == events(before)
+    assert seen(repo.sqlite, "dora") == events(after)
 
     # The same push again, as a client that heard no answer sends it.
     repo.push("sessions", session("anna", after))
     assert seen(repo.ours, "anna") == events(after, before)
     repo.materialize_on(t("5"))
     assert seen(repo.ours, "anna") == events(before)
+    assert seen(repo.ours, "dora") is None
 
 
 @pytest.mark.parametrize(

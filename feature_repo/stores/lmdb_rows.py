@@ -1004,7 +1004,7 @@ class Transaction(Snapshot):
 
     def delete_others(
         self, view: View, keys: Sequence[bytes], low: bytes, high: bytes | None, rule: Rule
-    ) -> int:
+    ) -> list[bytes]:
         """Delete the rows in a range of keys that are none of these.
 
         Args:
@@ -1014,7 +1014,7 @@ class Transaction(Snapshot):
             rule: as for `put`; what may not be replaced stays.
 
         Returns:
-            the number of rows deleted.
+            the keys of others that stay.
         """
         database = self._made(view.name)
         these = set(keys)
@@ -1027,12 +1027,15 @@ class Transaction(Snapshot):
                 if key not in these:
                     others.append(key)
         if not others:
-            return 0
+            return []
         old = headers(self.rows(view, others))
-        gone = np.array(others, dtype=object)[rule(old, old)]
-        for key in gone:
-            self._txn.delete(key, db=database)
-        return len(gone)
+        stay = []
+        for key, goes in zip(others, rule(old, old).tolist(), strict=True):
+            if goes:
+                self._txn.delete(key, db=database)
+            else:
+                stay.append(key)
+        return stay
 
 
 def headers(rows: Sequence[bytes | None]) -> np.ndarray:

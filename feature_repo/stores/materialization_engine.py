@@ -322,7 +322,11 @@ class _Bringing:
                 store.put(view, keys, packed, not_after(self._end) if self._is_state else newer)
             if self._is_state and not was_empty:
                 low, high = self._bound(view, part.low), self._bound(view, part.high)
-                store.delete_others(view, keys, low or b"", high, not_after(self._end))
+                stay = store.delete_others(view, keys, low or b"", high, not_after(self._end))
+                if self._events is not None and stay:
+                    nothing = [view.schema.empty_row] * len(stay)
+                    rows = appended(store, view, stay, nothing, self._events, self._end)
+                    store.put(view, stay, rows)
             store.keep(replace(view, done_until=part.high))
 
         self._rows.write(change)
