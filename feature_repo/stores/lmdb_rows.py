@@ -553,6 +553,9 @@ def _cannot(folder: Path, do: str, error: lmdb.Error | OSError) -> OnlineStoreEr
         what = "no space is left"
     elif code == errno.ENOMEM:
         what = "there is no room for its map: set a smaller map_size in feature_store.yaml"
+    elif code == errno.EAGAIN:
+        # LMDB tells processes by their numbers, which each container counts for itself.
+        what = "a process of another container that has it open has the number of this one"
     else:
         what = os.strerror(code) if code and code > 0 else str(error).rstrip(".")
     return OnlineStoreError(f"The online store {folder} cannot be {do}: {what}.")
