@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,29 +159,51 @@ def _require_ours() -> None:
 
 def rebuild(progress: Callable[[str], None] = lambda text: None) -> None:
     """Make the online store anew from the feature tables, through the last day built. What was pushed
-    and is not in the warehouse is gone. A store that cannot be read is put aside, in its own folder.
+    and is not in the warehouse is gone. Readers have the old one until the new one is whole; files that
+    cannot be read are put aside at once.
 
     Raises:
         WarehouseError: no features are built.
+        OnlineStoreError: the store's files cannot be moved.
         FeatureError: the store is one of Feast's own.
     """
+    from feature_repo.stores.lmdb_environment import DamagedStoreError, cannot
     from feature_repo.stores.lmdb_online_store import online_rows
-    from feature_repo.stores.lmdb_rows import OnlineStoreError
 
     _require_ours()
     built = latest_build()
-    rows = online_rows(feature_store().config)
-    file = rows.folder / "data.mdb"
+    settings = feature_store().config.online_store
+    rows, path = online_rows(feature_store().config), settings.path
+    beside = rows.folder.with_name(f"{rows.folder.name}.new")
+    old = rows.folder.with_name(f"{rows.folder.name}.old-{time.strftime('%Y%m%dT%H%M%S')}")
     try:
-        with rows.reading():
-            pass
-    except OnlineStoreError as error:
-        aside = file.with_name(f"damaged-{time.strftime('%Y%m%dT%H%M%S')}.mdb")
-        file.rename(aside)
-        progress(f"{error} Put aside as {aside}")
-    rows.remove()
-    apply()
-    materialize(built.through)
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            with rows.reading():
+                pass
+        except DamagedStoreError as error:
+            rows.close()
+            rows.folder.rename(old)
+            progress(f"{error} It is put aside as {old}.")
+        apply()
+        settings = feature_store().config.online_store
+        settings.path = str(beside)
+        try:
+            materialize(built.through)
+            online_rows(feature_store().config).close()
+        finally:
+            settings.path = path
+        rows.close()
+        if rows.folder.exists():
+            replaced = rows.folder.with_name(f"{rows.folder.name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            rows.folder.rename(replaced)
+            beside.rename(rows.folder)
+            shutil.rmtree(replaced)
+        else:
+            beside.rename(rows.folder)
+    except OSError as error:
+        raise cannot(rows.folder, "made anew", error) from error
 
 
 def push(events: pd.DataFrame, *, warehouse: bool = False) -> int:

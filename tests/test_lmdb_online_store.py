@@ -65,8 +65,9 @@ from hypothesis import strategies as st
 from feature_repo.errors import InputError
 from feature_repo.stores import materialization_engine
 from feature_repo.stores.duckdb_source import ASKED, DuckDBSource
+from feature_repo.stores.lmdb_environment import OnlineStoreError
 from feature_repo.stores.lmdb_online_store import LMDBOnlineStore, online_rows
-from feature_repo.stores.lmdb_rows import OnlineStoreError, View, encode_keys
+from feature_repo.stores.lmdb_rows import View, encode_keys
 from feature_repo.stores.packed_rows import EXPIRED, MISSING, PRESENT, arrow_type, is_message
 
 STORES = "feature_repo.stores"

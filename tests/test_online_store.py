@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import pytest
 from feature_repo import feature_sql, places
 from feature_repo.errors import InputError
 from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.stores.lmdb_environment import OnlineStoreError
 from feature_repo.stores.lmdb_online_store import online_rows
-from feature_repo.stores.lmdb_rows import OnlineStoreError
+from feature_repo.stores.lmdb_rows import OnlineRows
+from feature_repo.stores.packed_rows import PRESENT
 from pipelines import feature_tables, features, online
 from pipelines.data.load import load
 from pipelines.features import FeatureError, OfflineFeatures, OnlineFeatures, service_fields
@@ -420,13 +423,29 @@ def test_the_store_is_shown_and_made_anew(growing, home):
         name: view.rows for name, view in before.items()
     }
     assert_same(everyone(), "everything", online_moment())
-    (aside,) = (home / "online").glob("damaged-*.mdb")
+    (aside,) = home.glob("online.old-*")
     assert str(aside) in said[0]
 
-    # One that is whole is made anew as well, and leaves nothing aside.
+    # One that is whole is made anew as well, can be read all the while, and leaves nothing aside.
+    ended, rows = threading.Event(), OnlineRows(home / "online")
+    trouble: list[object] = []
+
+    def read() -> None:
+        while not ended.is_set():
+            try:
+                matrix = rows.read_matrix("lookbook/customer_activity", ["anna", "bert"])
+                assert matrix.status.tolist() == [PRESENT] * 2
+            except Exception as error:
+                trouble.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
     online.rebuild()
+    ended.set()
+    reader.join()
+    assert not trouble
     assert_same(everyone(), "everything", online_moment())
-    assert list((home / "online").glob("damaged-*.mdb")) == [aside]
+    assert sorted(home.glob("online*")) == [home / "online", aside]
 
 
 def test_a_request_is_never_earlier_than_an_event_that_it_has_seen(growing):

@@ -26,9 +26,9 @@ import pyarrow as pa
 import pytest
 
 from feature_repo import places
+from feature_repo.stores.lmdb_environment import OnlineStoreError
 from feature_repo.stores.lmdb_rows import (
     OnlineRows,
-    OnlineStoreError,
     Snapshot,
     Transaction,
     encode_keys,

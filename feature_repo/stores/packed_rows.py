@@ -325,8 +325,8 @@ class Matrix:
         return _lists(data, ends, wanted, missing)
 
     @cached_property
-    def _blob(self) -> np.ndarray:
-        return np.frombuffer(b"".join(self._rows), dtype=np.uint8)
+    def _blob(self) -> bytes:
+        return b"".join(self._rows)
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -356,12 +356,12 @@ def _repacked(old: Schema, new: Schema, rows: Sequence[bytes | None]) -> list[by
 
 
 def _gathered(
-    blob: np.ndarray, begins: np.ndarray, lengths: np.ndarray
+    blob: bytes, begins: np.ndarray, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The pieces of the blob one after the other, and the offsets that part them."""
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.repeat(begins - ends[:-1], lengths) + np.arange(ends[-1])
-    return blob[places], ends
+    pieces = zip(begins.tolist(), (begins + lengths).tolist(), strict=True)
+    data = np.frombuffer(b"".join([blob[begin:end] for begin, end in pieces]), dtype=np.uint8)
+    return data, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def _lists(
@@ -380,13 +380,13 @@ def _lists(
 def _text_lists(
     data: np.ndarray, ends: np.ndarray, wanted: pa.DataType, missing: np.ndarray
 ) -> pa.Array:
-    begins, sizes = ends[:-1], np.diff(ends)
-    data = np.append(data, np.zeros(4, dtype=np.uint8))  # so that nothing is read beyond the end
-    counts = _gathered(data, begins, np.full(len(sizes), 4))[0].view("<u4").astype(np.int64)
-    counts[sizes == 0] = 0
-    of_lengths = np.where(sizes, 4 * (counts + 1), 0)
-    lengths = _gathered(data, begins + 4, 4 * counts)[0].view("<u4")
-    texts, _ = _gathered(data, begins + of_lengths, sizes - of_lengths)
+    blob, begins, sizes = data.tobytes(), ends[:-1], np.diff(ends)
+    counts = np.zeros(len(sizes), dtype=np.int64)
+    there = sizes > 0
+    counts[there] = _gathered(blob, begins[there], np.full(there.sum(), 4))[0].view("<u4")
+    of_lengths = np.where(there, 4 * (counts + 1), 0)
+    lengths = _gathered(blob, begins + 4, 4 * counts)[0].view("<u4")
+    texts, _ = _gathered(blob, begins + of_lengths, sizes - of_lengths)
     values = _slices(texts, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
     values = values.cast(pa.binary()).cast(wanted.value_type)
     return _list_array(np.concatenate([[0], np.cumsum(counts)]), values, missing)
