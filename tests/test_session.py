@@ -19,6 +19,7 @@ from feature_repo.windows import SESSION_EVENTS
 from pipelines import feature_tables, features
 from pipelines.data.load import load
 from pipelines.features import OfflineFeatures, OnlineFeatures, moment_of
+from pipelines.online import materialize
 from pipelines.recommender import customer_state, is_known
 from pipelines.warehouse import reading, writing
 from tests.feature_worlds import (
@@ -249,7 +250,7 @@ def test_lists_that_grow_online_are_those_of_a_join(shop: Shop) -> None:
 
     shop.tell(*some(200, NOON))
     feature_tables.build()
-    features.materialize(day(9))
+    materialize(day(9))
     store, rows = (
         features.feature_store(),
         pd.DataFrame({"customer_id": [ANNA, BERT, "zoe", "yan"]}),
