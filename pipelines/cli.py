@@ -343,10 +343,32 @@ def build(through: date | None) -> Any:
     if made.reused:
         text += f" ({len(made.reused)} tables were up to date)"
     text += (
-        "\nTo serve them: feast -c feature_repo apply"
-        f" && feast -c feature_repo materialize 1970-01-01T00:00:00 {made.end}T00:00:00"
+        "\nTo serve them: feast -c feature_repo apply && lookbook features materialize"
+        f" (or feast -c feature_repo materialize 1970-01-01T00:00:00 {made.end}T00:00:00)"
     )
     return text, made.to_dict()
+
+
+@features.command()
+@click.option("--through", callback=_day, help="The last day built if left out.")
+@_verb
+def materialize(through: date | None) -> Any:
+    """Bring the features that hold after the last day built into the online store.
+
+    The same as `feast -c feature_repo materialize`, for all views. An earlier day than the one that is
+    online empties the store first.
+
+    \b
+    Examples:
+      lookbook features materialize
+      lookbook features materialize --through 2020-09-15
+    """
+    from pipelines import online as store
+    from pipelines.feature_tables import latest_build
+
+    store.materialize(through or latest_build().through, progress=_say)
+    moment = store.online_moment(refresh=True)
+    return f"online as of {moment:%Y-%m-%d %H:%M} UTC", {"moment": moment}
 
 
 @features.command()
@@ -368,6 +390,8 @@ def online(rebuild: bool) -> Any:
     if rebuild:
         store.rebuild(progress=_say)
     views = store.state()
+    if not views:
+        return "Nothing is registered: run `feast -c feature_repo apply`.", {"views": {}}
     table = Table()
     for column in ("view", "rows", "MB", "through", "brought at"):
         table.add_column(column, justify="right" if column in ("rows", "MB") else "left")

@@ -38,17 +38,39 @@ class ViewState:
     """When, by the clock."""
 
 
-def materialize(through: date) -> None:
+def materialize(through: date, progress: Callable[[str], None] = lambda text: None) -> None:
     """`feast materialize`: bring the rows that hold after `through` into the online store.
 
     Going back in time empties it first: what was brought for a later day is not known then.
+
+    Raises:
+        WarehouseError: features are not built through that day.
+        FeatureError: nothing is registered.
+        OnlineStoreError: the store cannot be written.
     """
     end, store = moment_of(through + timedelta(days=1)), feature_store()
-    with contextlib.suppress(FeatureError):
-        if _is_ours() and online_moment() > end:
+    views = _registered()
+    if not views:
+        raise FeatureError("No features are registered: run `feast -c feature_repo apply`.")
+    if _is_ours():
+        known = [known for known in _views().values() if known]
+        times = [_time(at) for view in known for at in (view.brought_to, view.bringing_to)]
+        if any(at and at > end for at in times):
             store._get_provider().online_store.clear(store.config, store.list_feature_views())
-    with contextlib.redirect_stdout(io.StringIO()):
-        store.materialize(start_date=datetime(1970, 1, 1, tzinfo=UTC), end_date=end)
+    for number, name in enumerate(views, start=1):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end, feature_views=[name])
+        rows = said.getvalue().splitlines()[-1].strip() if _is_ours() else name
+        progress(f"{number}/{len(views)} {rows}")
+
+
+def _registered() -> list[str]:
+    """The names of the views that are registered."""
+    try:
+        return sorted(view.name for view in feature_store().list_feature_views())
+    except FileNotFoundError:
+        return []
 
 
 def online_moment(refresh: bool = False) -> datetime:
@@ -172,36 +194,36 @@ def rebuild(progress: Callable[[str], None] = lambda text: None) -> None:
 
     _require_ours()
     built = latest_build()
-    settings = feature_store().config.online_store
-    rows, path = online_rows(feature_store().config), settings.path
-    beside = rows.folder.with_name(f"{rows.folder.name}.new")
-    old = rows.folder.with_name(f"{rows.folder.name}.old-{time.strftime('%Y%m%dT%H%M%S')}")
+    rows = online_rows(feature_store().config)
+    path = feature_store().config.online_store.path
+    beside, replaced = (
+        rows.folder.with_name(f"{rows.folder.name}.{end}") for end in ("new", "replaced")
+    )
     try:
-        shutil.rmtree(beside, ignore_errors=True)
+        for left in (beside, replaced):
+            shutil.rmtree(left, ignore_errors=True)
         try:
-            with rows.reading():
-                pass
+            # What cannot be read says so in one of them.
+            state()
+            apply()
         except DamagedStoreError as error:
+            old = rows.folder.with_name(f"{rows.folder.name}.old-{time.strftime('%Y%m%dT%H%M%S')}")
             rows.close()
             rows.folder.rename(old)
-            progress(f"{error} It is put aside as {old}.")
-        apply()
+            progress(f"{error.what} Put aside as {old}, which may be deleted.")
+            apply()
         settings = feature_store().config.online_store
         settings.path = str(beside)
         try:
-            materialize(built.through)
+            materialize(built.through, progress)
             online_rows(feature_store().config).close()
         finally:
             settings.path = path
         rows.close()
         if rows.folder.exists():
-            replaced = rows.folder.with_name(f"{rows.folder.name}.replaced")
-            shutil.rmtree(replaced, ignore_errors=True)
             rows.folder.rename(replaced)
-            beside.rename(rows.folder)
-            shutil.rmtree(replaced)
-        else:
-            beside.rename(rows.folder)
+        beside.rename(rows.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise cannot(rows.folder, "made anew", error) from error
 
@@ -221,16 +243,19 @@ def push(events: pd.DataFrame, *, warehouse: bool = False) -> int:
 
     Raises:
         InputError: a column is missing, or a value is not of its kind; the text has the row.
-        WarehouseError: another process is using the warehouse; what was pushed is online, and may be
-            pushed again.
+        FeatureError: nothing is registered.
+        WarehouseError: another process is using the warehouse; nothing was pushed.
     """
     from feast.data_source import PushMode
+    from feast.errors import PushSourceNotFoundException
 
     moments = _checked_moments(events)
     kept = events.assign(moment=moments)[events["kind"] != IMPRESSION]
     if kept.empty:
         return 0
-    lists = kept.assign(time=kept["moment"].astype("int64")).groupby("customer_id", sort=False)
+    lists = kept.assign(time=kept["moment"].astype("int64")).groupby(
+        "customer_id", sort=False, observed=True
+    )
     newest = lists["moment"].max()
     rows = pd.DataFrame(
         {
@@ -242,9 +267,14 @@ def push(events: pd.DataFrame, *, warehouse: bool = False) -> int:
             "session_moments": lists["time"].agg(list).to_numpy(),
         }
     )
-    feature_store().push(
-        PUSH_SOURCE, rows, to=PushMode.ONLINE_AND_OFFLINE if warehouse else PushMode.ONLINE
-    )
+    try:
+        # The warehouse first: what it refuses is not online either.
+        for to in [PushMode.OFFLINE] * warehouse + [PushMode.ONLINE]:
+            feature_store().push(PUSH_SOURCE, rows, to=to)
+    except PushSourceNotFoundException as error:
+        raise FeatureError(
+            "Nothing is registered that takes events: run `feast -c feature_repo apply`."
+        ) from error
     return len(kept)
 
 
@@ -256,11 +286,14 @@ def _checked_moments(events: pd.DataFrame) -> pd.Series:
                 f"The events have no column {name}: they need {', '.join(EVENT_COLUMNS)}."
             )
     moments = pd.to_datetime(events[EVENT_TIME], utc=True, errors="coerce", format="ISO8601")
-    wrong = {EVENT_TIME: moments.isna() | (moments > pd.Timestamp.now(UTC) + pd.Timedelta(days=1))}
+    tomorrow = pd.Timestamp.now(UTC).normalize() + pd.Timedelta(days=1)
+    wrong = {EVENT_TIME: moments.isna() | (moments >= tomorrow)}
     for name in EVENT_COLUMNS[1:]:
         column = _COLUMNS[name]
+        wrong[name] = ~events[name].map(
+            lambda value: isinstance(value, str) and value != ""
+        ).astype(bool)
         values = events[name].astype("string")
-        wrong[name] = values.isna() | values.eq("")
         if column.pattern:
             wrong[name] |= ~values.str.fullmatch(column.pattern).fillna(False)
         if column.values:

@@ -64,6 +64,7 @@ from hypothesis import strategies as st
 
 from feature_repo.errors import InputError
 from feature_repo.stores import materialization_engine
+from feature_repo.stores.connection import WarehouseError
 from feature_repo.stores.duckdb_source import ASKED, DuckDBSource
 from feature_repo.stores.lmdb_environment import OnlineStoreError
 from feature_repo.stores.lmdb_online_store import LMDBOnlineStore, online_rows
@@ -314,7 +315,7 @@ def test_an_earlier_end_brings_nothing_back(repo, capsys):
     repo.apply(view("prices", valid_to=True))
     repo.materialize(LONG_AGO, t("10"))
     repo.materialize(LONG_AGO, t("6"))
-    assert "prices is online as of a later moment" in capsys.readouterr().out
+    assert "prices is online as of 2020-01-10 00:00, a later moment" in capsys.readouterr().out
     assert repo.ask(TWO, "prices:n") == {"ours": [(None,), (None,)], "sqlite": [(2,), (7,)]}
     # Emptied first, it can be brought as of any moment.
     repo.online.clear(repo.ours.config, [repo.ours.get_feature_view("prices")])
@@ -1043,9 +1044,8 @@ def test_after_a_run_the_warehouse_counts_up_to_its_end_and_pushes_after_it(repo
 )
 def test_tags_that_do_not_say_how_events_are_kept_are_refused(repo, tags):
     repo.fill("sessions", SESSIONS)
-    sessions(repo, APPEND | tags)
     with pytest.raises(InputError, match="View 'sessions' has the tag online: append, so all"):
-        push(repo.ours, "sessions", session("anna", ("2", "view", "1")))
+        sessions(repo, APPEND | tags)
 
 
 def test_lists_that_are_not_equally_long_are_refused(repo):
@@ -1454,3 +1454,104 @@ def test_keys_may_be_any_sequence(repo):
         for asked in (sequence, {"customer_id": sequence}):
             matrix = repo.matrix("history", asked)
             assert matrix.status.tolist() == [PRESENT, MISSING, PRESENT], type(sequence)
+
+
+def _stopped_after(parts: int, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs end after so many parts, as if they had been killed. Gives what lets them run on."""
+    write, done = materialization_engine._Bringing._write, [0]
+
+    def stopping(self: Any, part: Any, *given: Any) -> None:
+        if done[0] == parts:
+            raise KeyboardInterrupt
+        done[0] += 1
+        write(self, part, *given)
+
+    monkeypatch.setattr(materialization_engine._Bringing, "_write", stopping)
+    return lambda: monkeypatch.setattr(materialization_engine._Bringing, "_write", write)
+
+
+@pytest.mark.parametrize("changed", ["start", "schema", "rows"])
+def test_a_run_that_goes_on_must_read_the_same(tmp_path, monkeypatch, changed):
+    """Else the rows of before the kill would stay, and pass for those of the new run."""
+    repo = Repo(tmp_path, rows_at_a_time=7)
+    people = [f"{n:03d}" for n in range(50)]
+    history = "(customer_id VARCHAR, n BIGINT, m BIGINT, known_at TIMESTAMP, created_at TIMESTAMP)"
+    days = [t("3"), t("6")] * 25
+    rows = [(key, 1, 5, day, day) for key, day in zip(people, days, strict=True)]
+    repo.fill("plain", history, *rows)
+    repo.ours.apply([customer, view("plain")])
+    go_on = _stopped_after(3, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        repo.ours.materialize(t("4") if changed == "start" else LONG_AGO, t("10"))
+    go_on()
+    fields = N
+    if changed == "schema":
+        fields = (*N, Field(name="m", dtype=Int64))
+        repo.ours.apply([customer, view("plain", fields)])
+    if changed == "rows":
+        with duckdb.connect(str(repo.warehouse)) as con:
+            con.execute("UPDATE plain SET n = 2, created_at = created_at + INTERVAL 1 HOUR")
+    repo.ours.materialize(LONG_AGO, t("10"))
+    found = repo.matrix("plain", people)
+    expected = [2 if changed == "rows" else 1] + [5] * (len(fields) - 1)
+    assert found.values.tolist() == [expected] * len(people)
+
+
+def test_a_run_that_another_has_taken_over_from_ends(tmp_path, monkeypatch):
+    """Their rows would be a mixture that is of neither moment."""
+    repo = Repo(tmp_path, rows_at_a_time=7)
+    people = [f"{n:03d}" for n in range(50)]
+    rows = [
+        (key, n, t(a), t(b), t(a)) for key in people for n, a, b in ((1, "1", "6"), (2, "6", "30"))
+    ]
+    repo.fill("prices", INTERVALS, *rows)
+    repo.ours.apply([customer, view("prices", valid_to=True)])
+    write, done = materialization_engine._Bringing._write, []
+
+    def interrupted(self: Any, part: Any, *given: Any) -> None:
+        write(self, part, *given)
+        done.append(part)
+        if len(done) == 3:
+            repo.ours.materialize(LONG_AGO, t("10"))
+
+    monkeypatch.setattr(materialization_engine._Bringing, "_write", interrupted)
+    with pytest.raises(OnlineStoreError, match="Another run brings prices online"):
+        repo.ours.materialize(LONG_AGO, t("5"))
+    assert set(repo.matrix("prices", people).column("n").to_pylist()) == {2}
+
+
+def test_what_cannot_be_read_changes_nothing(repo):
+    repo.fill("prices", INTERVALS, ("anna", 1, t("2"), None, t("2")))
+    repo.ours.apply([customer, view("prices", valid_to=True), view("missing", valid_to=True)])
+    with pytest.raises(WarehouseError, match="'missing': the warehouse lacks what it reads"):
+        repo.ours.materialize(LONG_AGO, t("9"))
+    repo.fill("missing", INTERVALS, ("anna", 3, t("2"), None, t("2")))
+    repo.ours.materialize(LONG_AGO, t("5"), feature_views=["missing"])
+    assert ask(repo.ours, ANNA, "missing:n") == [(3,)]
+
+
+def test_keys_that_cannot_be_keys_are_named(repo):
+    repo.fill("pairs", "(x INTEGER)")
+    repo.ours.apply(
+        [customer, article, view("prices"), view("pairs", entities=(customer, article))]
+    )
+    for name, keys, says in (
+        ("prices", "anna", r"give the keys as a list, also one: \['anna'\]"),
+        ("prices", [706016001], "'customer_id' must be STRING, and one is 706016001, int"),
+        (
+            "pairs",
+            {"customer_id": ["a"] * 3, "article_id": ["b"]},
+            "customer_id has 3, article_id has 1",
+        ),
+    ):
+        with pytest.raises(InputError, match=says):
+            repo.matrix(name, keys)
+    assert repo.matrix("prices", pa.array(["anna"])).status.tolist() == [MISSING]
+
+
+def test_teardown_leaves_nothing_of_a_damaged_store(repo):
+    repo.ours.apply([customer, view("prices")])
+
+    (repo.folder / "online" / "data.mdb").write_bytes(b"no store")
+    repo.ours.teardown()
+    assert not (repo.folder / "online").exists()

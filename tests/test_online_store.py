@@ -15,9 +15,11 @@ import pytest
 from feature_repo import feature_sql, places
 from feature_repo.errors import InputError
 from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.stores.connection import WarehouseError
 from feature_repo.stores.lmdb_environment import OnlineStoreError
 from feature_repo.stores.lmdb_online_store import online_rows
 from feature_repo.stores.lmdb_rows import OnlineRows
+from feature_repo.stores.materialization_engine import _Bringing
 from feature_repo.stores.packed_rows import PRESENT
 from pipelines import feature_tables, features, online
 from pipelines.data.load import load
@@ -487,3 +489,68 @@ def test_an_online_store_of_feasts_own_gives_the_same(growing, home, monkeypatch
     assert_same(everyone(), "everything", online_moment() + timedelta(hours=1))
     with pytest.raises(FeatureError, match="The online store is sqlite, which has its own tools"):
         online.state()
+
+
+def test_an_end_that_is_not_built_changes_nothing(growing):
+    """`feast materialize-incremental $(date)`, and a shop whose features end earlier."""
+    features.apply()
+    store, built = features.feature_store(), feature_tables.build()
+    for _ in range(2):
+        with pytest.raises(WarehouseError, match="Features are built through 2020-01-05"):
+            store.materialize_incremental(end_date=datetime(2030, 1, 1, tzinfo=UTC))
+        materialize(built.through)
+        assert_same(everyone(), "everything", online_moment())
+        assert all(view.through == online_moment() for view in online.state().values())
+
+
+@pytest.mark.parametrize("how", ["some views", "killed"])
+def test_going_back_leaves_no_view_at_a_later_moment(growing, how, monkeypatch):
+    features.apply()
+    growing.sell("2020-01-09", ("bert", "1"))
+    feature_tables.build()
+    materialize(date(2020, 1, 5))
+    ends = features.moment_of(date(2020, 1, 10))
+    store = features.feature_store()
+    if how == "some views":
+        store.materialize(
+            datetime(1970, 1, 1, tzinfo=UTC), ends, feature_views=["customer_activity"]
+        )
+    else:
+        with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+            patched.setattr(_Bringing, "_end_well", lambda *_: 1 / 0)
+            store.materialize(datetime(1970, 1, 1, tzinfo=UTC), ends)
+    materialize(date(2020, 1, 6))
+    assert online_moment() == datetime(2020, 1, 7, tzinfo=UTC)
+    assert_same(everyone(), "everything", online_moment())
+
+
+def test_whoever_reads_the_registry_meanwhile_finds_it_whole(growing, home):
+    from feast.protos.feast.core.Registry_pb2 import Registry
+
+    features.apply()
+    ended = threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            features.feature_store().registry.commit()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    views = [
+        len(Registry.FromString((home / "registry.db").read_bytes()).feature_views)
+        for _ in range(300)
+    ]
+    ended.set()
+    writer.join()
+    assert set(views) == {len(feature_sql.VIEW_KEYS)}
+
+
+def test_what_the_warehouse_refuses_is_not_online_either(growing):
+    pushed = events(("2020-01-06T00:00:01", "anna", "0000000001", "view"))
+    with pytest.raises(FeatureError, match="run `feast -c feature_repo apply`"):
+        online.push(pushed)
+    features.apply()
+    materialize(feature_tables.build().through)
+    with reading(), pytest.raises(WarehouseError, match="in use by another process"):
+        online.push(pushed, warehouse=True)
+    assert session("anna", online_moment()) == []

@@ -37,6 +37,7 @@ _DAMAGE = (
     lmdb.InvalidError,
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
+    lmdb.BadTxnError,
     lmdb.VersionMismatchError,
     lmdb.IncompatibleError,
 )
@@ -48,6 +49,12 @@ class OnlineStoreError(LookbookError):
 
 class DamagedStoreError(OnlineStoreError):
     """Its files are not those of an online store, or not whole."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self.what = f"The online store {folder} is damaged: {what}."
+        super().__init__(
+            f"{self.what} Make it anew from the warehouse with `lookbook features online --rebuild`."
+        )
 
 
 class Overwritten(OnlineStoreError):
@@ -85,7 +92,7 @@ class Environment:
             _make(folder, map_size)
         data = self._data.stat()
         if data.st_size < _SMALLEST:
-            raise _damaged(folder, "data.mdb is shorter than its own header")
+            raise DamagedStoreError(folder, "data.mdb is shorter than its own header")
         self.env = _open(folder, map_size, writable)
         try:
             # None where this user may not write the lock table: then no writer knows of its transactions.
@@ -305,7 +312,7 @@ class Environment:
             OnlineStoreError: the file is shorter than what it says it holds.
         """
         if size < 2 * self._page:
-            raise _damaged(self.folder, "data.mdb is shorter than its own header")
+            raise DamagedStoreError(self.folder, "data.mdb is shorter than its own header")
         needed = (self.env.info()["last_pgno"] + 1) * self._page
         if size < needed and (size, needed) != self._sound_end:
             self._require_sound_end()
@@ -324,7 +331,9 @@ class Environment:
         if self.env.info()["last_txnid"] != info["last_txnid"]:
             self._require_sound_end()
         elif problems:
-            raise _damaged(self.folder, f"data.mdb has {size:,} bytes and needs {needed:,}")
+            raise DamagedStoreError(
+                self.folder, f"data.mdb has {size:,} bytes and needs {needed:,}"
+            )
         else:
             self._sound_end = (size, needed)
 
@@ -392,19 +401,12 @@ def _open(folder: Path, map_size: int, writable: bool) -> Any:
                 raise
 
 
-def _damaged(folder: Path, what: str) -> DamagedStoreError:
-    return DamagedStoreError(
-        f"The online store {folder} is damaged: {what}. Make it anew from the warehouse with "
-        "`lookbook features online --rebuild`."
-    )
-
-
 def cannot(folder: Path, do: str, error: lmdb.Error | OSError) -> OnlineStoreError:
     """Why it cannot be opened, read or written."""
     if isinstance(error, _DAMAGE):
-        return _damaged(folder, str(error))
+        return DamagedStoreError(folder, str(error))
     if isinstance(error, (NotADirectoryError, FileExistsError)):
-        return _damaged(folder, "it is a file, not a folder")
+        return DamagedStoreError(folder, "it is a file, not a folder")
     code = error.errno if isinstance(error, OSError) else error.code
     if code in _FULL or (code == errno.EIO and _is_full(folder)):
         what = "no space is left"

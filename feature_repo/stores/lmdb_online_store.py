@@ -31,6 +31,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from feature_repo import places
 from feature_repo.errors import InputError
+from feature_repo.stores.duckdb_source import DuckDBSource
+from feature_repo.stores.lmdb_environment import DamagedStoreError, is_there
 from feature_repo.stores.lmdb_rows import (
     MAP_SIZE,
     Keys,
@@ -168,7 +170,11 @@ class LMDBOnlineStore(OnlineStore):
                 store.forget(name)
             return len(ours) == len(views)
 
-        if not (rows.folder / "data.mdb").exists() or rows.write(change):
+        try:
+            whole = not is_there(rows.folder) or rows.write(change)
+        except DamagedStoreError:
+            whole = True
+        if whole:
             rows.remove()
 
     def clear(self, config: RepoConfig, views: Sequence[FeatureView]) -> None:
@@ -325,6 +331,7 @@ def declare(store: Transaction, project: str, view: FeatureView, data: Sequence[
     Args:
         data: rows that are to be written, for the keys of a view that declares none.
     """
+    events_of(view)
     keys, features = declared(view)
     if data and {name for name, _ in keys} != set(data[0][0].join_keys):
         # Feast's own views of precomputed vectors declare no keys.
@@ -337,6 +344,11 @@ def declare(store: Transaction, project: str, view: FeatureView, data: Sequence[
         keys = ((DUMMY_ENTITY_ID, ValueType.STRING.name),)
     ttl = getattr(view, "ttl", None) or None
     return store.declare(view_name(project, view.name), keys, features, ttl)
+
+
+def _is_state(source: Any) -> bool:
+    """Whether a source says what holds at a moment; of others than ours nobody knows."""
+    return not isinstance(source, DuckDBSource) or bool(source.as_of or source.valid_to_field)
 
 
 @dataclass(frozen=True)
@@ -364,10 +376,12 @@ def events_of(view: FeatureView) -> Events | None:
         or not order
         or any(not kinds.get(name, "").endswith("_LIST") for name in [*order, *kinds])
         or kinds[order[0]] != "INT64_LIST"
+        or not _is_state(view.batch_source)
     ):
         raise InputError(
             f"View {view.name!r} has the tag online: append, so all its features must be lists, the tag "
-            "keep a number, and the tag order names of its lists, first one of Int64 with the moments."
+            "keep a number, the tag order names of its lists, first one of Int64 with the moments, and its "
+            "source must give the lists as of any moment (valid_to_field or as_of)."
         )
     return Events(int(tags["keep"]), order)
 

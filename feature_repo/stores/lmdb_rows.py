@@ -27,6 +27,7 @@ from feature_repo.errors import InputError
 from feature_repo.stores.lmdb_environment import (
     MAP_SIZE,
     NEW,
+    DamagedStoreError,
     Environment,
     Gone,
     OnlineStoreError,
@@ -49,6 +50,7 @@ their places: which may (bool (n,))."""
 _VIEWS = "views"
 _T = TypeVar("_T")
 _LONGEST_KEY = 511
+_NUMBERS = ("INT32", "INT64", "UNIX_TIMESTAMP")
 
 
 def microseconds_now() -> int:
@@ -71,7 +73,9 @@ class View:
     bringing_to: int | None = None
     """The moment whose state is being brought: rows are of either."""
     bringing_data: str = ""
-    """A fingerprint of the data from which it is brought."""
+    """A fingerprint of what it is brought from."""
+    bringing: str = ""
+    """The run that brings it: one that another has taken over from may not go on."""
     done_until: Any = None
     """Rows whose first key is less than this are here already."""
     brought_at: int | None = None
@@ -126,6 +130,8 @@ def encode_keys(view: View, keys: Keys) -> list[bytes | None]:
     Raises:
         InputError: a join key is not given, or its values are of another type.
     """
+    if isinstance(keys, str | bytes):
+        raise InputError(f"View {view.name!r}: give the keys as a list, also one: [{keys!r}].")
     if not isinstance(keys, Mapping):
         if len(view.keys) != 1:
             names = ", ".join(name for name, _ in view.keys)
@@ -134,7 +140,15 @@ def encode_keys(view: View, keys: Keys) -> list[bytes | None]:
     missing = [name for name, _ in view.keys if name not in keys]
     if missing:
         raise InputError(f"View {view.name!r}: no values are given for the key {missing[0]!r}.")
-    given = [list(keys[name]) for name, _ in view.keys]
+    given = [
+        column.to_pylist() if hasattr(column := keys[name], "to_pylist") else list(column)
+        for name, _ in view.keys
+    ]
+    if len(set(map(len, given))) > 1:
+        counts = ", ".join(
+            f"{name} has {len(c)}" for (name, _), c in zip(view.keys, given, strict=True)
+        )
+        raise InputError(f"View {view.name!r}: each row needs all keys, but {counts}.")
     columns = [_encoded(*key, values) for key, values in zip(view.keys, given, strict=True)]
     # A text ends where two zeros are: one within it is followed by 255.
     whole = columns[0] if len(columns) == 1 else list(map(b"\0\0".join, zip(*columns, strict=True)))
@@ -152,7 +166,7 @@ def encode_keys(view: View, keys: Keys) -> list[bytes | None]:
 
 def _encoded(name: str, kind: str, values: Sequence[Any]) -> list[bytes]:
     try:
-        if kind in ("INT32", "INT64", "UNIX_TIMESTAMP"):
+        if kind in _NUMBERS:
             return [
                 b"" if value is None else (index(value) + 2**63).to_bytes(8, "big")
                 for value in values
@@ -168,7 +182,11 @@ def _encoded(name: str, kind: str, values: Sequence[Any]) -> list[bytes]:
             texts = [text.replace(b"\0", b"\0\xff") for text in texts]
         return texts
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"Key {name!r} must be {kind}: {error}") from error
+        wanted = int if kind in _NUMBERS else bytes if kind == "BYTES" else str
+        wrong = next((v for v in values if v is not None and not isinstance(v, wanted)), None)
+        raise InputError(
+            f"Key {name!r} must be {kind}, and one is {wrong!r}, {type(wrong).__name__}."
+        ) from error
 
 
 def _shortened(key: bytes) -> bytes:
@@ -184,8 +202,8 @@ class OnlineRows:
         map_size: bytes of address space to begin with.
     """
 
-    def __init__(self, folder: Path, map_size: int = MAP_SIZE) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, folder: Path | str, map_size: int = MAP_SIZE) -> None:
+        self.folder = Path(folder).resolve()
         self._map_size = map_size
 
     def close(self) -> None:
@@ -289,6 +307,8 @@ class OnlineRows:
                 # An environment that failed to write may be of no use any more.
                 forget(environment)
                 what = cannot(self.folder, "written", error)
+                if isinstance(what, DamagedStoreError):
+                    raise what from error
                 raise OnlineStoreError(
                     f"{what} Nothing of this batch was written; what was there before can be read."
                 ) from error

@@ -11,6 +11,8 @@ where it was, if the warehouse is still the same.
 Views with transformations or aggregations are left to Feast's own local engine.
 """
 
+import hashlib
+import secrets
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,13 +35,14 @@ from feast.type_map import python_values_to_proto_values
 from feast.value_type import ValueType
 
 from feature_repo import places
-from feature_repo.stores.connection import identifier
+from feature_repo.stores.connection import WarehouseError, identifier
 from feature_repo.stores.duckdb_offline_store import (
     DuckDBOfflineStore,
     as_of_keys,
     open_warehouse,
 )
 from feature_repo.stores.duckdb_source import DuckDBSource
+from feature_repo.stores.lmdb_environment import OnlineStoreError
 from feature_repo.stores.lmdb_online_store import (
     LMDBOnlineStore,
     appended,
@@ -60,6 +63,7 @@ from feature_repo.stores.lmdb_rows import (
     not_after,
 )
 from feature_repo.stores.packed_rows import NO_TIME, is_message, pack
+from feature_repo.stores.point_in_time import refuse_what_is_not_built
 
 ROWS_AT_A_TIME = 100_000
 _SAMPLED = 100_000
@@ -94,7 +98,13 @@ class MaterializationEngine(LocalComputeEngine):
         if not plain or view.offline or not isinstance(self.online_store, LMDBOnlineStore):
             return super()._materialize_one(registry, task, **kwargs)
         if view.online:
-            _Bringing(self.repo_config, task, self._rows_at_a_time).run()
+            try:
+                _Bringing(self.repo_config, task, self._rows_at_a_time).run()
+            except duckdb.CatalogException as error:
+                raise WarehouseError(
+                    f"Feature view {view.name!r}: the warehouse lacks what it reads. Run `lookbook features "
+                    f"build` (or create it, if it is yours). {str(error).splitlines()[0]}"
+                ) from error
         return LocalMaterializationJob(
             job_id=f"{view.name}-{task.start_time}-{task.end_time}",
             status=MaterializationJobStatus.SUCCEEDED,
@@ -145,38 +155,47 @@ class _Bringing:
         self._is_state = bool(source.as_of or source.valid_to_field)
         self._events = events_of(task.feature_view)
         self._newest_created = int(NO_TIME)
+        self._run = secrets.token_hex(8)
 
     def run(self) -> None:
-        view = self._rows.write(
-            lambda store: declare(store, self._config.project, self._feast_view)
-        )
-        newest = max(view.brought_to or self._end, view.bringing_to or self._end)
-        if self._is_state and self._end < newest:
-            print(
-                f"{self._feast_view.name} is online as of a later moment, which an earlier one does "
-                "not replace: it stays as it is."
-            )
-            return
-        data = _fingerprint(self._config)
-        resumed = None
-        if (view.bringing_to, view.bringing_data) == (self._end, data):
-            resumed = view.done_until
-        late_since = self._late_since(view)
-        view = self._note(
-            bringing_to=self._end,
-            bringing_data=data,
-            done_until=resumed,
-            brought_at=microseconds_now(),
-        )
-        with self._rows.reading(self._name) as snapshot:
-            was_empty = not snapshot.entries(view)
+        """
+        Raises:
+            WarehouseError: the warehouse does not know the view through END; nothing was changed.
+            OnlineStoreError: the store cannot be written, or another run has taken the view over.
+        """
         with open_warehouse(self._config) as con:
+            refuse_what_is_not_built(con, [self._source], self._task.end_time)
+            view = self._rows.write(
+                lambda store: declare(store, self._config.project, self._feast_view)
+            )
+            if self._is_state and self._end < (view.brought_to or self._end):
+                there = moment_of(view.brought_to or 0)
+                print(
+                    f"  {self._feast_view.name} is online as of {there:%Y-%m-%d %H:%M}, a later moment "
+                    "that an earlier one does not replace: it stays as it is."
+                )
+                return
+            if self._is_state and self._end < (view.bringing_to or self._end):
+                # A run to a later moment was killed: nobody knows which of its rows are of that moment.
+                self._rows.write(lambda store: store.clear(self._name))
+                view = replace(view, brought_to=None, bringing_to=None)
+            late_since = self._late_since(view)
+            of = self._fingerprint(view, late_since)
+            resumed = None
+            if (view.bringing_to, view.bringing_data) == (self._end, of):
+                resumed = view.done_until
+            with self._rows.reading(self._name) as snapshot:
+                was_empty = not snapshot.entries(view)
             parts, total = self._parts(con, resumed, late_since)
             # A bar is for people; a log gets a line.
             watched = self._task.tqdm_builder is not None and sys.stderr.isatty()
             bar = self._task.tqdm_builder(total) if watched else None
-            rows = 0
+            rows, started = 0, False
             for part, table in self._tables(con, parts, late_since):
+                if not started:
+                    # Not before there is something: a run that fails at once has changed nothing.
+                    self._begin(of, resumed)
+                    started = True
                 self._write(part, table, was_empty)
                 rows += table.num_rows
                 if bar is not None:
@@ -184,24 +203,62 @@ class _Bringing:
             if bar is not None:
                 bar.close()
             else:
-                print(f"  {rows:,} rows")
-        newest = max(view.newest_created or NO_TIME, self._newest_created)
-        self._note(
-            brought_to=self._end,
-            bringing_to=None,
-            bringing_data="",
-            done_until=None,
-            # Not before the end: what goes on after a kill must look for late rows from the same time.
-            newest_created=None if newest == NO_TIME else newest,
-        )
+                print(f"  {self._feast_view.name}: {rows:,} rows")
+        self._end_well(of)
 
-    def _note(self, **changes: Any) -> View:
-        def change(store: Transaction) -> View:
-            view = replace(store.view(self._name), **changes)
-            store.keep(view)
-            return view
+    def _fingerprint(self, view: View, late_since: datetime | None) -> str:
+        """Of what a run reads: another one that goes on where it was killed must read the same."""
+        file = places.resolve(self._config.offline_store.path)
+        stats = [
+            (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            for path in (file, file.with_name(f"{file.name}.wal"))
+            if path.exists()
+            for stat in [path.stat()]
+        ]
+        what = (stats, view.schema.number, self._sql("true", late_since))
+        return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
-        return self._rows.write(change)
+    def _begin(self, of: str, resumed: Any) -> None:
+        def change(store: Transaction) -> None:
+            began = replace(
+                store.view(self._name),
+                bringing_to=self._end,
+                bringing_data=of,
+                done_until=resumed,
+                brought_at=microseconds_now(),
+                bringing=self._run,
+            )
+            store.keep(began)
+
+        self._rows.write(change)
+
+    def _end_well(self, of: str) -> None:
+        def change(store: Transaction) -> None:
+            view = self._own(store)
+            newest = max(view.newest_created or NO_TIME, self._newest_created)
+            store.keep(
+                replace(
+                    view,
+                    brought_to=max(self._end, view.brought_to or self._end),
+                    bringing_to=None,
+                    bringing_data="",
+                    done_until=None,
+                    bringing="",
+                    # Not before the end: what goes on after a kill must look for late rows from the same time.
+                    newest_created=None if newest == NO_TIME else newest,
+                )
+            )
+
+        self._rows.write(change)
+
+    def _own(self, store: Transaction) -> View:
+        """The view, if this run still brings it."""
+        view = store.view(self._name)
+        if view.bringing != self._run:
+            raise OnlineStoreError(
+                f"Another run brings {self._feast_view.name} online: this one ends here, and that one goes on."
+            )
+        return view
 
     # From the warehouse
 
@@ -299,7 +356,7 @@ class _Bringing:
         given = {c.name: table[source.raw(c.name)] for c in self._feast_view.entity_columns}
 
         def change(store: Transaction) -> None:
-            view = store.view(self._name)
+            view = self._own(store)
             encoded = encode_keys(
                 view, {name: column.to_pylist() for name, column in given.items()}
             )
@@ -338,12 +395,6 @@ class _Bringing:
             return None
         first = View(view.name, view.keys[:1], view.schemas)
         return encode_keys(first, [value])[0]
-
-
-def _fingerprint(config: RepoConfig) -> str:
-    """Of the warehouse's file: it differs when anything was written."""
-    file = places.resolve(config.offline_store.path).stat()
-    return f"{file.st_mtime_ns}-{file.st_size}-{file.st_ino}"
 
 
 def _times(column: pa.ChunkedArray) -> np.ndarray:

@@ -124,6 +124,8 @@ class Versions:
 class _Read(NamedTuple):
     service: str
     served_at: datetime
+    moment: datetime | None
+    """As of which it was, not before the last event that had been seen."""
     frame: pd.DataFrame
 
 
@@ -139,12 +141,13 @@ class _Request:
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
         found = self.features.read(rows, service)
         # Columns that the reader adds to its frame do not come into ours.
-        self.reads.append(_Read(service, datetime.now(UTC), found.copy(deep=False)))
+        frame = found.copy(deep=False)
+        self.reads.append(_Read(service, datetime.now(UTC), self.moment, frame))
         return found
 
     @property
     def moment(self) -> datetime | None:
-        """That of the request, once it has read everything: not before the last event that it saw."""
+        """That of the request: not before the last event that it has seen."""
         return self.features.moment
 
     @property
@@ -306,7 +309,7 @@ def _table(request: _Request, read: _Read) -> pa.Table:
     frame = read.frame
     columns = {
         REQUEST: pa.array([request.id] * len(frame)),
-        MOMENT: pa.array([request.moment] * len(frame), CLOCK),
+        MOMENT: pa.array([read.moment] * len(frame), CLOCK),
         SERVED_AT: pa.array([read.served_at] * len(frame), CLOCK),
     }
     for key in KEYS:
