@@ -83,6 +83,13 @@ class Answers:
         self._stopped.set()
         self._log.close()
 
+    def require_features(self) -> None:
+        """
+        Raises:
+            LookbookError: the online store cannot be read.
+        """
+        customer_state([""], self._served.features)
+
     def _follow(self, every: timedelta) -> None:
         trouble = ""
         while not self._stopped.wait(every.total_seconds()):

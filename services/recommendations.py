@@ -3,14 +3,17 @@
 Run it with `bentoml serve services.recommendations:Recommender` from the project's folder.
 """
 
+import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # Before bentoml is imported: nothing is reported to anybody.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
+from bentoml.exceptions import ServiceUnavailable
 from prometheus_client import Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -19,6 +22,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from feature_repo.errors import LookbookError
 from services.answers import Answers
 from services.schemas import (
     Customer,
@@ -29,6 +33,9 @@ from services.schemas import (
     SampleCustomer,
 )
 
+log = logging.getLogger(__name__)
+
+UNREADABLE = "Features cannot be read now; the service's log says why."
 PAGE = Path(__file__).parent / "page"
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
@@ -66,9 +73,14 @@ _answers: Answers | None = None
 
 
 async def _health(request: Request) -> Response:
-    """200 once a release is loaded."""
+    """200 once a release is loaded, and as long as features can be read."""
     if _answers is None:
         return JSONResponse({"status": "starting"}, status_code=503)
+    try:
+        _answers.require_features()
+    except LookbookError:
+        log.exception("features cannot be read")
+        return JSONResponse({"status": "unwell", "reason": UNREADABLE}, status_code=503)
     now = _answers.release()
     return JSONResponse({"status": "ok", "release": now.release, "moment": now.moment.isoformat()})
 
@@ -81,6 +93,16 @@ site = Starlette(
         Mount("/page", _Page(directory=PAGE, html=True)),
     ]
 )
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """What cannot be answered now is that, and no bug; why is for the log, as it names files."""
+    try:
+        yield
+    except LookbookError as error:
+        log.exception("cannot answer")
+        raise ServiceUnavailable(UNREADABLE) from error
 
 
 @bentoml.asgi_app(site, path="/")
@@ -101,7 +123,8 @@ class Recommender:
     @bentoml.api
     def recommend(self, customer_id: CustomerId, k: HowMany = 12) -> Recommendations:
         """The articles that the customer is most likely to buy, best first, each with its reason."""
-        answer = self.answers.recommend(customer_id, k)
+        with _unavailable():
+            answer = self.answers.recommend(customer_id, k)
         for stage, milliseconds in answer.stages_ms.items():
             STAGE_SECONDS.labels(stage).observe(milliseconds / 1000)
         return answer
@@ -109,7 +132,8 @@ class Recommender:
     @bentoml.api
     def customer(self, customer_id: CustomerId) -> Customer:
         """What is known of a customer: attributes and the articles last bought."""
-        return self.answers.customer(customer_id)
+        with _unavailable():
+            return self.answers.customer(customer_id)
 
     @bentoml.api
     def sample_customers(self) -> list[SampleCustomer]:

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from feature_repo import feature_sql, places
-from pipelines import demo, features
+from pipelines import demo, features, online
 from pipelines.model_registry import RegistryError, publishing, release
 from pipelines.online import materialize, online_moment
 from pipelines.recommender import customer_state
@@ -77,6 +77,36 @@ def test_an_unknown_customer_gets_what_is_popular(shop: Path) -> None:
     assert found.fallback == "unknown_customer"
     assert {row.source for row in found.recommendations} == {"popular"}
     assert answers.customer("nobody").purchases == []
+
+
+def test_a_service_that_cannot_read_features_says_so_and_recovers(
+    own_shop: Path, monkeypatch
+) -> None:
+    from bentoml.exceptions import ServiceUnavailable
+    from starlette.testclient import TestClient
+
+    from services import recommendations
+
+    answers = Answers()
+    monkeypatch.setattr(recommendations, "_answers", answers)
+    service = recommendations.Recommender.inner.__new__(recommendations.Recommender.inner)
+    service.answers = answers
+    health = TestClient(recommendations.site)
+    customer = answers.sample_customers()[0].customer_id
+    before = service.recommend(customer)
+    assert health.get("/health").json()["status"] == "ok"
+
+    file = places.home() / "online" / "data.mdb"
+    with file.open("r+b") as store:
+        store.truncate(file.stat().st_size // 2)
+    assert health.get("/health").status_code == 503
+    with pytest.raises(ServiceUnavailable, match="Features cannot be read now"):
+        service.recommend(customer)
+    assert str(places.home()) not in health.get("/health").text
+
+    online.rebuild()
+    assert health.get("/health").status_code == 200
+    assert service.recommend(customer).recommendations == before.recommendations
 
 
 def test_sample_customers_reach_from_many_purchases_to_few(shop: Path) -> None:
