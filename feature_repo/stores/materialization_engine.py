@@ -65,7 +65,7 @@ from feature_repo.stores.lmdb_rows import (
 from feature_repo.stores.packed_rows import NO_TIME, is_message, pack
 from feature_repo.stores.point_in_time import refuse_what_is_not_built
 
-ROWS_AT_A_TIME = 100_000
+ROWS_AT_A_TIME = 50_000
 _SAMPLED = 100_000
 _LONGEST_BOUND = 100
 _KEYS = "keys_to_bring"
