@@ -61,8 +61,9 @@ def materialize(through: date, progress: Callable[[str], None] = lambda text: No
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
             store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end, feature_views=[name])
-        rows = said.getvalue().splitlines()[-1].strip() if _is_ours() else name
-        progress(f"{number}/{len(views)} {rows}")
+        # With a bar on the screen, or a store of Feast's, nothing is said of the rows.
+        line = said.getvalue().splitlines()[-1].strip()
+        progress(f"{number}/{len(views)} {line if line.startswith(f'{name}: ') else name}")
 
 
 def _registered() -> list[str]:
