@@ -210,6 +210,7 @@ def spark_store(spark: SparkSession, home: Path, monkeypatch: pytest.MonkeyPatch
     from feast.repo_config import load_repo_config
 
     from feature_repo import definitions
+    from feature_repo.stores.lmdb_online_store import events_of
     from feature_repo.views import declare
 
     monkeypatch.setenv("LOOKBOOK_OFFLINE", "spark")
@@ -224,8 +225,10 @@ def spark_store(spark: SparkSession, home: Path, monkeypatch: pytest.MonkeyPatch
         given = (name, [keys[entity] for entity in declared.entities], "", declared.features, "")
         if name not in feature_sql.AS_OF:
             views.append(declare.view(*given))
-        elif source := declared.stream_source:
-            views.append(declare.as_of_view(*given, push=source.name))
+        elif (source := declared.stream_source) and (events := events_of(declared)):
+            views.append(
+                declare.as_of_view(*given, push=source.name, keep=events.keep, order=events.order)
+            )
         else:
             views.append(declare.as_of_view(*given))
     store.apply([*keys.values(), *views])
