@@ -31,6 +31,7 @@ from feature_repo import moment_features, places
 from feature_repo.errors import LookbookError
 from feature_repo.feature_sql import definition_hash
 from feature_repo.stores.connection import scratch
+from feature_repo.stores.packed_rows import from_microseconds
 from pipelines.feature_tables import latest_build
 from pipelines.warehouse import reading
 
@@ -325,9 +326,8 @@ def _read_through_feast(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
 def _newest_events(columns: dict[str, Any], plan: _Plan) -> list[datetime]:
     """The newest event of each row that has any."""
     lists = [columns[f"{read.view}__{read.events}"] for read in plan.reads if read.events]
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return [
-        epoch + timedelta(microseconds=int(moments[0]))
+        from_microseconds(int(moments[0]))
         for of_rows in lists
         for moments in of_rows
         if moments is not None and len(moments)

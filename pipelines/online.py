@@ -13,6 +13,7 @@ import pandas as pd
 
 from feature_repo.errors import InputError
 from feature_repo.raw_tables import INTERACTIONS
+from feature_repo.stores.packed_rows import from_microseconds
 from pipelines.feature_tables import latest_build
 from pipelines.features import FeatureError, apply, feature_store, moment_of
 
@@ -130,8 +131,7 @@ def _is_ours() -> bool:
 
 
 def _time(microseconds: int | None) -> datetime | None:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return None if microseconds is None else epoch + timedelta(microseconds=microseconds)
+    return None if microseconds is None else from_microseconds(microseconds)
 
 
 def _views() -> "dict[str, View | None]":

@@ -1065,7 +1065,8 @@ def test_lists_that_are_not_equally_long_are_refused(repo):
 def contents(repo: Repo, name: str) -> dict[bytes, bytes]:
     """All keys and packed rows of a view."""
     with online_rows(repo.ours.config).reading(f"test/{name}") as snapshot:
-        return dict(snapshot.scan(snapshot.view(f"test/{name}"), most=1_000_000))
+        database = snapshot._database(snapshot.view(f"test/{name}").name)
+        return dict(snapshot._txn.cursor(db=database))
 
 
 CUSTOMERS = [

@@ -554,25 +554,29 @@ def test_a_store_that_may_not_be_read_says_so(outside):
 # A map that must grow
 
 
+def look_until(stop: threading.Event, rows: OnlineRows, wrong: list[BaseException]) -> None:
+    """Read again and again; what is wrong is found by whoever ends it."""
+    try:
+        while not stop.is_set():
+            read(rows)
+    except BaseException as error:
+        wrong.append(error)
+
+
 def test_a_map_grows_while_threads_and_another_process_read(tmp_path):
     folder = tmp_path / "online"
     in_child(lambda: filled(folder, number=0, map_size=2**16))
     rows = OnlineRows(folder, map_size=2**16)
     stop, wrong = threading.Event(), []
 
-    def look() -> None:
-        try:
-            while not stop.is_set():
-                read(rows)
-        except BaseException as error:
-            wrong.append(error)
-
     def elsewhere(goes_on: Callable[[], bool]) -> None:
         other, last = OnlineRows(folder, map_size=2**16), 0
         while goes_on() or last < 30:
             last = read(other)[0] or 0
 
-    threads = [threading.Thread(target=look, daemon=True) for _ in range(4)]
+    threads = [
+        threading.Thread(target=look_until, args=(stop, rows, wrong), daemon=True) for _ in range(4)
+    ]
     with no_more_than(30), running(elsewhere), running(watch(folder)):
         for thread in threads:
             thread.start()
@@ -821,19 +825,14 @@ def test_a_fork_reads_and_writes_and_its_parent_goes_on(tmp_path):
     rows = filled(folder)
     stop, wrong = threading.Event(), []
 
-    def look() -> None:
-        try:
-            while not stop.is_set():
-                read(rows)
-        except BaseException as error:
-            wrong.append(error)
-
     def work(number: int) -> None:
         assert None not in read(rows)
         rows.write(lambda store: put(store, number, ALL_KEYS))
         assert read(rows)[0] >= number
 
-    threads = [threading.Thread(target=look, daemon=True) for _ in range(3)]
+    threads = [
+        threading.Thread(target=look_until, args=(stop, rows, wrong), daemon=True) for _ in range(3)
+    ]
     with no_more_than(40):
         for thread in threads:
             thread.start()

@@ -535,58 +535,15 @@ class DuckDBOfflineStore(OfflineStore):
         created_timestamp_column: str | None,
         start_date: datetime,
         end_date: datetime,
-        *,
-        only: str = "true",
-        keys_from: str = "",
-        late_since: datetime | None = None,
     ) -> RetrievalJob:
         """The newest row of each key with a moment in [start_date, end_date]; with validity
         intervals the row that holds at end_date, however long it has held: attributes without
-        dates and late purchases change rows that began before start_date.
-
-        Args:
-            only: a condition in SQL on the first key.
-            keys_from: of a source with `as_of`, a relation of the keys that had something by end_date;
-                looked for if empty.
-            late_since: also rows with an earlier moment that were created since then.
-        """
+        dates and late purchases change rows that began before start_date."""
         assert isinstance(data_source, DuckDBSource)
         with open_warehouse(config) as con:
             refuse_what_is_not_built(con, [data_source], end_date)
-        if data_source.as_of:
-            keys = ", ".join(map(identifier, join_key_columns))
-            known = keys_from or as_of_keys(data_source, join_key_columns, end_date)
-            asked = f"SELECT {keys}, {literal(end_date)} AS moment FROM {known} WHERE {only}"
-            times = filter(None, [timestamp_field, created_timestamp_column])
-            wanted = [*join_key_columns, *feature_name_columns, *times]
-            selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
-            rows = data_source.asked(asked)
-            return DuckDBRetrievalJob(config, f"SELECT {selected} FROM {rows} AS history")
-        if data_source.valid_to_field:
-            since = ""
-            until = identifier(data_source.valid_to_field)
-            newest = f" AND ({until} IS NULL OR {until} > {literal(end_date)})"
-        else:
-            since = f" AND {identifier(timestamp_field)} >= {literal(start_date)}"
-            if late_since is not None:
-                assert created_timestamp_column
-                created = f"{identifier(created_timestamp_column)} >= {literal(late_since)}"
-                since = f" AND ({since.removeprefix(' AND ')} OR {created})"
-            newer = [timestamp_field, *filter(None, [created_timestamp_column])]
-            keys = ", ".join(map(identifier, join_key_columns)) or "1"
-            order = ", ".join(f"{identifier(column)} DESC" for column in newer)
-            newest = f" QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {order}) = 1"
-        in_range = DuckDBOfflineStore.pull_all_from_table_or_query(
-            config,
-            data_source,
-            join_key_columns,
-            feature_name_columns,
-            timestamp_field,
-            created_timestamp_column,
-            None,
-            end_date,
-        )
-        return DuckDBRetrievalJob(config, f"{in_range.to_sql()} AND {only}{since}{newest}")
+        columns = join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
+        return DuckDBRetrievalJob(config, latest_sql(data_source, *columns, start_date, end_date))
 
     @staticmethod
     def pull_all_from_table_or_query(
@@ -600,24 +557,8 @@ class DuckDBOfflineStore(OfflineStore):
         end_date: datetime | None = None,
     ) -> RetrievalJob:
         """Every row with a moment in [start_date, end_date]."""
-        wanted = [*join_key_columns, *feature_name_columns, timestamp_field]
-        if created_timestamp_column:
-            wanted.append(created_timestamp_column)
-        selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
-        if not join_key_columns:
-            # Feast keeps what is true of everyone online under a key of its own.
-            selected += f", '{DUMMY_ENTITY_VAL}' AS {identifier(DUMMY_ENTITY_ID)}"
-        moment = identifier(timestamp_field)
-        bounds = ["true"]
-        if start_date is not None:
-            bounds.append(f"{moment} >= {literal(start_date)}")
-        if end_date is not None:
-            bounds.append(f"{moment} <= {literal(end_date)}")
-        return DuckDBRetrievalJob(
-            config,
-            f"SELECT {selected} FROM {_rows_of(data_source)} AS history "
-            f"WHERE {' AND '.join(bounds)}",
-        )
+        columns = join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column
+        return DuckDBRetrievalJob(config, _range_sql(data_source, *columns, start_date, end_date))
 
     @staticmethod
     def offline_write_batch(
@@ -705,6 +646,73 @@ def _named(view: FeatureView, references: list[str], full_names: bool) -> dict[s
         for prefix, feature in parted
         if prefix == asked_as
     }
+
+
+def latest_sql(
+    source: DuckDBSource,
+    keys: list[str],
+    features: list[str],
+    timestamp: str,
+    created: str | None,
+    start: datetime,
+    end: datetime,
+    *,
+    only: str = "true",
+    keys_from: str = "",
+    late_since: datetime | None = None,
+) -> str:
+    """What `pull_latest_from_table_or_query` asks.
+
+    Args:
+        only: a condition on the first key.
+        keys_from: of a source with `as_of`, a relation of the keys that had something by `end`;
+            looked for if empty.
+        late_since: also rows with an earlier moment that were created since then.
+    """
+    if source.as_of:
+        named = ", ".join(map(identifier, keys))
+        known = keys_from or as_of_keys(source, keys, end)
+        asked = f"SELECT {named}, {literal(end)} AS moment FROM {known} WHERE {only}"
+        wanted = [*keys, *features, *filter(None, [timestamp, created])]
+        selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
+        return f"SELECT {selected} FROM {source.asked(asked)} AS history"
+    if source.valid_to_field:
+        since = ""
+        until = identifier(source.valid_to_field)
+        newest = f" AND ({until} IS NULL OR {until} > {literal(end)})"
+    else:
+        begins = f"{identifier(timestamp)} >= {literal(start)}"
+        if late_since is not None:
+            assert created
+            begins += f" OR {identifier(created)} >= {literal(late_since)}"
+        since = f" AND ({begins})"
+        named = ", ".join(map(identifier, keys)) or "1"
+        order = ", ".join(f"{identifier(name)} DESC" for name in filter(None, [timestamp, created]))
+        newest = f" QUALIFY row_number() OVER (PARTITION BY {named} ORDER BY {order}) = 1"
+    in_range = _range_sql(source, keys, features, timestamp, created, None, end)
+    return f"{in_range} AND {only}{since}{newest}"
+
+
+def _range_sql(
+    source: DataSource,
+    keys: list[str],
+    features: list[str],
+    timestamp: str,
+    created: str | None,
+    start: datetime | None,
+    end: datetime | None,
+) -> str:
+    wanted = [*keys, *features, *filter(None, [timestamp, created])]
+    selected = ", ".join(identifier(name) for name in dict.fromkeys(wanted))
+    if not keys:
+        # Feast keeps what is true of everyone online under a key of its own.
+        selected += f", '{DUMMY_ENTITY_VAL}' AS {identifier(DUMMY_ENTITY_ID)}"
+    bounds = ["true"]
+    if start is not None:
+        bounds.append(f"{identifier(timestamp)} >= {literal(start)}")
+    if end is not None:
+        bounds.append(f"{identifier(timestamp)} <= {literal(end)}")
+    return f"SELECT {selected} FROM {_rows_of(source)} AS history WHERE {' AND '.join(bounds)}"
 
 
 def as_of_keys(source: DuckDBSource, keys: Sequence[str], moment: datetime) -> str:

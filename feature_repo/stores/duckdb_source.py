@@ -188,6 +188,11 @@ class DuckDBSource(DataSource):
     def source_datatype_to_feast_value_type() -> Callable[[str], ValueType]:
         return value_type
 
+    @property
+    def is_state(self) -> bool:
+        """Whether it says what holds at a moment, and not only what happened until then."""
+        return bool(self.as_of or self.valid_to_field)
+
     def raw(self, name: str) -> str:
         """The source's own name of what views call `name`."""
         return self._raw_names.get(name, name)

@@ -12,7 +12,7 @@ first, each event once; the tag `keep` says how many stay.
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -43,16 +43,18 @@ from feature_repo.stores.lmdb_rows import (
     encode_keys,
     headers,
     newer,
+    newest_first,
 )
 from feature_repo.stores.packed_rows import (
     EXPIRED,
     MISSING,
-    NO_TIME,
     PRESENT,
     Matrix,
     arrow_type,
+    from_microseconds,
     is_message,
     pack,
+    to_microseconds,
 )
 
 Row = tuple[EntityKeyProto, dict[str, ValueProto], datetime, datetime | None]
@@ -62,8 +64,6 @@ _STATUS = {
     MISSING: FieldStatus.NOT_FOUND,
     EXPIRED: FieldStatus.OUTSIDE_MAX_AGE,
 }
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class LMDBOnlineStoreConfig(FeastConfigBaseModel):
@@ -76,19 +76,6 @@ class LMDBOnlineStoreConfig(FeastConfigBaseModel):
     """The folder; a relative path is below LOOKBOOK_HOME."""
     map_size: int = MAP_SIZE
     """Bytes of address space (not of disk) to begin with; it grows by itself."""
-
-
-def microseconds(moment: datetime | None) -> int:
-    """Since 1970; a moment without a zone is UTC. NO_TIME for None."""
-    if moment is None:
-        return int(NO_TIME)
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // _MICROSECOND
-
-
-def moment_of(time: int) -> datetime:
-    """The moment, UTC, of microseconds since 1970."""
-    return _EPOCH + time * _MICROSECOND
 
 
 def view_name(project: str, view: str) -> str:
@@ -136,7 +123,7 @@ class LMDBOnlineStore(OnlineStore):
             InputError: the view has no such key or feature.
         """
         name = view_name(config.project, view if isinstance(view, str) else view.name)
-        at = None if now is None else microseconds(now)
+        at = None if now is None else to_microseconds(now)
         return online_rows(config).read_matrix(name, keys, features, at)
 
     # What Feast calls
@@ -200,24 +187,17 @@ class LMDBOnlineStore(OnlineStore):
             InputError: a value is not of its feature's type.
             OnlineStoreError: the store cannot be written.
         """
-        rows = online_rows(config)
-        name = view_name(config.project, table.name)
-        with rows.reading() as snapshot:
-            known = snapshot.find(name)
-        if known is None:
-            rows.write(lambda store: declare(store, config.project, table, data))
-        if data:
-            events = events_of(table)
+        name, events = view_name(config.project, table.name), events_of(table)
 
-            def change(store: Transaction) -> None:
-                view = store.view(name)
-                for keys, packed in _packed(view, data, each_once=events is None):
-                    if events is None:
-                        store.put(view, keys, packed, newer)
-                    else:
-                        store.put(view, keys, appended(store, view, keys, packed, events))
+        def change(store: Transaction) -> None:
+            view = store.find(name) or declare(store, config.project, table, data)
+            for keys, packed in _packed(view, data, each_once=events is None) if data else ():
+                if events is None:
+                    store.put(view, keys, packed, newer)
+                else:
+                    store.put(view, keys, appended(store, view, keys, packed, events))
 
-            rows.write(change)
+        online_rows(config).write(change)
         if progress:
             progress(len(data))
 
@@ -240,7 +220,9 @@ class LMDBOnlineStore(OnlineStore):
             zip(matrix.status.tolist(), matrix.event_times.tolist(), strict=True)
         ):
             if status == PRESENT:
-                found.append((moment_of(time), {name: values[name][row] for name in values}))
+                found.append(
+                    (from_microseconds(time), {name: values[name][row] for name in values})
+                )
             else:
                 found.append((None, None))
         return found
@@ -346,11 +328,6 @@ def declare(store: Transaction, project: str, view: FeatureView, data: Sequence[
     return store.declare(view_name(project, view.name), keys, features, ttl)
 
 
-def _is_state(source: Any) -> bool:
-    """Whether a source says what holds at a moment; of others than ours nobody knows."""
-    return not isinstance(source, DuckDBSource) or bool(source.as_of or source.valid_to_field)
-
-
 @dataclass(frozen=True)
 class Events:
     """How a view of events keeps them."""
@@ -376,7 +353,7 @@ def events_of(view: FeatureView) -> Events | None:
         or not order
         or any(not kinds.get(name, "").endswith("_LIST") for name in [*order, *kinds])
         or kinds[order[0]] != "INT64_LIST"
-        or not _is_state(view.batch_source)
+        or (isinstance(view.batch_source, DuckDBSource) and not view.batch_source.is_state)
     ):
         raise InputError(
             f"View {view.name!r} has the tag online: append, so all its features must be lists, the tag "
@@ -429,19 +406,17 @@ def _packed(
     Args:
         each_once: of several rows for one key only the newest; else the others follow.
     """
-    events = np.array([microseconds(row[2]) for row in data], dtype=np.int64)
-    created = np.array([microseconds(row[3]) for row in data], dtype=np.int64)
+    events = np.array([to_microseconds(row[2]) for row in data], dtype=np.int64)
+    created = np.array([to_microseconds(row[3]) for row in data], dtype=np.int64)
     keys = encode_keys(view, _columns_of([row[0] for row in data]))
     columns = {
         name: _column([row[1].get(name) for row in data], name, kind)
         for name, kind in view.schema.features
     }
     packed = pack(view.schema, pa.table(columns), events, created)
-    rows: dict[bytes, list[bytes]] = {}
-    for at in np.lexsort((created, events))[::-1].tolist():
-        if (key := keys[at]) is None:
-            raise InputError(f"View {view.name!r}: a row has no key.")
-        rows.setdefault(key, []).append(packed[at])
+    if None in keys:
+        raise InputError(f"View {view.name!r}: a row has no key.")
+    rows = newest_first([key for key in keys if key is not None], packed)
     yield list(rows), [of_key[0] for of_key in rows.values()]
     while not each_once and (
         rows := {key: of_key[1:] for key, of_key in rows.items() if len(of_key) > 1}

@@ -452,21 +452,6 @@ class Snapshot:
         pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         return int(pages * stat["psize"])
 
-    def scan(self, view: View, after: bytes = b"", most: int = 10_000) -> list[tuple[bytes, bytes]]:
-        """The next keys and rows after a key, in order."""
-        database = self._database(view.name)
-        found: list[tuple[bytes, bytes]] = []
-        if database is None:
-            return found
-        with self._txn.cursor(db=database) as cursor:
-            there = cursor.set_range(after) if after else cursor.first()
-            if there and cursor.key() == after:
-                there = cursor.next()
-            while there and len(found) < most:
-                found.append(cursor.item())
-                there = cursor.next()
-        return found
-
 
 class Transaction(Snapshot):
     """The store while it is being changed. Nobody sees it before it ends."""
@@ -604,6 +589,14 @@ class Transaction(Snapshot):
 def headers(rows: Sequence[bytes | None]) -> np.ndarray:
     """int64 (rows, 2): event and created time of packed rows."""
     return np.frombuffer(b"".join(row[:16] for row in rows if row), dtype="<i8").reshape(-1, 2)
+
+
+def newest_first(keys: Sequence[bytes], rows: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+    """The rows of each key, by the rule `newer`."""
+    found: dict[bytes, list[bytes]] = {}
+    for at in np.lexsort(headers(rows).T[::-1])[::-1].tolist():
+        found.setdefault(keys[at], []).append(rows[at])
+    return found
 
 
 def newer(there: np.ndarray, new: np.ndarray) -> np.ndarray:

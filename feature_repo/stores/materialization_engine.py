@@ -37,8 +37,8 @@ from feast.value_type import ValueType
 from feature_repo import places
 from feature_repo.stores.connection import WarehouseError, identifier
 from feature_repo.stores.duckdb_offline_store import (
-    DuckDBOfflineStore,
     as_of_keys,
+    latest_sql,
     open_warehouse,
 )
 from feature_repo.stores.duckdb_source import DuckDBSource
@@ -48,8 +48,6 @@ from feature_repo.stores.lmdb_online_store import (
     appended,
     declare,
     events_of,
-    microseconds,
-    moment_of,
     online_rows,
     view_name,
 )
@@ -57,12 +55,18 @@ from feature_repo.stores.lmdb_rows import (
     Transaction,
     View,
     encode_keys,
-    headers,
     microseconds_now,
     newer,
+    newest_first,
     not_after,
 )
-from feature_repo.stores.packed_rows import NO_TIME, is_message, pack
+from feature_repo.stores.packed_rows import (
+    NO_TIME,
+    from_microseconds,
+    is_message,
+    pack,
+    to_microseconds,
+)
 from feature_repo.stores.point_in_time import refuse_what_is_not_built
 
 ROWS_AT_A_TIME = 50_000
@@ -151,8 +155,7 @@ class _Bringing:
         self._rows_at_a_time = rows_at_a_time
         self._rows = online_rows(config)
         self._name = view_name(config.project, task.feature_view.name)
-        self._end = microseconds(task.end_time)
-        self._is_state = bool(source.as_of or source.valid_to_field)
+        self._end = to_microseconds(task.end_time)
         self._events = events_of(task.feature_view)
         self._newest_created = int(NO_TIME)
         self._run = secrets.token_hex(8)
@@ -168,14 +171,14 @@ class _Bringing:
             view = self._rows.write(
                 lambda store: declare(store, self._config.project, self._feast_view)
             )
-            if self._is_state and self._end < (view.brought_to or self._end):
-                there = moment_of(view.brought_to or 0)
+            if self._source.is_state and self._end < (view.brought_to or self._end):
+                there = from_microseconds(view.brought_to or 0)
                 print(
                     f"  {self._feast_view.name} is online as of {there:%Y-%m-%d %H:%M}, a later moment "
                     "that an earlier one does not replace: it stays as it is."
                 )
                 return
-            if self._is_state and self._end < (view.bringing_to or self._end):
+            if self._source.is_state and self._end < (view.bringing_to or self._end):
                 # A run to a later moment was killed: nobody knows which of its rows are of that moment.
                 self._rows.write(lambda store: store.clear(self._name))
                 view = replace(view, brought_to=None, bringing_to=None)
@@ -190,12 +193,11 @@ class _Bringing:
             # A bar is for people; a log gets a line.
             watched = self._task.tqdm_builder is not None and sys.stderr.isatty()
             bar = self._task.tqdm_builder(total) if watched else None
-            rows, started = 0, False
+            rows = 0
             for part, table in self._tables(con, parts, late_since):
-                if not started:
+                if part is parts[0]:
                     # Not before there is something: a run that fails at once has changed nothing.
                     self._begin(of, resumed)
-                    started = True
                 self._write(part, table, was_empty)
                 rows += table.num_rows
                 if bar is not None:
@@ -204,7 +206,7 @@ class _Bringing:
                 bar.close()
             else:
                 print(f"  {self._feast_view.name}: {rows:,} rows")
-        self._end_well(of)
+        self._end_well()
 
     def _fingerprint(self, view: View, late_since: datetime | None) -> str:
         """Of what a run reads: another one that goes on where it was killed must read the same."""
@@ -232,7 +234,7 @@ class _Bringing:
 
         self._rows.write(change)
 
-    def _end_well(self, of: str) -> None:
+    def _end_well(self) -> None:
         def change(store: Transaction) -> None:
             view = self._own(store)
             newest = max(view.newest_created or NO_TIME, self._newest_created)
@@ -276,18 +278,17 @@ class _Bringing:
 
     def _late_since(self, view: View) -> datetime | None:
         """The created time from which on rows may be late, if this run goes on from the last one."""
-        goes_on = view.brought_to is not None and view.brought_to == microseconds(
+        goes_on = view.brought_to is not None and view.brought_to == to_microseconds(
             self._task.start_time
         )
-        if self._is_state or not goes_on or not self._source.created_timestamp_column:
+        if self._source.is_state or not goes_on or not self._source.created_timestamp_column:
             return None
         assert view.brought_to is not None
-        return moment_of(min(view.brought_to, view.newest_created or view.brought_to))
+        return from_microseconds(min(view.brought_to, view.newest_created or view.brought_to))
 
     def _sql(self, only: str, late_since: datetime | None = None) -> str:
         source, view = self._source, self._feast_view
-        job = DuckDBOfflineStore.pull_latest_from_table_or_query(
-            self._config,
+        return latest_sql(
             source,
             [key for key in self._keys if key != DUMMY_ENTITY_ID],
             [source.raw(field.name) for field in view.features],
@@ -299,7 +300,6 @@ class _Bringing:
             keys_from=_KEYS if source.as_of else "",
             late_since=late_since,
         )
-        return job.to_sql()
 
     def _parts(
         self, con: duckdb.DuckDBPyConnection, resumed: Any, late_since: datetime | None
@@ -369,15 +369,16 @@ class _Bringing:
             packed = [row for key, row in zip(encoded, packed, strict=True) if key is not None]
             if len(set(keys)) < len(keys):
                 # Intervals that overlap: the newest counts.
-                order = np.lexsort(headers(packed).T[::-1])
-                newest = {keys[n]: packed[n] for n in order.tolist()}
-                keys, packed = list(newest), list(newest.values())
+                newest = newest_first(keys, packed)
+                keys, packed = list(newest), [of_key[0] for of_key in newest.values()]
             if self._events is not None:
                 packed = appended(store, view, keys, packed, self._events, self._end)
                 store.put(view, keys, packed)
             else:
-                store.put(view, keys, packed, not_after(self._end) if self._is_state else newer)
-            if self._is_state and not was_empty:
+                store.put(
+                    view, keys, packed, not_after(self._end) if self._source.is_state else newer
+                )
+            if self._source.is_state and not was_empty:
                 low, high = self._bound(view, part.low), self._bound(view, part.high)
                 stay = store.delete_others(view, keys, low or b"", high, not_after(self._end))
                 if self._events is not None and stay:

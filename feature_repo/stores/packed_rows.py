@@ -14,7 +14,7 @@ they do not have is missing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -28,6 +28,8 @@ MISSING, PRESENT, EXPIRED = 0, 1, 2
 
 NO_TIME = np.iinfo(np.int64).min
 _HEADER = 3
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _MOMENT = pa.timestamp("us", "UTC")
 _NOTHING = pa.scalar(b"", pa.large_binary())
 
@@ -47,6 +49,19 @@ _LISTS = {
     for name, kind in (_NUMBERS | _WHOLE | _TEXTS).items()
     if name not in ("PDF_BYTES", "IMAGE_BYTES")
 }
+
+
+def to_microseconds(moment: datetime | None) -> int:
+    """Since 1970; a moment without a zone is UTC. NO_TIME for None."""
+    if moment is None:
+        return int(NO_TIME)
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(time: int) -> datetime:
+    """The moment, UTC, of microseconds since 1970."""
+    return _EPOCH + time * _MICROSECOND
 
 
 def arrow_type(value_type: str) -> pa.DataType:
