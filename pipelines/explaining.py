@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipelines.features import Features
 from pipelines.recommender import Recommender
+from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
 SHOWN_DRIVERS = 3
@@ -41,8 +42,9 @@ def explained(
         return []
     best = best.reset_index(drop=True)
     because: list[str | None] = [None] * len(best)
+    asked = Asked(state, moment)
     for source, rows in best.groupby("source"):
-        led = recommender.retrievers[str(source)].because(state, rows, moment)
+        led = recommender.retrievers[str(source)].because(asked, rows)
         for place, article_id in zip(rows.index, led, strict=True):
             because[place] = article_id
     shown = article_display([*best["article_id"], *filter(None, because)], features)

@@ -10,6 +10,9 @@ from pipelines.rankers.gradient_boosting import GradientBoosting
 from pipelines.retrievers.base import Retriever
 from pipelines.retrievers.co_purchase import CoPurchase
 from pipelines.retrievers.popular import Popular
+from pipelines.retrievers.popular_by_age import PopularByAge
+from pipelines.retrievers.popular_by_postal_code import PopularByPostalCode
+from pipelines.retrievers.popular_by_product_group import PopularByProductGroup
 from pipelines.retrievers.repurchase import Repurchase
 
 
@@ -29,7 +32,10 @@ class Entry:
 
 
 RETRIEVERS: dict[str, Entry] = {
-    "popular": Entry(Popular, {"days": 7}),
+    "popular": Entry(Popular),
+    "popular_by_age": Entry(PopularByAge),
+    "popular_by_postal_code": Entry(PopularByPostalCode),
+    "popular_by_product_group": Entry(PopularByProductGroup),
     "repurchase": Entry(Repurchase),
     "co_purchase": Entry(CoPurchase),
 }

@@ -6,7 +6,7 @@ customer_id, article_id, source, score, rank.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from time import perf_counter
 
@@ -15,20 +15,41 @@ import pandas as pd
 
 from pipelines.features import Features
 from pipelines.rankers.base import Ranker
-from pipelines.retrievers.base import STATE_SERVICE, Retriever, top
+from pipelines.retrievers.base import STATE_SERVICE, Asked, Proposals, Retriever, top
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
 POSTAL_CODE = "customer_profile__postal_code"
 BATCH_CUSTOMERS = 2_000
+FUSION = 60.0
+"""How slowly a rank loses weight where the ranks of several sources are put together: reciprocal rank
+fusion (Cormack, Clarke and Buettcher, SIGIR 2009), with its customary constant."""
+NO_IDS = np.array([], dtype=object)
+NO_PAIRS = np.array([], dtype="int64")
 
 
 @dataclass
 class Recommender:
-    """Retrievers, how many candidates each may name, and a ranker (None: the sources' own order)."""
+    """Retrievers, how many candidates each may name, and a ranker (None: the sources' own order).
+
+    Attributes:
+        weights: how much each source counts in that order; 1 where it is not named.
+    """
 
     retrievers: Mapping[str, Retriever]
     per_source: Mapping[str, int]
     ranker: Ranker | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Retrievers that were trained at different times know different articles.
+        assortments = {r.assortment.digest: r.assortment for r in self.retrievers.values()}
+        parts = [found.ids for found in assortments.values()]
+        ids = parts[0] if len(parts) == 1 else np.unique(np.concatenate([NO_IDS, *parts]))
+        self._ids = ids
+        self._places = {
+            digest: None if len(parts) == 1 else np.searchsorted(ids, found.ids)
+            for digest, found in assortments.items()
+        }
 
     def recommend(
         self,
@@ -69,8 +90,7 @@ class Recommender:
             if rows.empty:
                 continue
             if self.ranker is None:
-                # Without a ranker the sources take turns: every one's first, then every second.
-                rows = rows.assign(score=-rows["rank"].astype("float64"))
+                rows = rows.assign(score=rows["fused__score"])
             else:
                 with _timed(stages, "features"):
                     rows = features.read(rows, self.ranker.feature_service)
@@ -92,16 +112,53 @@ class Recommender:
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
             rank of the retriever that ranked it best, and for each retriever `NAME__score` and
-            `NAME__rank` (missing where it did not name the article), and `best__rank`.
+            `NAME__rank` (missing where it did not name the article), `best__rank`, and `fused__score`:
+            the order of all sources together. In order of customer_id and article_id.
         """
-        merged = _merge(
+        asked = Asked(state, moment)
+        named = {
+            name: retriever.propose(asked, self.per_source[name])
+            for name, retriever in self.retrievers.items()
+        }
+        return self._merge(asked, named)
+
+    def _merge(self, asked: Asked, named: Mapping[str, Proposals]) -> pd.DataFrame:
+        """One row for each customer and article, with every source's score and rank beside each other."""
+        # In order of customer_id, so that a customer's rows stand alike in every batch.
+        order = np.argsort(asked.customers.astype(str), kind="stable")
+        turn = np.argsort(order)
+        keys = []
+        for name, found in named.items():
+            place = self._places[self.retrievers[name].assortment.digest]
+            article = found.article if place is None else place[found.article]
+            keys.append(turn[found.customer] * len(self._ids) + article)
+        pairs, row = np.unique(np.concatenate([NO_PAIRS, *keys]), return_inverse=True)
+        rows = np.split(row, np.cumsum([len(key) for key in keys])[:-1])
+        values: dict[str, np.ndarray] = {}
+        ranks = np.full((len(named), len(pairs)), np.inf)
+        fused = np.zeros(len(pairs))
+        for number, ((name, found), where) in enumerate(zip(named.items(), rows, strict=True)):
+            ranks[number, where] = found.rank
+            fused[where] += self.weights.get(name, 1.0) / (FUSION + found.rank)
+            score = np.full(len(pairs), np.nan)
+            score[where] = found.score
+            values[f"{name}__score"] = score
+            values[f"{name}__rank"] = np.where(np.isinf(ranks[number]), np.nan, ranks[number])
+        best = ranks.argmin(axis=0)
+        rank = ranks.min(axis=0, initial=np.inf).astype("int64")
+        customer = order[pairs // max(len(self._ids), 1)]
+        return pd.DataFrame(
             {
-                name: retriever.candidates(state, moment, self.per_source[name])
-                for name, retriever in self.retrievers.items()
+                "customer_id": asked.customers[customer],
+                "article_id": self._ids[pairs % max(len(self._ids), 1)],
+                "source": np.array(list(named), dtype=object)[best],
+                "rank": rank,
+                **values,
+                "best__rank": rank,
+                "fused__score": fused,
+                "postal_code": asked.state[POSTAL_CODE].to_numpy(dtype=object)[customer],
             }
         )
-        postal_codes = state.set_index("customer_id")[POSTAL_CODE]
-        return merged.assign(postal_code=merged["customer_id"].map(postal_codes).astype(object))
 
 
 def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame:
@@ -121,33 +178,3 @@ def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
     started = perf_counter()
     yield
     stages[stage] = stages.get(stage, 0.0) + perf_counter() - started
-
-
-def _merge(named: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One row for each customer and article, with every source's score and rank beside each other.
-
-    Args:
-        named: source -> its candidates.
-    """
-    rows = pd.concat(named.values(), ignore_index=True)
-    customer, customers = pd.factorize(rows["customer_id"], sort=True)
-    article, articles = pd.factorize(rows["article_id"], sort=True)
-    pairs, place = np.unique(customer * len(articles) + article, return_inverse=True)
-    values: dict[str, np.ndarray] = {}
-    places = np.split(place, np.cumsum([len(found) for found in named.values()])[:-1])
-    for (source, found), where in zip(named.items(), places, strict=True):
-        for column in ("score", "rank"):
-            values[f"{source}__{column}"] = np.full(len(pairs), np.nan)
-            values[f"{source}__{column}"][where] = found[column]
-    ranks = np.stack([values[f"{source}__rank"] for source in named], axis=1)
-    rank = np.nanmin(ranks, axis=1).astype("int64")
-    return pd.DataFrame(
-        {
-            "customer_id": customers[pairs // max(len(articles), 1)],
-            "article_id": articles[pairs % max(len(articles), 1)],
-            "source": np.array(list(named), dtype=object)[np.nanargmin(ranks, axis=1)],
-            "rank": rank,
-            **values,
-            "best__rank": rank,
-        }
-    )

@@ -13,14 +13,15 @@ from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_retriever
 from pipelines.rankers.base import Ranker, learnable
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
-from pipelines.retrievers.base import Retriever
+from pipelines.retrievers.base import Past, Retriever
 
 
 def fit_retrievers(
     con: duckdb.DuckDBPyConnection, cutoff: date, names: Sequence[str]
 ) -> dict[str, Retriever]:
     """The named retrievers, fitted on days before `cutoff`."""
-    return {name: make_retriever(name).fit(con, cutoff) for name in names}
+    past = Past.at(con, cutoff)
+    return {name: make_retriever(name).fit(past) for name in names}
 
 
 def training_rows(

@@ -17,11 +17,12 @@ ROOMS = ["feature_repo", "pipelines", "services"]
 
 FLOORS = {
     "settings": ["warehouse", "feature_tables", "spark_tables", "features", "online", "reports"],
-    "data": ["data"],
+    "parts": ["assortment", "nearest", "neural"],
+    "data": ["data", "negatives"],
     "models": ["retrievers", "rankers"],
     "model_catalog": ["model_catalog"],
     "recommender": ["recommender", "training"],
-    "above": ["evaluation", "model_registry", "monitoring", "explaining", "leak_lab"],
+    "above": ["content", "evaluation", "model_registry", "monitoring", "explaining", "leak_lab"],
     "in charge": ["recommending"],
     "demo": ["demo"],
     "cli": ["cli"],

@@ -22,7 +22,7 @@ from pipelines.model_catalog import (
 from pipelines.model_registry import release
 from pipelines.model_registry.registry import Lineage, RegistryError, save_version
 from pipelines.recommender import Recommender
-from pipelines.retrievers.base import STATE_SERVICE
+from pipelines.retrievers.base import STATE_SERVICE, Past
 from pipelines.training import fit_ranker, training_rows, training_weeks
 from pipelines.warehouse import reading
 
@@ -87,9 +87,10 @@ def train(
                 "purchases and run `lookbook features build`."
             )
         data = feature_tables.data_hash(con)
+        past = Past.at(con, cutoff)
         for name in names or [*settings.retrievers, settings.ranker]:
             if name in RETRIEVERS:
-                retriever = make_retriever(name).fit(con, cutoff)
+                retriever = make_retriever(name).fit(past)
                 model = RETRIEVERS[name].settings_in_full()
                 lineage = _lineage(STATE_SERVICE, cutoff, data, {"model": model})
                 trained[name] = (retriever.save, lineage)

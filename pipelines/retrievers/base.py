@@ -1,41 +1,224 @@
-"""What every retriever is: fitted on purchases before a day, it names candidates for customers.
+"""What every retriever is: fitted on what was known before a day, it names candidates for customers.
 
 A retriever keeps only what it learnt of articles. What it needs to know of a customer comes in as a
 row of the feature service `customer_state`, read as of the moment in evaluation and from the online
 store in serving, so both run the same code on the same values.
+
+Inside, articles are places in an `Assortment` and customers are positions, so that one request costs
+microseconds and thousands of customers are a few matrix products.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import sparse
+
+from feature_repo.windows import DECAY_DAYS
+from pipelines.assortment import Assortment
 
 STATE_SERVICE = "customer_state"
 COLUMNS = ["customer_id", "article_id", "score", "rank"]
+
+
+class History(NamedTuple):
+    """What customers bought, a row for each customer and article, in order of customers.
+
+    Attributes:
+        customer: position of the customer (R,).
+        article: place of the article (R,).
+        age: days since the customer last bought it (R,).
+        times: lines bought (R,).
+        weight: lines bought, each decayed by exp(-age / 30 days) to now (R,).
+    """
+
+    customer: np.ndarray
+    article: np.ndarray
+    age: np.ndarray
+    times: np.ndarray
+    weight: np.ndarray
+
+
+class Session(NamedTuple):
+    """What customers did last, a row for each event, newest first.
+
+    Attributes:
+        customer: position of the customer (R,).
+        article: place of the article (R,).
+        kind: view, cart, purchase or dismiss (R,).
+        age: days since the event (R,).
+    """
+
+    customer: np.ndarray
+    article: np.ndarray
+    kind: np.ndarray
+    age: np.ndarray
+
+
+class Proposals(NamedTuple):
+    """Candidates, in order of customer and rank.
+
+    Attributes:
+        customer: position of the customer (M,).
+        article: place of the article (M,).
+        score: higher is better (M,), float64.
+        rank: from 1 for each customer (M,).
+    """
+
+    customer: np.ndarray
+    article: np.ndarray
+    score: np.ndarray
+    rank: np.ndarray
+
+
+_HISTORY = """
+WITH pairs AS (
+    SELECT
+        customer_id,
+        article,
+        min($cutoff - day) AS age,
+        sum(line_count) AS times,
+        -- Exact sums: those of DOUBLEs would depend on how rows are shared among threads.
+        sum(CAST(line_count * exp(-($cutoff - day) / $decay) AS DECIMAL(18, 12))) AS weight
+    FROM staging.purchases
+    INNER JOIN places USING (article_id)
+    WHERE day < $cutoff AND day >= $cutoff - CAST($days AS INTEGER)
+    GROUP BY customer_id, article
+)
+
+SELECT
+    CAST(dense_rank() OVER (ORDER BY customer_id) - 1 AS INTEGER) AS customer,
+    CAST(article AS INTEGER) AS article,
+    CAST(age AS FLOAT) AS age,
+    CAST(times AS FLOAT) AS times,
+    CAST(weight AS FLOAT) AS weight
+FROM pairs
+ORDER BY customer, article
+"""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What retrievers learn from: the warehouse as it was on `cutoff` 00:00 UTC.
+
+    Attributes:
+        con: an open connection; whoever reads takes days strictly before `cutoff`. It has the temporary
+            table `places` (article_id, article): the assortment's articles with their places.
+        assortment: the articles known then.
+    """
+
+    con: duckdb.DuckDBPyConnection
+    cutoff: date
+    assortment: Assortment
+
+    @classmethod
+    def at(cls, con: duckdb.DuckDBPyConnection, cutoff: date) -> "Past":
+        past = cls(con, cutoff, Assortment.at(con, cutoff))
+        places = pa.table(
+            {
+                "article_id": pa.array(past.assortment.ids.tolist(), pa.string()),
+                "article": np.arange(len(past.assortment), dtype="int32"),
+            }
+        )
+        con.register("arriving_places", places)
+        con.execute("CREATE OR REPLACE TEMP TABLE places AS FROM arriving_places")
+        con.unregister("arriving_places")
+        return past
+
+    def query(self, sql: str, **values: object) -> dict[str, np.ndarray]:
+        """The columns that a query gives, as arrays; `$cutoff` is the cutoff."""
+        used = {"cutoff": self.cutoff, **values}
+        found = self.con.execute(sql, {n: v for n, v in used.items() if f"${n}" in sql})
+        return {name: np.asarray(column) for name, column in found.fetchnumpy().items()}
+
+    def history(self, days: int) -> History:
+        """All pairs of customer and article bought in the last `days` days, customers numbered from 0."""
+        found = self.query(_HISTORY, days=days, decay=DECAY_DAYS)
+        return History(*(found[name] for name in History._fields))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Of whom candidates are asked: rows of `customer_state`, and the moment (UTC)."""
+
+    state: pd.DataFrame
+    moment: datetime
+    _known: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    @cached_property
+    def customers(self) -> np.ndarray:
+        """Customer ids (N,)."""
+        return self.state["customer_id"].to_numpy()
+
+    @cached_property
+    def purchases(self) -> pd.DataFrame:
+        """`recent_purchases` of the state."""
+        return recent_purchases(self.state)
+
+    def history(self, assortment: Assortment) -> History:
+        """What they bought of the assortment's articles."""
+        key = ("history", assortment.digest)
+        if key not in self._known:
+            lists = _lists(self.state, "customer_recent__recent_", _RECENT)
+            place = assortment.places(lists["article_id"])
+            age = days_since_epoch(self.moment) - lists["day"].astype("float64")
+            weight = lists["weight"].astype("float64") * np.exp(-age / DECAY_DAYS)
+            known = place >= 0
+            columns = (lists["customer"], place, age, lists["times"].astype("float64"), weight)
+            self._known[key] = History(*(column[known] for column in columns))
+        found: History = self._known[key]
+        return found
+
+    def session(self, assortment: Assortment) -> Session:
+        """What they did last with the assortment's articles."""
+        key = ("session", assortment.digest)
+        if key not in self._known:
+            lists = _lists(self.state, "customer_session__session_", _SESSION)
+            place = assortment.places(lists["article_id"])
+            now = self.moment.astimezone(UTC).timestamp()
+            age = (now - lists["moment"].astype("float64") / 1e6) / 86_400
+            known = (place >= 0) & (age >= 0)
+            columns = (lists["customer"], place, lists["kind"], age)
+            self._known[key] = Session(*(column[known] for column in columns))
+        found: Session = self._known[key]
+        return found
+
+
+_RECENT = {"article_id": "articles", "day": "days", "times": "times", "weight": "weights"}
+_SESSION = {"article_id": "articles", "kind": "kinds", "moment": "moments"}
 
 
 class Retriever(ABC):
     """From all articles to the likely ones.
 
     Subclasses take their settings as keyword arguments of `__init__`, so that the model catalogue
-    can list them and a version can record them.
+    can list them and a version can record them. What they propose is on sale at the cutoff.
     """
 
     name: ClassVar[str]
+    assortment: Assortment = Assortment.empty()
 
     @abstractmethod
-    def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
-        """Learn from `staging.purchases` of days strictly before `cutoff`."""
+    def fit(self, past: Past) -> Self:
+        """Learn from what was known at the cutoff, and keep its assortment."""
 
     @abstractmethod
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        """At most k articles on sale for each customer that is asked about."""
+
     def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
-        """At most k articles for each customer.
+        """At most k articles for each customer, as a table.
 
         Args:
             state: rows of the service `customer_state`, one per customer.
@@ -43,17 +226,27 @@ class Retriever(ABC):
             k: at most so many for each customer.
 
         Returns:
-            customer_id, article_id, score (higher is better) and rank (from 1); each customer's rows
-            in order of rank.
+            customer_id, article_id, score (higher is better) and rank (from 1), in order of customer_id
+            and rank.
         """
+        asked = Asked(state, moment)
+        found = self.propose(asked, k)
+        order = np.argsort(asked.customers.astype(str)[found.customer], kind="stable")
+        return pd.DataFrame(
+            {
+                "customer_id": asked.customers[found.customer[order]],
+                "article_id": self.assortment.ids[found.article[order]],
+                "score": found.score[order],
+                "rank": found.rank[order],
+            },
+            columns=COLUMNS,
+        )
 
-    def because(
-        self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime
-    ) -> list[str | None]:
+    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
         """The article of the customer's own that most led to each pair, None where none did.
 
         Args:
-            state: as for `candidates`.
+            asked: as for `propose`.
             pairs: customer_id, article_id.
         """
         return [None] * len(pairs)
@@ -87,26 +280,81 @@ def recent_purchases(state: pd.DataFrame) -> pd.DataFrame:
     Returns:
         customer (position in `state`), article_id, day (since 1970-01-01), times, weight.
     """
-    columns = {
-        "article_id": "recent_articles",
-        "day": "recent_days",
-        "times": "recent_times",
-        "weight": "recent_weights",
-    }
-    lists = {ours: state[f"customer_recent__{theirs}"].tolist() for ours, theirs in columns.items()}
+    return pd.DataFrame(_lists(state, "customer_recent__recent_", _RECENT))
+
+
+def _lists(state: pd.DataFrame, prefix: str, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """Lists that go together by position, one after the other, with `customer` (position in `state`)."""
+    lists = {ours: state[f"{prefix}{theirs}"].tolist() for ours, theirs in columns.items()}
     sizes = [0 if _missing(found) else len(found) for found in lists["article_id"]]
-    flat: dict[str, np.ndarray] = {
-        "customer": np.repeat(np.arange(len(state)), sizes),
-    }
+    flat: dict[str, np.ndarray] = {"customer": np.repeat(np.arange(len(state)), sizes)}
     for name, found in lists.items():
         kept = [np.asarray(values) for values in found if not _missing(values)]
-        empty = np.array([], dtype=object if name == "article_id" else "float64")
+        empty = np.array([], dtype=object if name in ("article_id", "kind") else "float64")
         flat[name] = np.concatenate(kept) if kept else empty
-    return pd.DataFrame(flat)
+    return flat
 
 
 def _missing(values: object) -> bool:
     return values is None or isinstance(values, float)
+
+
+def ranked(customer: np.ndarray, article: np.ndarray, score: np.ndarray, k: int) -> Proposals:
+    """Each customer's k best by score; equal scores in order of place.
+
+    Args:
+        customer: positions (R,), in any order.
+        article: places (R,), each once for a customer.
+        score: (R,).
+    """
+    order = np.lexsort((article, -score, customer))
+    whose = customer[order]
+    rank = np.arange(1, len(order) + 1) - np.searchsorted(whose, whose)
+    best = rank <= k
+    order = order[best]
+    return Proposals(
+        customer[order], article[order], score[order].astype("float64"), rank[best].astype("int64")
+    )
+
+
+def best_of_each(scores: np.ndarray, places: np.ndarray, k: int) -> Proposals:
+    """The k best columns of each row of a dense matrix; minus infinity is no candidate.
+
+    Args:
+        scores: N x S.
+        places: which article each column is (S,), ascending.
+    """
+    count = min(k, scores.shape[1])
+    if not count or not len(scores):
+        return NOTHING
+    if count < scores.shape[1]:
+        columns = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    else:
+        columns = np.broadcast_to(np.arange(count), (len(scores), count))
+    values = np.take_along_axis(scores, columns, axis=1)
+    found = np.isfinite(values)
+    customer = np.repeat(np.arange(len(scores)), found.sum(axis=1))
+    return ranked(customer, places[columns[found]], values[found], k)
+
+
+def best_of_sparse(scores: sparse.csr_matrix, on_sale: np.ndarray, k: int) -> Proposals:
+    """The k best stored values of each row of a sparse matrix, of articles on sale.
+
+    Args:
+        scores: N x A.
+        on_sale: which columns count (A,).
+    """
+    customer = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
+    counts = on_sale[scores.indices]
+    return ranked(customer[counts], scores.indices[counts].astype("int64"), scores.data[counts], k)
+
+
+NOTHING = Proposals(
+    np.array([], dtype="int64"),
+    np.array([], dtype="int64"),
+    np.array([], dtype="float64"),
+    np.array([], dtype="int64"),
+)
 
 
 def top(rows: pd.DataFrame, k: int) -> pd.DataFrame:

@@ -1,72 +1,101 @@
-"""Popular: what sold most in the last days, the same for every customer."""
+"""Popular: what sold most in the last days, to everybody or to people of a kind.
 
+The floor of every comparison, and what a customer of whom nothing is known is answered with. Fitting
+counts the last days' purchases; a request is a row of a (groups x articles) table.
+"""
+
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping
-from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import sparse
 
-from pipelines.retrievers.base import Retriever, top
+from pipelines.assortment import Assortment
+from pipelines.retrievers.base import Asked, Past, Proposals, Retriever, best_of_sparse
 
 _SQL = """
 WITH latest AS (
     SELECT max(day) AS last_day
     FROM staging.purchases
     WHERE day < $cutoff
+),
+
+counted AS (
+    SELECT {kind} AS kind, article, CAST(count(DISTINCT customer_id) AS DOUBLE) AS score
+    FROM staging.purchases
+    INNER JOIN places USING (article_id)
+    {joined}
+    CROSS JOIN latest
+    WHERE
+        day < $cutoff
+        -- After a pause in sales the days before it count: a new customer is never answered nothing.
+        AND day >= CASE
+            WHEN last_day >= $cutoff - CAST($days AS INTEGER) THEN $cutoff - CAST($days AS INTEGER)
+            ELSE last_day + 1 - CAST($days AS INTEGER)
+        END
+        AND {kind} IS NOT NULL
+    GROUP BY ALL
 )
 
-SELECT article_id, CAST(count(DISTINCT customer_id) AS DOUBLE) AS score
-FROM staging.purchases, latest
-WHERE
-    day < $cutoff
-    -- After a pause in sales the days before it count: a new customer is never answered nothing.
-    AND day >= CASE
-        WHEN last_day >= $cutoff - $days THEN $cutoff - $days
-        ELSE last_day + 1 - $days
-    END
-GROUP BY article_id
-ORDER BY score DESC, article_id
-LIMIT $keep
+SELECT kind, article, score
+FROM counted
+QUALIFY row_number() OVER (PARTITION BY kind ORDER BY score DESC, article) <= $keep
+ORDER BY kind, article
 """
 
 
-class Popular(Retriever):
-    """Articles by the number of distinct customers in the last `days` days.
+class PopularInKind(Retriever):
+    """Articles by the number of distinct customers of a kind in the last `days` days.
+
+    A customer's score of an article is the sum over the kinds of the customer's share in the kind
+    times the article's customers there.
 
     Args:
         days: look-back in days.
-        keep: how many articles to remember.
+        keep: how many articles to remember of each kind.
     """
 
-    name = "popular"
+    kind: ClassVar[str]
+    """SQL: the kind of a purchase, as text."""
+    joined: ClassVar[str] = ""
+    """SQL: what `kind` needs beside purchases."""
 
     def __init__(self, days: int = 7, keep: int = 1000) -> None:
         self.days = days
         self.keep = keep
-        self.articles = pd.DataFrame(
-            {"article_id": pd.Series(dtype=str), "score": pd.Series(dtype=float)}
-        )
+        self.kinds: dict[str, int] = {}
+        self.counts = sparse.csr_matrix((0, 0), dtype="float64")
+        """kinds x articles."""
 
-    def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
-        wanted = {"cutoff": cutoff, "days": self.days, "keep": self.keep}
-        self.articles = con.execute(_SQL, wanted).df()
+    @abstractmethod
+    def shares(self, asked: Asked) -> sparse.csr_matrix:
+        """How much each customer is of each kind (customers x kinds)."""
+
+    def fit(self, past: Past) -> Self:
+        self.assortment = past.assortment
+        sql = _SQL.format(kind=self.kind, joined=self.joined)
+        found = past.query(sql, days=self.days, keep=self.keep)
+        names, row = np.unique(found["kind"].astype(object), return_inverse=True)
+        self.kinds = {str(name): place for place, name in enumerate(names)}
+        self.counts = sparse.csr_matrix(
+            (found["score"], (row, found["article"])), (len(names), len(self.assortment))
+        )
         return self
 
-    def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
-        best = self.articles.head(k)
-        customers = state["customer_id"].to_numpy()
-        return top(
-            pd.DataFrame(
-                {
-                    "customer_id": np.repeat(customers, len(best)),
-                    "article_id": np.tile(best["article_id"].to_numpy(), len(customers)),
-                    "score": np.tile(best["score"].to_numpy(), len(customers)),
-                }
-            ),
-            k,
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        return best_of_sparse(self.shares(asked) @ self.counts, self.assortment.on_sale, k)
+
+    def one_kind(self, names: pd.Series) -> sparse.csr_matrix:
+        """Shares where each customer is of one kind, or none."""
+        places = np.array([self.kinds.get(name, -1) for name in names], dtype="int64")
+        known = np.flatnonzero(places >= 0)
+        return sparse.csr_matrix(
+            (np.ones(len(known)), (known, places[known])), (len(names), len(self.kinds))
         )
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
@@ -77,8 +106,34 @@ class Popular(Retriever):
         return f"Popular: {people} bought it in 7 days."
 
     def save(self, folder: Path) -> None:
-        self.articles.to_parquet(folder / "articles.parquet", index=False)
+        self.assortment.save(folder)
+        found = self.counts.tocoo()
+        names = np.array(list(self.kinds), dtype=object)
+        table = {
+            "kind": pa.array(names[found.row].tolist(), pa.string()),
+            "article": found.col.astype("int32"),
+            "score": found.data,
+        }
+        pq.write_table(pa.table(table), folder / "counts.parquet")
 
     def load(self, folder: Path) -> Self:
-        self.articles = pd.read_parquet(folder / "articles.parquet")
+        self.assortment = Assortment.load(folder)
+        saved = pq.read_table(folder / "counts.parquet")
+        names = saved["kind"].to_pylist()
+        self.kinds = {name: place for place, name in enumerate(sorted(set(names)))}
+        rows = np.array([self.kinds[name] for name in names], dtype="int64")
+        self.counts = sparse.csr_matrix(
+            (saved["score"].to_numpy(), (rows, saved["article"].to_numpy())),
+            (len(self.kinds), len(self.assortment)),
+        )
         return self
+
+
+class Popular(PopularInKind):
+    """The same for every customer."""
+
+    name = "popular"
+    kind = "''"
+
+    def shares(self, asked: Asked) -> sparse.csr_matrix:
+        return self.one_kind(pd.Series([""] * len(asked)))

@@ -2,46 +2,34 @@
 
 import json
 from collections.abc import Hashable, Mapping
-from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Self
 
-import duckdb
-import numpy as np
 import pandas as pd
 
 from feature_repo.windows import DECAY_DAYS
-from pipelines.retrievers.base import Retriever, days_since_epoch, recent_purchases, top
+from pipelines.assortment import Assortment
+from pipelines.retrievers.base import Asked, Past, Proposals, Retriever, ranked
 
 
 class Repurchase(Retriever):
     """Each past line of an article counts exp(-age / 30 days).
 
-    All of it stands in the customer's own features, so there is nothing to fit.
+    All of it stands in the customer's own features; what is learnt is only what is on sale.
     """
 
     name = "repurchase"
 
-    def fit(self, con: duckdb.DuckDBPyConnection, cutoff: date) -> Self:
+    def fit(self, past: Past) -> Self:
+        self.assortment = past.assortment
         return self
 
-    def candidates(self, state: pd.DataFrame, moment: datetime, k: int) -> pd.DataFrame:
-        recent = recent_purchases(state)
-        age = days_since_epoch(moment) - recent["day"].astype("float64")
-        return top(
-            pd.DataFrame(
-                {
-                    "customer_id": state["customer_id"].to_numpy()[recent["customer"]],
-                    "article_id": recent["article_id"],
-                    "score": recent["weight"].astype("float64") * np.exp(-age / DECAY_DAYS),
-                }
-            ),
-            k,
-        )
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        history = asked.history(self.assortment)
+        there = self.assortment.on_sale[history.article]
+        return ranked(history.customer[there], history.article[there], history.weight[there], k)
 
-    def because(
-        self, state: pd.DataFrame, pairs: pd.DataFrame, moment: datetime
-    ) -> list[str | None]:
+    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
         return list(pairs["article_id"])
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
@@ -55,9 +43,11 @@ class Repurchase(Retriever):
         return f"You bought this {often}, last on {day.day} {day:%B %Y}."
 
     def save(self, folder: Path) -> None:
+        self.assortment.save(folder)
         (folder / "decay.json").write_text(json.dumps({"decay_days": DECAY_DAYS}))
 
     def load(self, folder: Path) -> Self:
+        self.assortment = Assortment.load(folder)
         saved = json.loads((folder / "decay.json").read_text())
         if saved["decay_days"] != DECAY_DAYS:
             raise ValueError(

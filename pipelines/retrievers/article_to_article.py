@@ -1,0 +1,110 @@
+"""What retrievers share that go from the customer's own articles to like ones."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from feature_repo.windows import DECAY_DAYS
+from pipelines.assortment import Assortment
+from pipelines.retrievers.base import Asked, History, Proposals, Retriever, best_of_sparse, largest
+
+_BLOCK = 2_000
+"""Articles whose likeness is computed at a time: what bounds the memory of fitting."""
+
+
+class ArticleToArticle(Retriever):
+    """A customer's score of an article is the sum, over their own articles, of how much each counts
+    (`weigh`) times how like the two are (`likeness`)."""
+
+    def __init__(self) -> None:
+        self.likeness = sparse.csr_matrix((0, 0), dtype="float32")
+        """A x A: of each article those that are like it, all of them on sale."""
+
+    def weigh(self, history: History) -> np.ndarray:
+        """How much each article of a customer counts (R,): ln(1 + times bought) exp(-days since / 30)."""
+        return np.log1p(history.times) * np.exp(-history.age / DECAY_DAYS)
+
+    def seeds(self, asked: Asked) -> sparse.csr_matrix:
+        """How much each of the customers' articles counts (customers x articles)."""
+        history = asked.history(self.assortment)
+        return sparse.csr_matrix(
+            (self.weigh(history), (history.customer, history.article)),
+            (len(asked), len(self.assortment)),
+        )
+
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        return best_of_sparse(self.seeds(asked) @ self.likeness, self.assortment.on_sale, k)
+
+    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+        seeds = self.seeds(asked)
+        customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
+        places = self.assortment.places(pairs["article_id"].tolist())
+        found: list[str | None] = []
+        for customer, place in zip(customers, places, strict=True):
+            best = None
+            own = slice(*seeds.indptr[customer : customer + 2]) if customer >= 0 else slice(0)
+            bought = seeds.indices[own]
+            if place >= 0 and len(bought):
+                shares = seeds.data[own] * self.likeness[bought, place].toarray().ravel()
+                if shares.max() > 0:
+                    best = str(self.assortment.ids[bought[np.argmax(shares)]])
+            found.append(best)
+        return found
+
+    def save(self, folder: Path) -> None:
+        self.assortment.save(folder)
+        matrix = self.likeness
+        np.savez(
+            folder / "likeness.npz", data=matrix.data, indices=matrix.indices, indptr=matrix.indptr
+        )
+
+    def load(self, folder: Path) -> Self:
+        self.assortment = Assortment.load(folder)
+        with np.load(folder / "likeness.npz", allow_pickle=False) as saved:
+            self.likeness = sparse.csr_matrix(
+                (saved["data"], saved["indices"], saved["indptr"]),
+                (len(self.assortment), len(self.assortment)),
+            )
+        return self
+
+
+def cosines(
+    weighted: sparse.csr_matrix,
+    on_sale: np.ndarray,
+    neighbours: int,
+    *,
+    shrink: float = 0.0,
+    itself: bool = False,
+) -> sparse.csr_matrix:
+    """How like articles are to those on sale: shrunk cosines of columns, the largest of each row.
+
+    With C = X'X, two articles are alike by C_ij / sqrt((C_ii + shrink)(C_jj + shrink)).
+
+    Args:
+        weighted: X, baskets or customers by articles.
+        on_sale: articles that may be like another (A,).
+        neighbours: how many to keep of each article.
+        shrink: keeps rare articles from looking alike by chance.
+        itself: whether an article is like itself.
+
+    Returns:
+        A x A, float32.
+    """
+    size = weighted.shape[1]
+    own = np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel() + shrink
+    scale = np.divide(1.0, np.sqrt(own), out=np.zeros(size), where=own > 0)
+    by_article = weighted.T.tocsr()
+    there = (weighted @ sparse.diags(on_sale.astype("float64"))).tocsr()
+    there.eliminate_zeros()
+    blocks = [sparse.csr_matrix((0, size), dtype="float32")]
+    for start in range(0, size, _BLOCK):
+        together = (by_article[start : start + _BLOCK] @ there).tocoo()
+        wanted = slice(None) if itself else together.row + start != together.col
+        row, col = together.row[wanted], together.col[wanted]
+        value = (together.data[wanted] * scale[row + start] * scale[col]).astype("float32")
+        alike = sparse.csr_matrix((value, (row, col)), together.shape)
+        blocks.append(largest(alike, neighbours))
+    return sparse.vstack(blocks, format="csr")
