@@ -1,0 +1,132 @@
+"""Losses of one batch, each a mean over its rows.
+
+B rows, D numbers of an embedding, N negatives of a row, A articles, Z latent numbers. All are worked out
+in float32 whatever the precision of the scores.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def in_batch_softmax(
+    queries: Tensor,
+    articles: Tensor,
+    article: Tensor,
+    log_q: Tensor,
+    *,
+    temperature: float = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Softmax over the articles of the batch, corrected for how often each article comes in one.
+
+    Popular articles are negatives of other rows too often; subtracting log q makes up for that (Yi et al.,
+    RecSys 2019). Another row with the same article is no negative.
+
+    Args:
+        queries: of customers (B x D).
+        articles: of what each bought (B x D).
+        article: which article that is (B,), int64.
+        log_q: log of the share of rows with that article (B,).
+        temperature: scores are divided by it.
+        weights: of the rows (B,); all equal if None.
+    """
+    scores = queries.float() @ articles.float().T / temperature - log_q.float()  # B x B
+    same = article[:, None] == article[None, :]
+    same.fill_diagonal_(False)
+    scores = scores.masked_fill(same, -torch.inf)
+    lost = functional.cross_entropy(
+        scores, torch.arange(len(scores), device=scores.device), reduction="none"
+    )
+    return _mean(lost, weights)
+
+
+def sampled_softmax(
+    positive: Tensor,
+    negatives: Tensor,
+    positive_log_q: Tensor,
+    negative_log_q: Tensor,
+    *,
+    hits: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Softmax of what was bought against sampled negatives, corrected for the sampling (Bengio and
+    Senécal, IEEE TNN 2008).
+
+    Args:
+        positive: scores (B,).
+        negatives: scores (B x N).
+        positive_log_q: log of the chance that a draw is the positive (B,).
+        negative_log_q: the same of the negatives (B x N or N).
+        hits: negatives that are in truth the positive (B x N), which do not count.
+        weights: of the rows (B,); all equal if None.
+    """
+    against = negatives.float() - negative_log_q.float()  # B x N
+    if hits is not None:
+        against = against.masked_fill(hits, -torch.inf)
+    own = positive.float() - positive_log_q.float()  # B
+    lost = torch.logsumexp(torch.cat([own[:, None], against], dim=1), dim=1) - own
+    return _mean(lost, weights)
+
+
+def binary_cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    kept: float | Tensor = 1.0,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Cross entropy of yes or no where only a share of the negatives was kept.
+
+    Keeping a share s of the negatives divides the odds' denominator by 1/s (He et al., ADKDD 2014; King and
+    Zeng, 2001): the loss sees logits - log s, so that sigmoid(logits) is the chance in the whole data.
+
+    Args:
+        logits: any shape, the same as `labels`.
+        labels: 0 to 1.
+        kept: the share of negatives that were kept, above 0 to 1; a tensor if it differs by row.
+        weights: of the elements; all equal if None.
+    """
+    shift = torch.log(torch.as_tensor(kept, dtype=torch.float32, device=logits.device))
+    lost = functional.binary_cross_entropy_with_logits(
+        logits.float() - shift, labels.float(), reduction="none"
+    )
+    return _mean(lost, weights)
+
+
+def multinomial_vae(
+    logits: Tensor, bought: Tensor, mean: Tensor, log_variance: Tensor, *, beta: float = 0.2
+) -> Tensor:
+    """Multinomial likelihood plus beta times the divergence from the prior (Liang et al., WWW 2018).
+
+    Args:
+        logits: over all articles (B x A).
+        bought: the customer's history, weights of articles (B x A).
+        mean: of the posterior (B x Z).
+        log_variance: of the posterior (B x Z).
+        beta: weight of the divergence; below 1 recommends better.
+    """
+    likelihood = (functional.log_softmax(logits.float(), dim=1) * bought.float()).sum(dim=1)
+    mean, log_variance = mean.float(), log_variance.float()
+    divergence = -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(dim=1)
+    return (beta * divergence - likelihood).mean()
+
+
+def bayesian_personalised_ranking(
+    positive: Tensor, negatives: Tensor, *, weights: Tensor | None = None
+) -> Tensor:
+    """What was bought should score above each negative (BPR; Rendle et al., UAI 2009).
+
+    Args:
+        positive: scores (B,).
+        negatives: scores (B x N).
+        weights: of the rows (B,); all equal if None.
+    """
+    ahead = positive.float()[:, None] - negatives.float()  # B x N
+    return _mean(functional.softplus(-ahead).mean(dim=1), weights)
+
+
+def _mean(lost: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return lost.mean()
+    return (lost * weights).sum() / weights.sum().clamp_min(1e-12)
