@@ -3,25 +3,29 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
 from pipelines.rankers.base import Ranker
-from pipelines.rankers.gradient_boosting import GradientBoosting
 from pipelines.retrievers.base import Retriever
-from pipelines.retrievers.co_purchase import CoPurchase
-from pipelines.retrievers.popular import Popular
-from pipelines.retrievers.popular_by_age import PopularByAge
-from pipelines.retrievers.popular_by_postal_code import PopularByPostalCode
-from pipelines.retrievers.popular_by_product_group import PopularByProductGroup
-from pipelines.retrievers.repurchase import Repurchase
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model's class and the settings it is made with."""
+    """A model's class, as module:class below `pipelines`, and the settings it is made with.
 
-    model: type
+    The module is imported when the model is made: whoever uses none of torch's models does not wait
+    for torch.
+    """
+
+    path: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> type:
+        module, name = self.path.split(":")
+        found: type = getattr(import_module(f"pipelines.{module}"), name)
+        return found
 
     def settings_in_full(self) -> dict[str, Any]:
         """Every setting with its value, also those left at their default: what a version records."""
@@ -32,16 +36,18 @@ class Entry:
 
 
 RETRIEVERS: dict[str, Entry] = {
-    "popular": Entry(Popular),
-    "popular_by_age": Entry(PopularByAge),
-    "popular_by_postal_code": Entry(PopularByPostalCode),
-    "popular_by_product_group": Entry(PopularByProductGroup),
-    "repurchase": Entry(Repurchase),
-    "co_purchase": Entry(CoPurchase),
+    "popular": Entry("retrievers.popular:Popular"),
+    "popular_by_age": Entry("retrievers.popular_by_age:PopularByAge"),
+    "popular_by_postal_code": Entry("retrievers.popular_by_postal_code:PopularByPostalCode"),
+    "popular_by_product_group": Entry("retrievers.popular_by_product_group:PopularByProductGroup"),
+    "repurchase": Entry("retrievers.repurchase:Repurchase"),
+    "co_purchase": Entry("retrievers.co_purchase:CoPurchase"),
+    "in_session": Entry("retrievers.in_session:InSession"),
+    "similar_by_transactions": Entry("retrievers.similar:SimilarByTransactions"),
 }
 
 RANKERS: dict[str, Entry] = {
-    "gradient_boosting": Entry(GradientBoosting),
+    "gradient_boosting": Entry("rankers.gradient_boosting:GradientBoosting"),
 }
 
 
@@ -54,12 +60,15 @@ class ReleaseSettings:
         ranker: the ranker's name.
         training_weeks: how many weeks before the cutoff the ranker learns from.
         training_customers: at most so many customers of each of those weeks.
+        weights: retriever -> how much its ranks count where candidates are put in order without the
+            ranker; 1 if it is not named.
     """
 
     per_source: Mapping[str, int]
     ranker: str
     training_weeks: int
     training_customers: int
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def retrievers(self) -> tuple[str, ...]:

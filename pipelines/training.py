@@ -39,7 +39,9 @@ def training_rows(
     bought = buyers(con, week)
     customers = _sample(bought["customer_id"].unique(), settings.training_customers)
     recommender = Recommender(
-        fit_retrievers(con, week.start, settings.retrievers), settings.per_source
+        fit_retrievers(con, week.start, settings.retrievers),
+        settings.per_source,
+        weights=settings.weights,
     )
     features = OfflineFeatures(week.moment)
     service = make_ranker(settings.ranker).feature_service

@@ -2,6 +2,7 @@
 from the warehouse and online, and blind to what comes later."""
 
 import csv
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pipelines.model_registry.registry import RegistryError
 from pipelines.online import online_moment
 from pipelines.recommender import Recommender, customer_state
 from pipelines.recommending import for_customer, to_file
+from pipelines.training import fit_retrievers
 from pipelines.warehouse import reading
 
 MOMENT = datetime(2020, 9, 23, tzinfo=UTC)
@@ -83,14 +85,38 @@ def test_candidates_are_the_union_of_what_retrievers_name(
     assert (merged["postal_code"] == merged["customer_id"].map(postal_codes)).all()
 
 
-def test_without_a_ranker_the_sources_take_turns(
+def test_without_a_ranker_the_ranks_of_all_sources_are_put_together(
     recommender: Recommender, customers: list[str]
 ) -> None:
-    unranked = Recommender(recommender.retrievers, recommender.per_source)
+    weights = {"repurchase": 3.0, "popular": 0.5}
+    unranked = Recommender(recommender.retrievers, recommender.per_source, weights=weights)
     found = unranked.recommend(customers, OfflineFeatures(MOMENT), MOMENT, 8, with_features=True)
     for _, rows in found.groupby("customer_id"):
-        assert rows["best__rank"].is_monotonic_increasing
+        assert rows["score"].is_monotonic_decreasing
         assert rows["rank"].tolist() == list(range(1, len(rows) + 1))
+    # Reciprocal rank fusion: weight / (60 + rank), summed over the sources that named the article.
+    expected = sum(
+        weights.get(name, 1.0) / (60 + found[f"{name}__rank"]).fillna(math.inf)
+        for name in recommender.retrievers
+    )
+    assert found["score"].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-12)
+
+
+def test_retrievers_of_different_days_are_put_together(
+    recommender: Recommender, customers: list[str]
+) -> None:
+    with reading() as con:
+        earlier = fit_retrievers(con, EARLIER.date(), ["popular"])
+    retrievers = {**recommender.retrievers, **earlier}
+    assert len({retriever.assortment.digest for retriever in retrievers.values()}) == 2
+    state = customer_state(customers, OfflineFeatures(MOMENT))
+    merged = Recommender(retrievers, recommender.per_source).candidates(state, MOMENT)
+    for name, retriever in retrievers.items():
+        alone = retriever.candidates(state, MOMENT, recommender.per_source[name])
+        beside = merged.dropna(subset=f"{name}__rank")
+        wanted = alone.set_index(["customer_id", "article_id"])["rank"].sort_index()
+        given = beside.set_index(["customer_id", "article_id"])[f"{name}__rank"].sort_index()
+        pd.testing.assert_series_equal(given, wanted, check_names=False, check_dtype=False)
 
 
 # --- recommendations ----------------------------------------------------------------------------

@@ -166,7 +166,7 @@ def _recommendations(
             before = training_weeks(week.start, settings)
             ranker = fit_ranker([trained[past] for past in before], settings)
         chosen = {name: retrievers[name] for name in settings.retrievers}
-        recommender = Recommender(chosen, settings.per_source, ranker)
+        recommender = Recommender(chosen, settings.per_source, ranker, settings.weights)
         yield name, recommender.recommend(customers, features, week.moment, DEPTH)
     yield from _alone(alone, retrievers, customers, features, week.moment)
 

@@ -231,7 +231,8 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
             "again, or go back to the code that made it."
         ) from error
     sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
-    return Recommender(retrievers, per_source, ranker), sample
+    weights: dict[str, float] = chosen.settings.get("weights", {})
+    return Recommender(retrievers, per_source, ranker, weights), sample
 
 
 def require_fresh(chosen: release.Release, moment: datetime) -> None:
