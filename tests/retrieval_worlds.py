@@ -69,6 +69,15 @@ FORGOTTEN = [*RANDOM, *((customer, GONE, 70) for customer in EVERYBODY)]
 """The random shop, and an article that everybody bought and nobody since."""
 
 
+_LOOKS = [
+    ("Top", "Red"),
+    ("Top", "Blue"),
+    ("Trousers", "Red"),
+    ("Shoes", "Black"),
+    ("Shoes", "White"),
+]
+
+
 @dataclass(frozen=True)
 class World:
     """A home with its feature tables, applied, and what may be asked of it."""
@@ -101,8 +110,9 @@ class World:
 def world(folder: Path, purchases: Iterable[Purchase]) -> World:
     """A shop in which these purchases were made; a repeated one is a quantity.
 
-    Everybody of whom something is known has an age and a postal code; half of the articles are tops,
-    the others trousers.
+    Everybody of whom something is known has an age and a postal code. What is bought was looked at
+    that morning. Of the first five articles the star is of the shirt's type and has the colour of the
+    socks, and the other two are alike; so it goes on for all others.
     """
     rows = list(purchases)
     files = folder / "files"
@@ -129,9 +139,9 @@ def world(folder: Path, purchases: Iterable[Purchase]) -> World:
                 "article_id": article,
                 "product_code": article[:7],
                 "prod_name": f"Article {int(article)}",
-                "product_type_name": "Top" if int(article) % 2 else "Trousers",
-                "product_group_name": "Upper body" if int(article) % 2 else "Lower body",
-                "colour_group_name": ("Red", "Blue", "Black")[int(article) % 3],
+                "product_type_name": _LOOKS[(int(article) - 1) % 5][0],
+                "product_group_name": _LOOKS[(int(article) - 1) % 5][0],
+                "colour_group_name": _LOOKS[(int(article) - 1) % 5][1],
             }
             for article in articles
         ],
@@ -148,6 +158,19 @@ def world(folder: Path, purchases: Iterable[Purchase]) -> World:
                 "sales_channel_id": 2,
             }
             for customer, article, days in rows
+        ],
+    )
+    _write(
+        files / "interactions.parquet",
+        "interactions",
+        [
+            {
+                "event_time": datetime(2020, 9, 16, 9) - timedelta(days=days),
+                "customer_id": customer,
+                "article_id": article,
+                "kind": "view",
+            }
+            for customer, article, days in sorted(set(rows))
         ],
     )
     made = World(folder / "home")
