@@ -213,7 +213,7 @@ class FeatureEncoder:
                     "changed, so train again."
                 )
             found[name] = rows[name]
-        count = len(next(iter(found.values()))) if found else len(rows)
+        count = len(rows) if isinstance(rows, pd.DataFrame) else len(next(iter(rows.values())))
         codes = np.empty((count, len(self.numbers) + len(self.texts)), dtype="int64")
         numbers = np.empty((count, len(self.numbers)), dtype="float32")
         self._encode_numbers(found, codes, numbers)

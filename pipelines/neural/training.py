@@ -15,6 +15,7 @@ import json
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class TrainingSettings:
         learning_rate: of AdamW (Loshchilov and Hutter, ICLR 2019); embeddings made with `sparse=True` have
             SparseAdam, whose step costs what the batch touches and not the whole table.
         weight_decay: decoupled; sparse embeddings have none.
+        cosine: whether the learning rate falls to zero over the run, along half a cosine.
         seed: of the order of examples and all draws.
         patience: with a validation, stop after so many epochs without a better figure and go back to the
             weights of the best; 0 never stops early.
@@ -60,6 +62,7 @@ class TrainingSettings:
     batch_size: int = 1024
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
+    cosine: bool = False
     seed: int = 7
     patience: int = 0
 
@@ -114,7 +117,7 @@ class TensorExamples:
 def seeded(seed: int) -> Iterator[None]:
     """Torch's own draws are seeded inside, and as they were after: for making a network."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        _set_seed(seed)
         yield
 
 
@@ -224,7 +227,7 @@ def train(
         checkpoint: a file that lets a run that was killed go on. It is written after every epoch and every
             `checkpoint_seconds`, whole or not at all; one of another run or a damaged one is not used;
             it is gone when the training ends.
-        checkpoint_seconds: more if writing takes more than a twentieth of the time.
+        checkpoint_seconds: more if writing takes more than a twentieth of the time; 0 is every step.
         progress: told now and then how far it is.
 
     Raises:
@@ -311,7 +314,7 @@ class _Run:
                     if checkpoint and self.step < self.steps and now - saved >= pause:
                         self._save(checkpoint)
                         saved = time.monotonic()
-                        pause = max(checkpoint_seconds, 20 * (saved - now))
+                        pause = checkpoint_seconds and max(checkpoint_seconds, 20 * (saved - now))
                 self._end_epoch(validation)
                 took = max(1e-9, time.monotonic() - started)
                 history.examples_per_second = (self._done() - before) / took
@@ -356,10 +359,12 @@ class _Run:
         return _seed(self.settings.seed, self.epoch, step, self.rank, use)
 
     def _learn(self, batch: Batch, size: int) -> None:
-        torch.manual_seed(self._place(self.step, 1))
+        _set_seed(self._place(self.step, 1))
         self.with_loss.train()
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rate()
         with self.autocast:
             loss = self.with_loss(_on(batch, self.device))
         self.scaler.scale(loss).backward()
@@ -370,6 +375,12 @@ class _Run:
         self.loss_sum += loss.detach().double() * size
         self.seen += size
         self.step += 1
+
+    def _learning_rate(self) -> float:
+        if not self.settings.cosine:
+            return self.settings.learning_rate
+        share = (self.epoch + self.step / self.steps) / self.settings.epochs
+        return self.settings.learning_rate * (1 + math.cos(math.pi * share)) / 2
 
     def _end_epoch(self, validation: Callable[[nn.Module], float] | None) -> None:
         total, seen = _summed([self._loss_sum(), float(self.seen)])
@@ -480,6 +491,9 @@ class _Run:
         if not file.exists():
             return None
         try:
+            # Torch does not look at the checksums that it writes.
+            if zipfile.ZipFile(file).testzip():
+                raise ValueError(file)
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             fingerprint = state["fingerprint"]
         except Exception:  # damage shows in many ways
@@ -521,6 +535,13 @@ def _ahead(coming: Iterator[tuple[Batch, int]]) -> Iterator[tuple[Batch, int]]:
         while (found := following.result()) is not None:
             following = worker.submit(next, coming, None)
             yield found
+
+
+def _set_seed(seed: int) -> None:
+    """As `torch.manual_seed`, which without a GPU takes a trace of the stack at every call."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed(seed)
 
 
 def _seed(*parts: int) -> int:
