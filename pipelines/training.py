@@ -37,7 +37,7 @@ def training_rows(
         customer_id, article_id, week, label, and the columns that a ranker may learn from.
     """
     bought = buyers(con, week)
-    customers = _sample(bought["customer_id"].unique(), settings.training_customers)
+    customers = sampled(bought["customer_id"].unique(), settings.training_customers)
     recommender = Recommender(
         fit_retrievers(con, week.start, settings.retrievers),
         settings.per_source,
@@ -69,7 +69,7 @@ def training_weeks(cutoff: date, settings: ReleaseSettings = RELEASE) -> list[We
     return weeks_before(cutoff, settings.training_weeks)
 
 
-def _sample(customers: np.ndarray, most: int) -> list[str]:
+def sampled(customers: np.ndarray, most: int) -> list[str]:
     """At most so many customers, the same ones each time, whoever else there is."""
     ordered = sorted(customers, key=lambda customer: (zlib.crc32(customer.encode()), customer))
     return sorted(ordered[:most])

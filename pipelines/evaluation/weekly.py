@@ -69,6 +69,12 @@ def model_names(truth: Path | None = None) -> list[str]:
     return [*([ORACLE] if truth else []), RELEASE_NAME, MERGED, *BASELINES, *RETRIEVERS]
 
 
+def usual_names(settings: ReleaseSettings = RELEASE, truth: Path | None = None) -> list[str]:
+    """What `evaluate` judges unless told otherwise: what is in a release, and what is simpler."""
+    unused = RETRIEVERS.keys() - set(settings.retrievers)
+    return [name for name in model_names(truth) if name not in unused]
+
+
 def evaluate(
     last_day: date,
     *,
@@ -86,14 +92,14 @@ def evaluate(
     Args:
         last_day: the last day of the last test week.
         weeks: how many test weeks.
-        models: names from `model_names`; all if None.
+        models: names from `model_names`; `usual_names` if None.
         truth: the folder of the made-up shop that is loaded: its oracle is then judged too.
 
     Raises:
         LookbookError: a model is unknown, there are too few weeks of purchases, or the folder has
             no truth, or that of another shop than the loaded one.
     """
-    names = list(dict.fromkeys(models or model_names(truth)))
+    names = list(dict.fromkeys(models or usual_names(settings, truth)))
     for name in names:
         if name not in model_names(truth):
             raise LookbookError(
@@ -106,7 +112,10 @@ def evaluate(
     with reading() as con:
         if shop is not None:
             _require_loaded(con, shop)
-        _require_history(con, tests[0], settings, RELEASE_NAME in names)
+        ranked = RELEASE_NAME in names
+        require_history(
+            con, (training_weeks(tests[0].start, settings) if ranked else tests)[0].start
+        )
         for number, week in enumerate(tests, start=1):
             bought = buyers(con, week)
             if RELEASE_NAME in names:
@@ -204,14 +213,15 @@ def _require_loaded(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:
         )
 
 
-def _require_history(
-    con: duckdb.DuckDBPyConnection, first: Week, settings: ReleaseSettings, with_ranker: bool
-) -> None:
-    """There must be purchases before everything that is trained."""
-    earliest = training_weeks(first.start, settings)[0] if with_ranker else first
+def require_history(con: duckdb.DuckDBPyConnection, start: date) -> None:
+    """There must be purchases before everything that is trained.
+
+    Raises:
+        LookbookError: there is none before `start`.
+    """
     row = con.execute("SELECT min(day) FROM staging.purchases").fetchone()
-    if row is None or row[0] is None or row[0] >= earliest.start:
+    if row is None or row[0] is None or row[0] >= start:
         raise LookbookError(
             f"Purchases start on {row[0] if row else None}, and this evaluation trains on weeks from "
-            f"{earliest.start}: ask for fewer weeks, or load a longer history."
+            f"{start}: ask for fewer weeks, or load a longer history."
         )
