@@ -1,6 +1,6 @@
 """Recommendations in words: names, reasons, and what moved the score."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.features import Features
-from pipelines.recommender import Recommender
+from pipelines.recommender import SPONSORED, Recommender
 from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
@@ -43,7 +43,7 @@ def explained(
     best = best.reset_index(drop=True)
     because: list[str | None] = [None] * len(best)
     asked = Asked(state, moment)
-    for source, rows in best.groupby("source"):
+    for source, rows in best[best["source"] != SPONSORED].groupby("source"):
         led = recommender.retrievers[str(source)].because(asked, rows)
         for place, article_id in zip(rows.index, led, strict=True):
             because[place] = article_id
@@ -61,12 +61,18 @@ def explained(
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
-                "reason": recommender.retrievers[row["source"]].reason(row, led_name),
+                "reason": _reason(recommender, row, led_name),
                 "drivers": drivers[place],
                 **article,
             }
         )
     return answers
+
+
+def _reason(recommender: Recommender, row: Mapping[Hashable, Any], led_name: str | None) -> str:
+    if row["source"] == SPONSORED:
+        return "Sponsored."
+    return recommender.retrievers[row["source"]].reason(row, led_name)
 
 
 def _full_name(article: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,8 @@ from pipelines.rankers.base import Ranker
 from pipelines.retrievers.base import STATE_SERVICE, Asked, Proposals, Retriever, top
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
+SPONSORED = "sponsored"
+"""The source of articles that somebody pays for, or wants seen."""
 POSTAL_CODE = "customer_profile__postal_code"
 BATCH_CUSTOMERS = 2_000
 FUSION = 60.0
@@ -59,6 +61,7 @@ class Recommender:
         k: int,
         *,
         state: pd.DataFrame | None = None,
+        sponsored: Sequence[str] = (),
         with_features: bool = False,
         stages: dict[str, float] | None = None,
     ) -> pd.DataFrame:
@@ -70,6 +73,7 @@ class Recommender:
             moment: when the question is asked (UTC).
             k: at most so many for each.
             state: `customer_state` of exactly these customers, if it has been read already.
+            sponsored: articles that are candidates for everybody, the first before all.
             with_features: keep the columns that the ranker saw, for an explanation.
             stages: if given, gains the seconds spent on candidates, features and rank.
 
@@ -86,7 +90,7 @@ class Recommender:
                     batch = customer_state(unique[start : start + BATCH_CUSTOMERS], features)
                 else:
                     batch = state.iloc[start : start + BATCH_CUSTOMERS]
-                rows = self.candidates(batch, moment)
+                rows = self.candidates(batch, moment, sponsored)
             if rows.empty:
                 continue
             if self.ranker is None:
@@ -102,12 +106,16 @@ class Recommender:
             return pd.DataFrame(columns=COLUMNS)
         return pd.concat(batches, ignore_index=True)
 
-    def candidates(self, state: pd.DataFrame, moment: datetime) -> pd.DataFrame:
+    def candidates(
+        self, state: pd.DataFrame, moment: datetime, sponsored: Sequence[str] = ()
+    ) -> pd.DataFrame:
         """The union of what the retrievers name.
 
         Args:
             state: a row of `customer_state` for each customer.
             moment: when the question is asked (UTC).
+            sponsored: articles that are named to everybody, as if by a retriever `sponsored`; those that
+                are not on sale are left out.
 
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
@@ -120,7 +128,29 @@ class Recommender:
             name: retriever.propose(asked, self.per_source[name])
             for name, retriever in self.retrievers.items()
         }
+        if sponsored:
+            named[SPONSORED] = self._sponsored(len(asked), sponsored)
         return self._merge(asked, named)
+
+    def on_sale(self, articles: Sequence[str]) -> np.ndarray:
+        """Whether each article may be recommended (R,), as any of the retrievers knows it."""
+        found = np.zeros(len(articles), dtype=bool)
+        for assortment in {r.assortment for r in self.retrievers.values()}:
+            place = assortment.places(list(articles))
+            known = place >= 0
+            found[known] |= assortment.on_sale[place[known]]
+        return found
+
+    def _sponsored(self, customers: int, articles: Sequence[str]) -> Proposals:
+        unique = list(dict.fromkeys(articles))
+        ids = np.array(unique, dtype=object)[self.on_sale(unique)]
+        place, rank = np.searchsorted(self._ids, ids), np.arange(1, len(ids) + 1)
+        return Proposals(
+            np.repeat(np.arange(customers), len(ids)),
+            np.tile(place, customers),
+            np.tile(1.0 / rank, customers),
+            np.tile(rank, customers),
+        )
 
     def _merge(self, asked: Asked, named: Mapping[str, Proposals]) -> pd.DataFrame:
         """One row for each customer and article, with every source's score and rank beside each other."""
@@ -129,7 +159,9 @@ class Recommender:
         turn = np.argsort(order)
         keys = []
         for name, found in named.items():
-            place = self._places[self.retrievers[name].assortment.digest]
+            place = None
+            if name != SPONSORED:
+                place = self._places[self.retrievers[name].assortment.digest]
             article = found.article if place is None else place[found.article]
             keys.append(turn[found.customer] * len(self._ids) + article)
         pairs, row = np.unique(np.concatenate([NO_PAIRS, *keys]), return_inverse=True)

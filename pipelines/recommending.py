@@ -1,13 +1,14 @@
 """Recommendations by the release in charge: for one customer, or for every one into a file."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from feature_repo.errors import InputError
 from feature_repo.places import whole_file
@@ -40,21 +41,35 @@ class Answer:
     rows: list[dict[str, Any]]
 
 
-def for_customer(customer: str, *, k: int, at: datetime | None = None) -> Answer:
+def for_customer(
+    customer: str, *, k: int, at: datetime | None = None, sponsored: Sequence[str] = ()
+) -> Answer:
     """The k best articles for a customer, now from the online store or at a past moment.
+
+    Args:
+        sponsored: articles that are candidates too.
 
     Raises:
         RegistryError: no release is in production, or none is as old as the moment.
         FeatureError: the online store is empty, or the moment lies after the feature tables.
+        InputError: a sponsored article is not on sale.
     """
     chosen = _release(at)
     recommender, _ = load_recommender(chosen)
+    unknown = np.flatnonzero(~recommender.on_sale(sponsored))
+    if len(unknown):
+        raise InputError(
+            f"The sponsored article {sponsored[unknown[0]]} is not on sale, as far as {chosen.tag} knows: "
+            "leave it out, or train again after loading newer files."
+        )
     moment = at or online_moment()
     if at is None:
         require_fresh(chosen, moment)
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
     state = customer_state([customer], features)
-    best = recommender.recommend([customer], features, moment, k, state=state, with_features=True)
+    best = recommender.recommend(
+        [customer], features, moment, k, state=state, sponsored=sponsored, with_features=True
+    )
     rows = explained(recommender, best, state, features, moment)
     return Answer(chosen.tag, moment, is_known(state), rows)
 

@@ -18,9 +18,9 @@ from pipelines.data.load import load
 from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.data.synthetic import synthesize
 from pipelines.evaluation.metrics import METRICS, bootstrap
-from pipelines.evaluation.weekly import Evaluation, evaluate, model_names
+from pipelines.evaluation.weekly import Evaluation, evaluate, model_names, usual_names
 from pipelines.features import OfflineFeatures
-from pipelines.model_catalog import RELEASE, RETRIEVERS
+from pipelines.model_catalog import RELEASE
 from pipelines.recommender import Recommender, customer_state
 from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
 from pipelines.warehouse import reading
@@ -157,7 +157,7 @@ def test_json_has_weeks_and_models_with_intervals(shop: Path) -> None:
 
 def test_every_model_is_judged_on_the_same_customers(shop: Path) -> None:
     found = evaluate(LAST_DAY, weeks=1)
-    assert list(found.models) == model_names()
+    assert list(found.models) == usual_names()
     with reading() as con:
         expected = sorted(buyers(con, TEST_WEEK)["customer_id"].unique())
     for _, rows in found.per_customer.groupby("model"):
@@ -210,7 +210,7 @@ def test_the_baselines_are_where_others_find_them(online_retail: Evaluation) -> 
     assert online_retail.weeks == (date(2011, 12, 3),)
     assert online_retail.customers == 464
     means = {name: metrics["MAP@12"]["mean"] for name, metrics in online_retail.models.items()}
-    assert set(means) >= {*RETRIEVERS, HISTORY, "release"}
+    assert set(means) >= {*RELEASE.retrievers, HISTORY, "release"}
     assert means["popular"] == pytest.approx(0.052, abs=0.002)
     assert means["repurchase"] == pytest.approx(0.170, abs=0.003)
 

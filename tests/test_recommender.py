@@ -119,6 +119,30 @@ def test_retrievers_of_different_days_are_put_together(
         pd.testing.assert_series_equal(given, wanted, check_names=False, check_dtype=False)
 
 
+def test_sponsored_articles_are_candidates_for_everybody(
+    recommender: Recommender, customers: list[str]
+) -> None:
+    state = customer_state([*customers, "somebody new"], OfflineFeatures(MOMENT))
+    usual = recommender.candidates(state, MOMENT)
+    retriever = recommender.retrievers["popular"]
+    shelf = retriever.assortment.ids[retriever.assortment.on_sale]
+    rare = [article for article in shelf if article not in set(usual["article_id"])][:1]
+    common = [usual["article_id"].iloc[0]]
+
+    found = recommender.candidates(state, MOMENT, [*rare, "0999999999", *common])
+
+    named = found.dropna(subset="sponsored__rank")
+    assert len(named) == len(state) * len([*rare, *common])
+    for article, rank in zip([*rare, *common], (1, 2), strict=False):
+        assert set(named.loc[named["article_id"] == article, "sponsored__rank"]) == {rank}
+    beside = found.drop(columns=["sponsored__score", "sponsored__rank"])
+    assert len(beside) >= len(usual)
+    answer = for_customer(customers[0], k=5, sponsored=common)
+    assert len(answer.rows) == 5
+    with pytest.raises(LookbookError, match=r"sponsored article 0999999999 is not on sale"):
+        for_customer(customers[0], k=5, sponsored=["0999999999"])
+
+
 # --- recommendations ----------------------------------------------------------------------------
 
 
