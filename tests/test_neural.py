@@ -644,7 +644,7 @@ def some_rows(count: int = 200) -> pd.DataFrame:
             "v__one": 1.0,
             "v__empty": None,
             "v__colour": rng.choice(np.array(["red", "blue", "teal", None], dtype=object), count),
-            "v__text": [None if n % 5 == 0 else [n, 1.0, -1.0] for n in range(count)],
+            "v__text_embedding": [None if n % 5 == 0 else [n, 1.0, -1.0] for n in range(count)],
             "v__recent": [[f"a{k}" for k in range(n % 6)] for n in range(count)],
             "v__weights": [[1.0 / (k + 1) for k in range(n % 6)] for n in range(count)],
             "v__moment": pd.Timestamp("2020-01-01", tz="UTC"),
@@ -663,7 +663,7 @@ def test_the_spec_names_what_was_learnt() -> None:
     spec = an_encoder(buckets=10).spec
     assert spec.fields == (
         *("v__spend", "v__times", "v__member", "v__odd"),
-        *("v__colour", "v__text", "recent"),
+        *("v__colour", "v__text_embedding", "recent"),
     )
     assert spec.codes == (11, 4, 3, 11, 1 + 3 + 4)
     assert spec.numbers == 4
@@ -772,8 +772,8 @@ def test_rows_that_do_not_fit_and_files_that_are_no_encoder_say_so(tmp_path: Pat
     encoder = an_encoder()
     with pytest.raises(EncodingError, match="lack v__colour"):
         encoder.encode(some_rows().drop(columns="v__colour"))
-    with pytest.raises(EncodingError, match="v__text must be lists of 3 numbers"):
-        encoder.encode({**some_rows(1).to_dict("list"), "v__text": [[1.0, 2.0]]})
+    with pytest.raises(EncodingError, match="v__text_embedding must be lists of 3 numbers"):
+        encoder.encode({**some_rows(1).to_dict("list"), "v__text_embedding": [[1.0, 2.0]]})
     (tmp_path / "encoder.json").write_text("{}")
     with pytest.raises(EncodingError, match=r"encoder.json cannot be read"):
         FeatureEncoder.load(tmp_path / "encoder.json")
@@ -822,14 +822,14 @@ def test_a_model_learns_from_every_kind_of_column() -> None:
         {
             "v__number": rng.normal(size=1500),
             "v__text": rng.choice(["x", "y"], 1500),
-            "v__vector": list(rng.normal(size=(1500, 2))),
+            "v__picture_embedding": list(rng.normal(size=(1500, 2))),
             "v__ids": [[f"a{k}"] for k in rng.integers(0, 2, 1500)],
         }
     )
     chances = {
         "v__number": rows["v__number"] > 0.5,
         "v__text": rows["v__text"] == "x",
-        "v__vector": rows["v__vector"].str[1] > 0,
+        "v__picture_embedding": rows["v__picture_embedding"].str[1] > 0,
         "v__ids": rows["v__ids"].str[0] == "a1",
     }
     encoder = FeatureEncoder(lists={"ids": IdLists("v__ids", ["a0", "a1"])}).fit(rows)

@@ -24,7 +24,10 @@ Columns = Mapping[str, Sequence[Any]] | pd.DataFrame
 """Columns of equal length by name."""
 
 FEW = 16
-"""Up to so many rows are encoded all columns at once, more column by column."""
+"""Up to so many rows, comparing all columns with all their edges at once is quickest."""
+
+BLOCK = 4096
+"""Rows that are encoded at once, few enough to stay in the processor's cache."""
 
 
 class EncodingError(LookbookError):
@@ -72,8 +75,8 @@ class FeatureEncoder:
 
     Numbers (and yes or no) become the code of a bucket between quantiles of the training rows, and also their
     place among those, from -1 to 1; a missing one has a code of its own. Texts become codes of a vocabulary,
-    the most frequent first; those outside share hashed codes. Lists of numbers of equal length become vectors,
-    each followed by a 1 if it is there. Columns in which nothing differs, moments and other lists are left out.
+    the most frequent first; those outside share hashed codes. Lists of numbers in columns that end in
+    `_embedding` become vectors, each followed by a 1 if it is there. Columns in which nothing differs, moments and other lists are left out.
 
     Args:
         buckets: quantile buckets of a number, at most.
@@ -119,7 +122,9 @@ class FeatureEncoder:
             if isinstance(first, str):
                 self._fit_text(name, rows[name])
             elif isinstance(first, list | tuple | np.ndarray):
-                self._fit_vector(name, there)
+                # Other lists may have one length only by chance.
+                if name.endswith("_embedding"):
+                    self.vectors[name] = len(first)
             elif isinstance(first, bool | int | float | np.bool_ | np.number):
                 self._fit_number(name, _numbers(rows[name]))
         self._prepare()
@@ -149,12 +154,6 @@ class FeatureEncoder:
         self.texts[name] = [str(text) for text, _ in ordered[: self.vocabulary]]
         self.hashes[name] = self.vocabulary if len(counts) > self.vocabulary else self.unseen
 
-    def _fit_vector(self, name: str, there: pd.Series) -> None:
-        sizes = {len(values) for values in there}
-        first = there.iloc[0]
-        if len(sizes) == 1 and len(first) and not isinstance(first[0], str):
-            self.vectors[name] = len(first)
-
     def _prepare(self) -> None:
         """What encoding needs at hand."""
         sizes = np.array([len(knots) - 2 for knots in self.numbers.values()], dtype="int64")
@@ -162,15 +161,21 @@ class FeatureEncoder:
         self._knots = np.full((len(sizes), int(sizes.max(initial=0)) + 2), np.inf)
         for place, knots in enumerate(self.numbers.values()):
             self._knots[place, : len(knots)] = knots
-        self._flat_starts = np.arange(len(sizes)) * self._knots.shape[1]
-        # Without the first knot; the greatest value is no edge.
         self._edges = self._knots[:, 1:-1].copy()
         for place, size in enumerate(sizes):
             self._edges[place, size:] = np.nan
+        with np.errstate(invalid="ignore", over="ignore"):
+            widths = np.diff(self._knots, axis=1, append=np.inf)
+        # What reaches a bucket without width, the last one, is at its end.
+        self._knot_starts = np.arange(len(sizes))[:, None] * self._knots.shape[1]
+        self._steps = 2 / (sizes[:, None] + 1)
+        self._lows = np.where(widths > 0, self._knots, -np.inf)
+        self._widths = np.where(widths > 0, widths, 1)
         self._codes = {
             name: {text: code for code, text in enumerate(texts, start=1)}
             for name, texts in self.texts.items()
         }
+        self._indexes = {name: pd.Index(texts, dtype=object) for name, texts in self.texts.items()}
         self._places = {
             name: {one: place for place, one in enumerate(found.vocabulary)}
             for name, found in self.lists.items()
@@ -238,29 +243,31 @@ class FeatureEncoder:
     def _encode_numbers(
         self, found: dict[str, Any], codes: np.ndarray, numbers: np.ndarray
     ) -> None:
-        if not self.numbers:
-            return
-        count = len(codes)
-        values = np.empty((count, len(self.numbers)))
-        for place, name in enumerate(self.numbers):
-            values[:, place] = _numbers(found[name])
-        if count <= FEW:
-            bucket = (values[:, :, None] >= self._edges).sum(axis=2)
-        else:
-            bucket = np.empty(values.shape, dtype="int64")
-            for place, size in enumerate(self._edge_counts):
-                edges = self._edges[place, :size]
-                bucket[:, place] = np.searchsorted(edges, values[:, place], side="right")
-        there = ~np.isnan(values)
-        codes[:, : len(self.numbers)] = np.where(there, bucket + 1, 0)
-        # A missing one finds all edges below it; it is masked at the end.
-        flat = self._flat_starts + np.minimum(bucket, self._edge_counts)
-        low, high = self._knots.take(flat), self._knots.take(flat + 1)
-        width = high - low
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.where(width > 0, np.clip((values - low) / width, 0, 1), 1)
-            place_among = 2 * (bucket + share) / (self._edge_counts + 1) - 1
-        numbers[:] = np.where(there, place_among, 0)
+        columns = [_numbers(found[name]) for name in self.numbers]
+        for start in range(0, len(codes) if columns else 0, BLOCK):
+            block = slice(start, start + BLOCK)
+            values = np.stack([column[block] for column in columns])  # N x block
+            bucket = self._buckets_of(values)
+            missing = np.isnan(values)
+            codes[block, : len(columns)] = np.where(missing, 0, bucket + 1).T
+            knot = bucket + self._knot_starts
+            with np.errstate(invalid="ignore", over="ignore"):
+                share = (values - self._lows.take(knot)) / self._widths.take(knot)
+            number = (bucket + np.fmin(np.fmax(share, 0), 1)) * self._steps - 1
+            numbers[block] = np.where(missing, 0, number).T
+
+    def _buckets_of(self, values: np.ndarray) -> np.ndarray:
+        """How many edges of its column each number reaches, N x B -> N x B."""
+        if values.shape[1] <= FEW:
+            return np.asarray((values[:, :, None] >= self._edges[:, None]).sum(axis=2))
+        return np.stack(
+            [
+                np.searchsorted(edges[:size], of_column, side="right")
+                for edges, size, of_column in zip(
+                    self._edges, self._edge_counts, values, strict=True
+                )
+            ]
+        )
 
     def _text_codes(self, name: str, values: Sequence[Any] | pd.Series) -> Any:
         known, hashes = self._codes[name], self.hashes[name]
@@ -273,9 +280,11 @@ class FeatureEncoder:
 
         if len(values) <= FEW:
             return [code(value) for value in values]
-        places, distinct = pd.factorize(np.asarray(values, dtype=object))
-        of_distinct = np.array([*map(code, distinct), 0], dtype="int64")
-        return of_distinct[places]
+        objects = np.asarray(values, dtype=object)
+        codes = self._indexes[name].get_indexer(pd.Index(objects, dtype=object)) + 1
+        for row in np.flatnonzero(codes == 0):
+            codes[row] = code(objects[row])
+        return codes
 
     def _encode_vectors(self, found: dict[str, Any], count: int) -> np.ndarray:
         matrix = np.zeros((count, sum(self.vectors.values()) + len(self.vectors)), dtype="float32")

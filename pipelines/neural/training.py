@@ -116,7 +116,8 @@ class TensorExamples:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Torch's own draws are seeded inside, and as they were after: for making a network."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    device = device_here()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         _set_seed(seed)
         yield
 
@@ -220,7 +221,7 @@ def train(
     Args:
         network: changed in place; it ends on the CPU, in float32 and in eval mode.
         loss: gets the network and a batch on its device, gives the mean loss of the batch.
-        examples: at least one.
+        examples: at least one; the same in every process.
         settings: the defaults if None.
         validation: gives a figure, lower is better, of the network in eval mode on its device; asked after
             each epoch, in the main process alone. `mean_loss` of other examples is one.
