@@ -569,29 +569,54 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
 
 @main.command()
 @click.option("--weeks", default=4, show_default=True, type=click.IntRange(1), help="Test weeks.")
-@click.option("--models", help="Names separated by commas; all if left out.")
+@click.option(
+    "--models",
+    help="Names separated by commas, of any retriever too; what a release is made of if left out.",
+)
 @click.option(
     "--truth",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder of the made-up shop that is loaded: also judge its oracle.",
 )
+@click.option("--retrievers", is_flag=True, help="Judge retrievers alone and together instead.")
+@click.option(
+    "--customers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --retrievers: at most so many buyers of each week, the same ones each time.",
+)
 @_verb
-def evaluate(weeks: int, models: str | None, truth: Path | None) -> Any:
+def evaluate(
+    weeks: int, models: str | None, truth: Path | None, retrievers: bool, customers: int | None
+) -> Any:
     """Judge the recommender, its retrievers and baselines on the last weeks.
 
     Each week is a fold: everything is trained strictly on what came before it, and every customer
     who buys in it counts. The whole recommender is the model "release".
+
+    `--retrievers` says of every retriever, and of all together, how much of what is bought is among
+    their candidates, what each alone adds, for whom, and at which cost; also as the page
+    reports/retrievers.html in LOOKBOOK_HOME.
 
     \b
     Examples:
       lookbook evaluate
       lookbook evaluate --weeks 2 --models release,popular --json
       lookbook evaluate --truth /tmp/shop
+      lookbook evaluate --retrievers
+      lookbook evaluate --retrievers --models popular,repurchase --customers 5000 --weeks 1
     """
-    from pipelines.evaluation.weekly import evaluate as judge
     from pipelines.feature_tables import latest_build
 
     names = [name.strip() for name in models.split(",")] if models else None
+    if retrievers:
+        if truth is not None:
+            raise click.UsageError("--truth is of the recommender: leave out --retrievers or it.")
+        return _judge_retrievers(latest_build().through, weeks, names, customers)
+    if customers is not None:
+        raise click.UsageError("--customers goes with --retrievers: add it or leave this out.")
+    from pipelines.evaluation.weekly import evaluate as judge
+
     found = judge(latest_build().through, weeks=weeks, models=names, truth=truth, progress=_say)
     table = Table(
         title=f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
@@ -605,6 +630,70 @@ def evaluate(weeks: int, models: str | None, truth: Path | None) -> Any:
         cells = [f"{v['mean']:.4f} [{v['low']:.3f}, {v['high']:.3f}]" for v in values.values()]
         table.add_row(name, *cells, style="bold" if name == "release" else "")
     return table, found.to_dict()
+
+
+def _judge_retrievers(
+    last_day: date, weeks: int, names: list[str] | None, customers: int | None
+) -> tuple[Any, dict[str, Any]]:
+    from rich.console import Group
+
+    from feature_repo import places
+    from pipelines.evaluation.retrieval import MAIN, PRECISION, RECALLS, judge_retrievers
+    from pipelines.evaluation.retrieval_page import write_page
+    from pipelines.reports import check_place
+
+    page = places.home() / "reports" / "retrievers.html"
+    check_place(page)
+    found = judge_retrievers(last_day, weeks, names, customers=customers, progress=_say)
+    write_page(found, page)
+    _say(f"{page} written")
+    together = found.together
+    title = (
+        f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
+        f"({found.per_source} candidates of each for the union; 95% intervals)"
+    )
+    main_table = Table(title=title, title_justify="left")
+    main_table.add_column("retriever", no_wrap=True)
+    headings = ("recall@50", MAIN, "@200", "@500", PRECISION, "only it", "cost", "per customer")
+    for heading in (*headings, "fit s", "s/1,000", "MB saved", "held", "p50 ms"):
+        main_table.add_column(heading, justify="right")
+
+    def number(value: float | None, digits: int) -> str:
+        return "" if value is None else f"{value:,.{digits}f}"
+
+    for name in (*together, *found.retrievers):
+        judged = found.judged[name]
+        recall = [f"{judged.metrics[at]['mean']:.3f}" for at in RECALLS]
+        spread = judged.metrics[MAIN]
+        recall[RECALLS.index(MAIN)] += f" [{spread['low']:.3f}, {spread['high']:.3f}]"
+        main_table.add_row(
+            name,
+            *recall,
+            number(judged.metrics[PRECISION]["mean"], 3),
+            "" if judged.alone is None else f"{judged.alone:.1%}",
+            number(judged.cost and judged.cost["mean"], 4),
+            number(judged.candidates, 0),
+            number(judged.fit_seconds, 1),
+            number(judged.seconds_per_1000, 2),
+            number(judged.megabytes_saved, 1),
+            number(judged.megabytes_held, 1),
+            number(judged.milliseconds and judged.milliseconds["p50"], 2),
+            style="bold" if name in together else "",
+        )
+    by_segment = Table(title=f"{MAIN} by purchases (lines) before the week", title_justify="left")
+    by_segment.add_column("retriever", no_wrap=True)
+    for segment, size in found.segments.items():
+        by_segment.add_column(f"{segment} ({size['customers']:,})", justify="right")
+    for name in (*together, *found.retrievers):
+        intervals = [of[MAIN] for of in found.judged[name].segments.values()]
+        cells = [f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]" for of in intervals]
+        by_segment.add_row(name, *cells, style="bold" if name in together else "")
+    says = (
+        "only it: of the purchases among the union's candidates, those that no other retriever names. "
+        f"cost: by how much the union's {MAIN} falls without it. held: arrays in memory without the "
+        "list of articles. (N): customers, summed over the weeks."
+    )
+    return Group(main_table, by_segment, says), {**found.to_dict(), "page": str(page)}
 
 
 @main.group()
@@ -761,6 +850,12 @@ def show(tag: str) -> Any:
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="With --all: the file."
 )
+@click.option(
+    "--sponsored",
+    multiple=True,
+    metavar="ARTICLE",
+    help="With --customer: an article that is to be a candidate; may be given several times.",
+)
 @_verb
 def recommend(
     customer: str | None,
@@ -769,6 +864,7 @@ def recommend(
     k: int,
     at: datetime | None,
     out: Path | None,
+    sponsored: tuple[str, ...],
 ) -> Any:
     """Recommend articles to one customer with reasons, or to all into a file.
 
@@ -777,6 +873,7 @@ def recommend(
     \b
     Examples:
       lookbook recommend --customer 17850
+      lookbook recommend --customer 17850 --sponsored 0108775015 --sponsored 0108775044
       lookbook recommend --all --out submission.csv
     """
     from pipelines import recommending
@@ -789,7 +886,7 @@ def recommend(
         rows = recommending.to_file(out, k=k, at=at, customers=customers, progress=_say)
         return f"{out}: {rows:,} customers", {"out": str(out), "customers": rows}
     assert customer is not None
-    answer = recommending.for_customer(customer, k=k, at=at)
+    answer = recommending.for_customer(customer, k=k, at=at, sponsored=sponsored)
     who = "" if answer.known else "unknown customer, so what is popular: "
     table = Table(title=f"{who}{answer.release}, as of {answer.moment:%Y-%m-%d %H:%M} UTC")
     for column in ("", "article", "name", "why"):
