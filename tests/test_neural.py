@@ -40,11 +40,23 @@ from pipelines.neural.training import (
     TensorExamples,
     TrainingError,
     TrainingSettings,
+    applied,
     mean_loss,
     seeded,
     train,
 )
 from pipelines.neural.weights import WeightsError, load_network, save_network
+from tests.neural_worlds import (
+    SHORT,
+    Line,
+    Noisy,
+    Stopped,
+    a_line,
+    a_network,
+    squared,
+    stopped,
+    together,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -59,51 +71,6 @@ def one_thread() -> Iterator[None]:
 
 
 # The loop
-
-
-class Line(nn.Module):
-    """y = w x + b, with a hidden layer of dropout in between so that draws matter."""
-
-    def __init__(self, dropout: float = 0.2) -> None:
-        super().__init__()
-        self.layers = MLP(3, 8, 1, dropout=dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x).squeeze(1)
-
-
-def squared(network: nn.Module, batch: Batch) -> Tensor:
-    return ((network(batch["x"]) - batch["y"]) ** 2).mean()
-
-
-def a_line(rows: int = 100) -> dict[str, Tensor]:
-    x = torch.randn(rows, 3, generator=torch.Generator().manual_seed(1))
-    return {"x": x, "y": x @ torch.tensor([1.0, -2.0, 0.5]) + 3}
-
-
-def a_network(dropout: float = 0.2) -> Line:
-    with seeded(3):
-        return Line(dropout)
-
-
-class Noisy(TensorExamples):
-    """Examples that draw, remember what they were asked, and can stop the run."""
-
-    def __init__(self, stop_at: int = -1, stop: Callable[[], None] | None = None) -> None:
-        super().__init__(a_line())
-        self.asked: list[Tensor] = []
-        self.stop_at = stop_at
-        self.stop = stop
-
-    def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
-        if len(self.asked) == self.stop_at and self.stop:
-            self.stop()
-        self.asked.append(rows)
-        made = super().batch(rows, generator)
-        return {**made, "y": made["y"] + 0.1 * torch.randn(len(rows), generator=generator)}
-
-
-SHORT = TrainingSettings(epochs=3, batch_size=30, learning_rate=0.01, cosine=True)
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -152,14 +119,6 @@ def test_the_seed_decides_and_draws_outside_stay_as_they_were() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-class Stopped(Exception):
-    pass
-
-
-def stopped() -> None:
-    raise Stopped
-
-
 @pytest.mark.parametrize("stop_at", [1, 2, 4, 5, 8, 11])
 def test_a_run_that_stopped_goes_on_to_the_same_weights(stop_at: int, tmp_path: Path) -> None:
     file = tmp_path / "run.checkpoint"
@@ -190,7 +149,7 @@ from pathlib import Path
 import torch
 from pipelines.neural.training import train
 from pipelines.neural.weights import save_network
-from tests.test_neural import SHORT, Noisy, a_network, squared
+from tests.neural_worlds import SHORT, Noisy, a_network, squared
 
 folder, stop_at = Path(sys.argv[1]), int(sys.argv[2])
 examples = Noisy(stop_at, lambda: os.kill(os.getpid(), signal.SIGKILL))
@@ -295,6 +254,28 @@ def test_patience_goes_back_to_the_best_weights_also_after_a_stop(tmp_path: Path
     assert all(torch.equal(network.state_dict()[name], seen[1][name]) for name in seen[1])
 
 
+@pytest.mark.parametrize(("cosine", "second"), [(False, 1.0), (True, 0.5)])
+def test_the_learning_rate_falls_along_a_cosine(cosine: bool, second: float) -> None:
+    seen = [a_network(dropout=0).state_dict()["layers.2.bias"].clone()]
+
+    def kept(network: nn.Module) -> float:
+        seen.append(network.state_dict()["layers.2.bias"].clone())
+        return 0.0
+
+    # Two steps, of Adam, which at first are as long as the learning rate.
+    run = TrainingSettings(epochs=2, batch_size=100, learning_rate=0.01, cosine=cosine)
+    train(a_network(dropout=0), squared, TensorExamples(a_line()), run, validation=kept)
+    assert (seen[1] - seen[0]).abs().item() == pytest.approx(0.01, rel=0.01)
+    assert (seen[2] - seen[1]).abs().item() == pytest.approx(0.01 * second, rel=0.02)
+
+
+def test_a_network_is_applied_to_all_rows_in_order() -> None:
+    network, x = a_network().eval(), a_line()["x"]
+    found = applied(lambda batch: network(batch["x"]), {"x": x}, batch_size=7)
+    torch.testing.assert_close(found, network(x))
+    assert applied(lambda batch: network(batch["x"]), {"x": x[:0]}).shape == (0,)
+
+
 def test_what_cannot_be_trained_says_so() -> None:
     with pytest.raises(TrainingError, match="nothing to learn"):
         train(a_network(), squared, TensorExamples({"x": torch.zeros(0, 3)}))
@@ -327,93 +308,76 @@ def test_sparse_embeddings_learn_and_rows_that_never_came_stay() -> None:
 
 
 TOGETHER = """
-import sys
+import os, sys
 from pathlib import Path
-import torch
-from torch import nn
-from pipelines.neural.training import is_main, process_count, train, wait_for_all, TensorExamples
-from pipelines.neural.training import TrainingSettings, mean_loss
-from pipelines.neural.weights import save_network
-from tests.test_neural import a_line, a_network, squared, together
 
-folder, rank = Path(sys.argv[1]), __import__("os").environ["RANK"]
+import torch
+
+from pipelines.neural.training import (
+    TensorExamples, TrainingSettings, is_main, mean_loss, process_count, train, wait_for_all)
+from pipelines.neural.weights import save_network
+from tests.neural_worlds import Noisy, Stopped, a_line, a_network, squared, stopped, together
+
+folder, rank = Path(sys.argv[1]), os.environ["RANK"]
 assert process_count() == 2
 if is_main():
     (folder / "from_main").touch()
 wait_for_all()
 assert (folder / "from_main").exists()
+
 network = together()
 with torch.no_grad():  # whatever each began with, they go on with the main one's
     for parameter in network.parameters():
         parameter.add_(float(rank))
-said = []
-run = TrainingSettings(epochs=4, batch_size=10, learning_rate=0.1, patience=3)
-held_out = TensorExamples(a_line())
-history = train(network, squared, TensorExamples(a_line(101)), run, progress=said.append,
-    validation=lambda n: mean_loss(n, squared, held_out), checkpoint=folder / "checkpoint")
+said, held_out = [], TensorExamples(a_line())
+history = train(network, squared, TensorExamples(a_line(101)),
+    TrainingSettings(epochs=4, batch_size=10, learning_rate=0.1, patience=3), progress=said.append,
+    validation=lambda network: mean_loss(network, squared, held_out))
 assert bool(said) == is_main()
 save_network(network, folder / f"{rank}.safetensors")
 (folder / f"{rank}.losses").write_text(repr(history.losses))
-"""
 
-
-def together() -> nn.Module:
-    """With running means, which each process would have for itself."""
-    with seeded(3):
-        return nn.Sequential(nn.BatchNorm1d(3, affine=False, momentum=0.5), Line(dropout=0))
-
-
-def test_two_processes_learn_the_same_network(tmp_path: Path) -> None:
-    done = run_script(TOGETHER, tmp_path, processes=2)
-    assert done.returncode == 0, done.stderr
-    first = load_network(together(), tmp_path / "0.safetensors")
-    second = load_network(together(), tmp_path / "1.safetensors")
-    assert same(first, second)
-    assert (tmp_path / "0.losses").read_text() == (tmp_path / "1.losses").read_text()
-    found = json.loads((tmp_path / "0.losses").read_text())
-    assert len(found) == 4
-    assert found[-1] < 0.5 * found[0]
-    assert not (tmp_path / "checkpoint").exists()
-
-
-SPLIT = """
-import os, sys
-from pathlib import Path
-from pipelines.neural.training import TensorExamples, TrainingSettings, train
-from pipelines.neural.weights import save_network
-from tests.test_neural import Noisy, SHORT, a_line, a_network, squared, stopped, Stopped
-
-folder, rank = Path(sys.argv[1]), os.environ["RANK"]
-run = TrainingSettings(epochs=3, batch_size=10, learning_rate=0.01)
-class Stopping(TensorExamples):
-    asked = 0
-    def batch(self, rows, generator):
-        self.asked += 1
-        if self.asked == 9 and not (folder / f"stopped{rank}").exists():
-            (folder / f"stopped{rank}").touch()
-            raise Stopped
-        return super().batch(rows, generator)
-for trial in range(2):
+halves = TrainingSettings(epochs=3, batch_size=10, learning_rate=0.01)
+for examples in (Noisy(9, stopped, noise=0), Noisy(noise=0)):
     network = a_network(dropout=0)
     try:
-        train(network, squared, Stopping(a_line()), run, checkpoint=folder / "checkpoint",
+        train(network, squared, examples, halves, checkpoint=folder / "checkpoint",
             checkpoint_seconds=0)
     except Stopped:
-        assert trial == 0
-save_network(network, folder / f"{rank}.safetensors")
+        assert (folder / "checkpoint").exists()
+assert len(examples.asked) == 1 + 15 - 8
+save_network(network, folder / f"halves{rank}.safetensors")
 """
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("two_processes")
+    done = run_script(TOGETHER, folder, processes=2)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_two_processes_learn_the_same_network(two_processes: Path) -> None:
+    first = load_network(together(), two_processes / "0.safetensors")
+    second = load_network(together(), two_processes / "1.safetensors")
+    assert same(first, second)
+    said = [(two_processes / f"{rank}.losses").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    found = json.loads(said[0])
+    assert len(found) == 4
+    assert found[-1] < 0.5 * found[0]
 
 
 def test_two_processes_with_half_batches_are_one_with_whole_ones_also_after_a_stop(
-    tmp_path: Path,
+    two_processes: Path,
 ) -> None:
-    done = run_script(SPLIT, tmp_path, processes=2)
-    assert done.returncode == 0, done.stderr
     alone = a_network(dropout=0)
     run = TrainingSettings(epochs=3, batch_size=20, learning_rate=0.01)
     train(alone, squared, TensorExamples(a_line()), run)
+    assert not (two_processes / "checkpoint").exists()
     for rank in range(2):
-        found = load_network(a_network(dropout=0), tmp_path / f"{rank}.safetensors")
+        found = load_network(a_network(dropout=0), two_processes / f"halves{rank}.safetensors")
         for name, tensor in alone.state_dict().items():
             torch.testing.assert_close(found.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
 

@@ -5,7 +5,7 @@ A network here is one short file: a module, a loss of one batch, and examples.
     from pipelines.neural.encoding import FeatureEncoder
     from pipelines.neural.layers import MLP, FeatureEmbedding
     from pipelines.neural.losses import binary_cross_entropy
-    from pipelines.neural.training import TensorExamples, TrainingSettings, seeded, train
+    from pipelines.neural.training import TensorExamples, applied, seeded, train
     from pipelines.neural.weights import load_network, save_network
 
     class Ranker(nn.Module):
@@ -24,15 +24,17 @@ A network here is one short file: a module, a loss of one batch, and examples.
     examples = TensorExamples({**encoder.encode(rows), "label": labels})
     with seeded(7):
         network = Ranker(encoder.spec)
-    train(network, loss, examples, TrainingSettings(epochs=3), checkpoint=file, progress=say)
+    train(network, loss, examples, checkpoint=file, progress=say)
     encoder.save(folder / "encoder.json")
     save_network(network, folder / "network.safetensors")
+    scores = applied(network, encoder.encode(candidates))     # N
 
 Where the pieces are:
 
 - `training`: `train` (GPU or CPU, `torchrun`, checkpoints, progress), `TrainingSettings`, `TensorExamples` or
   any class with `__len__` and `batch(rows, generator)` that makes a batch when it is needed (decodes pictures,
-  draws negatives), `mean_loss` for a validation, `seeded` for making networks, `is_main`, `wait_for_all`.
+  draws negatives), `mean_loss` for a validation, `applied` for scores or embeddings of many rows, `seeded`
+  for making networks, `is_main`, `wait_for_all`.
 - `encoding`: `FeatureEncoder` and its `spec`, `IdLists` for sequences, `padded` for sequences from other rows,
   `hashed` for ids, `under` and `part` for two encoded things in one batch.
 - `layers`: `MLP`, `HashedEmbedding`, `BucketEmbedding`, `pooled`, `AttentionPooling`, `FeatureEmbedding`.

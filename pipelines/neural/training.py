@@ -202,6 +202,18 @@ def mean_loss(
     return total / max(1, len(examples))
 
 
+def applied(network: Callable[[Batch], Tensor], rows: Batch, *, batch_size: int = 8192) -> Tensor:
+    """What the network gives for each row of tensors of equal length (N x ...), without gradients."""
+    count = len(next(iter(rows.values())))
+    with torch.inference_mode():
+        return torch.cat(
+            [
+                network({name: tensor[at : at + batch_size] for name, tensor in rows.items()})
+                for at in range(0, max(1, count), batch_size)
+            ]
+        )
+
+
 def train(
     network: nn.Module,
     loss: Loss,
