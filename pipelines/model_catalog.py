@@ -42,6 +42,10 @@ RETRIEVERS: dict[str, Entry] = {
     "popular_by_product_group": Entry("retrievers.popular_by_product_group:PopularByProductGroup"),
     "repurchase": Entry("retrievers.repurchase:Repurchase"),
     "co_purchase": Entry("retrievers.co_purchase:CoPurchase"),
+    "item_knn": Entry("retrievers.item_knn:ItemKnn"),
+    "matrix_factorization": Entry("retrievers.matrix_factorization:MatrixFactorization"),
+    "pure_svd": Entry("retrievers.pure_svd:PureSvd"),
+    "ease": Entry("retrievers.ease:Ease"),
     "in_session": Entry("retrievers.in_session:InSession"),
     "similar_by_transactions": Entry("retrievers.similar:SimilarByTransactions"),
 }

@@ -78,6 +78,7 @@ def cosines(
     *,
     shrink: float = 0.0,
     itself: bool = False,
+    factor: np.ndarray | None = None,
 ) -> sparse.csr_matrix:
     """How like articles are to those on sale: shrunk cosines of columns, the largest of each row.
 
@@ -89,6 +90,7 @@ def cosines(
         neighbours: how many to keep of each article.
         shrink: keeps rare articles from looking alike by chance.
         itself: whether an article is like itself.
+        factor: what likeness to each article is multiplied with (A,).
 
     Returns:
         A x A, float32.
@@ -96,6 +98,7 @@ def cosines(
     size = weighted.shape[1]
     own = np.asarray(weighted.multiply(weighted).sum(axis=0)).ravel() + shrink
     scale = np.divide(1.0, np.sqrt(own), out=np.zeros(size), where=own > 0)
+    there_scale = scale if factor is None else scale * factor
     by_article = weighted.T.tocsr()
     there = (weighted @ sparse.diags(on_sale.astype("float64"))).tocsr()
     there.eliminate_zeros()
@@ -104,7 +107,7 @@ def cosines(
         together = (by_article[start : start + _BLOCK] @ there).tocoo()
         wanted = slice(None) if itself else together.row + start != together.col
         row, col = together.row[wanted], together.col[wanted]
-        value = (together.data[wanted] * scale[row + start] * scale[col]).astype("float32")
+        value = (together.data[wanted] * scale[row + start] * there_scale[col]).astype("float32")
         alike = sparse.csr_matrix((value, (row, col)), together.shape)
         blocks.append(largest(alike, neighbours))
     return sparse.vstack(blocks, format="csr")

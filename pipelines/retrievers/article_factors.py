@@ -1,0 +1,125 @@
+"""What retrievers share in which an article is a vector and a customer the sum of their articles' parts."""
+
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import load_file, save_file
+
+from pipelines.assortment import Assortment
+from pipelines.retrievers.base import (
+    NOTHING,
+    Asked,
+    Proposals,
+    Retriever,
+    best_of_each,
+)
+from pipelines.retrievers.purchase_matrix import habit
+
+_SCORES = 2**23
+"""Scores computed at a time: what bounds the memory of a batch."""
+
+
+class ArticleFactors(Retriever):
+    """A customer's score of an article is the product of two vectors times what the article sold lately.
+
+    The customer's vector is the sum of one part for each article that they bought, made when they ask
+    (folding in), so that every score can be shared out among the customer's articles.
+
+    Attributes:
+        factors: articles' vectors (A x D float32), zero where nothing was learnt.
+        trend_of: what an article's score is multiplied with (A,).
+    """
+
+    def __init__(self) -> None:
+        self.factors = self.search = np.zeros((0, 0), dtype="float32")
+        self.trend_of = np.zeros(0, dtype="float32")
+        self.offered = np.zeros(0, dtype="int64")
+
+    def keep(self, factors: np.ndarray, trend_of: np.ndarray) -> None:
+        """Take these vectors, and stand ready to search among the articles on sale."""
+        self.factors = np.ascontiguousarray(factors, dtype="float32")
+        self.trend_of = trend_of
+        self.offered = np.flatnonzero(self.assortment.on_sale & (self.factors != 0).any(axis=1))
+        self.search = self.factors[self.offered] * self.trend_of[self.offered, None]
+
+    @abstractmethod
+    def parts(self, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """What each article of one customer gives to the customer's vector (R x D).
+
+        Args:
+            articles: places of what they bought (R,).
+            weights: how much each counts (R,).
+        """
+
+    def fold_in(self, starts: np.ndarray, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The vectors of customers (N x D): the sums of their articles' parts.
+
+        Args:
+            starts: where the articles of each customer begin, and the end of the last (N + 1,).
+            articles: places, customer by customer (R,).
+            weights: how much each counts (R,).
+        """
+        return np.stack(
+            [
+                self.parts(articles[start:end], weights[start:end]).sum(axis=0)
+                for start, end in zip(starts[:-1], starts[1:], strict=True)
+            ]
+        )
+
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        history = asked.history(self.assortment)
+        if not len(history.customer) or not len(self.offered):
+            return NOTHING
+        whom, starts = np.unique(history.customer, return_index=True)
+        vectors = self.fold_in(
+            np.append(starts, len(history.customer)), history.article, habit(history)
+        )
+        at_once = max(1, _SCORES // len(self.offered))
+        found = []
+        for start in range(0, len(whom), at_once):
+            scores = vectors[start : start + at_once] @ self.search.T
+            best = best_of_each(scores, self.offered, k)
+            found.append(best._replace(customer=whom[start + best.customer]))
+        if len(found) == 1:
+            return found[0]
+        return Proposals(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+        history = asked.history(self.assortment)
+        weights = habit(history)
+        customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
+        places = self.assortment.places(pairs["article_id"].tolist())
+        found: list[str | None] = [None] * len(pairs)
+        for customer in np.unique(customers[customers >= 0]):
+            own = slice(*np.searchsorted(history.customer, [customer, customer + 1]))
+            bought = history.article[own]
+            asks = np.flatnonzero((customers == customer) & (places >= 0))
+            if not len(bought) or not len(asks):
+                continue
+            shares = self.parts(bought, weights[own]) @ self.factors[places[asks]].T
+            best = shares.argmax(axis=0)
+            for number, pair in enumerate(asks):
+                if shares[best[number], number] > 0:
+                    found[pair] = str(self.assortment.ids[bought[best[number]]])
+        return found
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        if led_by:
+            return f"Fits your taste, as {led_by} does."
+        return "Fits what you bought."
+
+    def save(self, folder: Path) -> None:
+        self.assortment.save(folder)
+        save_file(
+            {"factors": self.factors, "trend_of": self.trend_of}, folder / "factors.safetensors"
+        )
+
+    def load(self, folder: Path) -> Self:
+        self.assortment = Assortment.load(folder)
+        saved = load_file(folder / "factors.safetensors")
+        self.keep(saved["factors"], saved["trend_of"])
+        return self
