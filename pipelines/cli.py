@@ -649,13 +649,14 @@ def _judge_retrievers(
     _say(f"{page} written")
     together = found.together
     title = (
-        f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
-        f"({found.per_source} candidates of each for the union; 95% intervals)"
+        f"Recall of {many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
+        f"(the union is of {found.per_source} candidates of each)"
     )
     main_table = Table(title=title, title_justify="left")
     main_table.add_column("retriever", no_wrap=True)
-    headings = ("recall@50", MAIN, "@200", "@500", PRECISION, "only it", "cost", "per customer")
-    for heading in (*headings, "fit s", "s/1,000", "MB saved", "held", "p50 ms"):
+    depths = [recall.removeprefix("recall") for recall in RECALLS]
+    headings = ("95% of @100", PRECISION, "only it", "cost", "per customer", "fit s", "s/1,000")
+    for heading in (*depths, *headings, "MB saved", "held", "p50 ms"):
         main_table.add_column(heading, justify="right")
 
     def number(value: float | None, digits: int) -> str:
@@ -665,19 +666,19 @@ def _judge_retrievers(
         judged = found.judged[name]
         recall = [f"{judged.metrics[at]['mean']:.3f}" for at in RECALLS]
         spread = judged.metrics[MAIN]
-        recall[RECALLS.index(MAIN)] += f" [{spread['low']:.3f}, {spread['high']:.3f}]"
         main_table.add_row(
             name,
             *recall,
+            f"[{spread['low']:.3f}, {spread['high']:.3f}]",
             number(judged.metrics[PRECISION]["mean"], 3),
             "" if judged.alone is None else f"{judged.alone:.1%}",
-            number(judged.cost and judged.cost["mean"], 4),
+            number((judged.cost or {}).get("mean"), 4),
             number(judged.candidates, 0),
             number(judged.fit_seconds, 1),
             number(judged.seconds_per_1000, 2),
             number(judged.megabytes_saved, 1),
             number(judged.megabytes_held, 1),
-            number(judged.milliseconds and judged.milliseconds["p50"], 2),
+            number((judged.milliseconds or {}).get("p50"), 2),
             style="bold" if name in together else "",
         )
     by_segment = Table(title=f"{MAIN} by purchases (lines) before the week", title_justify="left")

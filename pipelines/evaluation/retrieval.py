@@ -108,9 +108,14 @@ class RetrievalReport:
     ranks: pd.DataFrame
 
     @property
+    def together(self) -> list[str]:
+        """The union and, where it was judged, the release's mix."""
+        return [name for name in (UNION, MERGED) if name in self.judged]
+
+    @property
     def retrievers(self) -> list[str]:
         """The single ones, those with the best recall@100 first."""
-        names = [name for name in self.judged if name not in (UNION, MERGED)]
+        names = [name for name in self.judged if name not in self.together]
         return sorted(names, key=lambda name: -self.judged[name].metrics[MAIN]["mean"])
 
     def to_dict(self) -> dict[str, Any]:
