@@ -2,7 +2,14 @@
 exists once."""
 
 from feature_repo.entities import article, customer, postal_code, product, product_group
-from feature_repo.feature_services import article_display, customer_state, everything, ranking
+from feature_repo.feature_services import (
+    article_content,
+    article_display,
+    article_sales,
+    customer_state,
+    everything,
+    ranking,
+)
 from feature_repo.on_demand import calendar, crosses, customer_article_now, recency, taste_match
 from feature_repo.views.articles import article_activity, article_profile
 from feature_repo.views.customer_articles import customer_article, customer_product
@@ -20,8 +27,10 @@ from feature_repo.views.product_groups import product_group_activity
 __all__ = [
     "article",
     "article_activity",
+    "article_content",
     "article_display",
     "article_profile",
+    "article_sales",
     "calendar",
     "crosses",
     "customer",

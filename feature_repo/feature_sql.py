@@ -16,7 +16,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.raw_tables import ARTICLE_CONTENT, RAW_TABLES
 from feature_repo.windows import (
     DECAY_DAYS,
     RECENT_ARTICLES,
@@ -107,6 +107,7 @@ TASTES = {
     "index_group": "index_group_name",
     "garment_group": "garment_group_name",
     "section": "section_name",
+    "visual_cluster": "visual_cluster",
 }
 """What `customer_taste` shares purchases over: the name of a feature, and the column of articles."""
 
@@ -167,6 +168,7 @@ def render(
         session_events=SESSION_EVENTS,
         as_of=AS_OF.get(name),
         raw_tables=RAW_TABLES,
+        content=[column.name for column in ARTICLE_CONTENT.columns if column.name != "article_id"],
         tastes=TASTES,
         through=through.isoformat(),
         scoped=scoped,

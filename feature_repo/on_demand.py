@@ -117,11 +117,12 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
         Field(name="index_group_share", dtype=Float64),
         Field(name="garment_group_share", dtype=Float64),
         Field(name="section_share", dtype=Float64),
+        Field(name="visual_cluster_share", dtype=Float64),
     ],
     mode="pandas",
     description="How much of what the customer bought is like the article: the share of lines of the "
-    "article's colour group, product group, index group, garment group and section; 0 if the customer "
-    "bought others only, missing if nothing is known of the customer or the article.",
+    "article's colour group, product group, index group, garment group, section and visual cluster; 0 if "
+    "the customer bought others only, missing if nothing is known of the customer or the article.",
     owner=OWNER,
 )
 def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:

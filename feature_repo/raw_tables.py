@@ -183,6 +183,33 @@ INTERACTIONS = RawTable(
     optional=True,
 )
 
+ARTICLE_CONTENT = RawTable(
+    name="article_content",
+    file="",
+    description="What texts and pictures say of an article, as vectors of one length each.",
+    key=("article_id",),
+    columns=(
+        Column("article_id", "VARCHAR", "the article", required=True),
+        Column("text_embedding", "FLOAT[]", "what its words say: near is alike, by cosine"),
+        Column("image_embedding", "FLOAT[]", "what its picture shows: near is alike, by cosine"),
+        Column(
+            "visual_cluster", "VARCHAR", "which articles of its product group it looks like most"
+        ),
+    ),
+    ours=(
+        Column("text_hash", "VARCHAR", "of the words that were encoded"),
+        Column("text_encoder", "VARCHAR", "the version that encoded them"),
+        Column("picture", "VARCHAR", "size and time of the file that was encoded"),
+        Column("picture_encoder", "VARCHAR", "the version that encoded it"),
+    ),
+    optional=True,
+)
+"""No file brings it: `pipelines.content` makes it of the articles that are loaded."""
+
 RAW_TABLES: dict[str, RawTable] = {
     t.name: t for t in (ARTICLES, CUSTOMERS, TRANSACTIONS, INTERACTIONS)
 }
+"""What a shop's files bring."""
+
+READ_TABLES: dict[str, RawTable] = RAW_TABLES | {ARTICLE_CONTENT.name: ARTICLE_CONTENT}
+"""All that feature SQL reads."""

@@ -27,7 +27,7 @@ from feature_repo.feature_sql import (
     render,
     table_sql,
 )
-from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.raw_tables import RAW_TABLES, READ_TABLES
 from feature_repo.stores.connection import HALF_BUILT
 from pipelines.warehouse import (
     WarehouseError,
@@ -164,7 +164,8 @@ def bring(
             f"Purchases are loaded only up to {newest}: features cannot be built through {through}."
         )
     con.execute(_CREATE_BUILDS)
-    con.execute(RAW_TABLES["interactions"].create)
+    for name in ("interactions", "article_content"):
+        con.execute(READ_TABLES[name].create)
     wanted = _State(through, data_hash(con), loaded_at)
     hashes = _sql_hashes()
     state = _state(con, hashes)

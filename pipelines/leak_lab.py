@@ -25,7 +25,7 @@ import pandas as pd
 
 from feature_repo import places
 from feature_repo.errors import InputError
-from feature_repo.raw_tables import RAW_TABLES, RawTable
+from feature_repo.raw_tables import RAW_TABLES, READ_TABLES, RawTable
 from pipelines.feature_tables import bring, last_day
 from pipelines.features import (
     KEYS,
@@ -237,7 +237,7 @@ class _Shops:
             shop.register("chosen", chosen)
             of_table = {
                 table.name: f"SELECT * FROM raw.{table.name} {_of_chosen(table)}"
-                for table in RAW_TABLES.values()
+                for table in READ_TABLES.values()
                 if has_table(shop.cursor(), "raw", table.name)
             }
             for name, sql in {**of_table, "loads": "FROM raw.loads"}.items():
@@ -296,7 +296,7 @@ def _make_up(files: Path, customers: int) -> None:
 
 
 def _of_chosen(table: RawTable) -> str:
-    if table.name == "articles":
+    if table.key == ("article_id",):
         return "SEMI JOIN (SELECT * FROM raw.transactions SEMI JOIN chosen USING (customer_id)) USING (article_id)"
     return "SEMI JOIN chosen USING (customer_id)"
 

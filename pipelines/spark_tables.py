@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from feature_repo.feature_sql import AS_OF, TABLES
-from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.raw_tables import READ_TABLES
 from feature_repo.spark_sql import SETTINGS, spark_sql, to_spark
 from pipelines.feature_tables import last_day
 from pipelines.warehouse import has_table
@@ -24,7 +24,7 @@ from pipelines.warehouse import has_table
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-RAW = ("transactions", "customers", "articles", "interactions")
+RAW = ("transactions", "customers", "articles", "interactions", "article_content")
 """The raw tables that features are made from."""
 
 
@@ -55,7 +55,8 @@ def build(
     Args:
         spark: its catalog gets the tables; its settings stay as they are.
         raw: a folder or URI with `NAME.parquet` (a file or a folder of files) for each in RAW, with
-            the columns of feature_repo.raw_tables; a shop without interactions has none of these.
+            the columns of feature_repo.raw_tables; a shop without interactions or without
+            embeddings has none of these.
         through: the last day whose purchases are used; the last there is if None.
 
     Returns:
@@ -99,7 +100,7 @@ def _show(session: "SparkSession", name: str, sql: str) -> None:
     try:
         session.sql(f"{view} {sql}")
     except AnalysisException as error:
-        table = RAW_TABLES[name]
+        table = READ_TABLES[name]
         if not (table.optional and error.getCondition() == "PATH_NOT_FOUND"):
             raise
         columns = (*table.columns, *table.ours)

@@ -12,7 +12,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from feature_repo import feature_sql
-from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.raw_tables import ARTICLE_CONTENT, READ_TABLES
 from feature_repo.windows import WINDOWS
 from pipelines import feature_tables
 
@@ -26,13 +26,22 @@ ARTICLES: dict[str, Row] = {
         "product_group_name": "Upper body",
         "colour_group_name": "Red",
         "index_group_name": "Ladieswear",
+        "visual_cluster": "Upper body 01",
+        "text_embedding": [0.6, 0.8],
+        "image_embedding": [1.0, 0.0],
     },
-    SCARF: {"product_group_name": "Accessories", "colour_group_name": "Red"},
+    SCARF: {
+        "product_group_name": "Accessories",
+        "colour_group_name": "Red",
+        "text_embedding": [0.0, 1.0],
+    },
     SOCKS: {
         "product_code": "1",
         "product_group_name": "Upper body",
         "colour_group_name": "Blue",
         "index_group_name": "Menswear",
+        "visual_cluster": "Upper body 02",
+        "image_embedding": [0.0, 1.0],
     },
 }
 """What is known of the articles; of others nothing."""
@@ -100,7 +109,7 @@ class Tables:
         self.loads = 0
         for schema in ("raw", "staging", "features"):
             self.con.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")
-        for table in RAW_TABLES.values():
+        for table in READ_TABLES.values():
             self.con.execute(table.create)
         self.con.execute(
             "CREATE TABLE raw.loads (loaded_at TIMESTAMP, table_name VARCHAR, sha256 VARCHAR, "
@@ -156,12 +165,17 @@ class Tables:
                 for a in sorted({p.article for p in self.purchases})
             ]
         )
-        self.con.execute("DELETE FROM raw.customers; DELETE FROM raw.articles")
+        learnt = [column for column in ARTICLE_CONTENT.column_names if column in articles]
+        content = articles[learnt]
+        articles = articles.drop(columns=[name for name in learnt if name != "article_id"])
+        for name in ("customers", "articles", "article_content"):
+            self.con.execute(f"DELETE FROM raw.{name}")
         for name, rows in (
             ("transactions", bought),
             ("interactions", seen),
             ("customers", customers),
             ("articles", articles),
+            ("article_content", content),
         ):
             if len(rows):
                 self.con.register("given", rows)

@@ -594,7 +594,7 @@ def test_each_sql_file_is_a_declared_view_and_each_view_has_its_sql():
 
 
 def test_sql_gives_exactly_the_declared_fields_keys_and_types():
-    from feast.types import Array, Float64, Int64, String, UnixTimestamp
+    from feast.types import Array, Float32, Float64, Int64, String, UnixTimestamp
 
     from feature_repo import definitions
 
@@ -605,6 +605,7 @@ def test_sql_gives_exactly_the_declared_fields_keys_and_types():
         UnixTimestamp: "TIMESTAMP",
         Array(String): "VARCHAR[]",
         Array(Int64): "BIGINT[]",
+        Array(Float32): "FLOAT[]",
         Array(Float64): "DOUBLE[]",
     }
     con = Tables([Purchase(day(0))]).con

@@ -1,9 +1,11 @@
 """Views by article."""
 
 from feature_repo.entities import article
-from feature_repo.raw_tables import ARTICLES
+from feature_repo.raw_tables import ARTICLE_CONTENT, ARTICLES
 from feature_repo.views.declare import (
     OF_ID,
+    Array,
+    Float32,
     Float64,
     Int64,
     String,
@@ -16,7 +18,7 @@ from feature_repo.views.declare import (
 article_profile = view(
     "article_profile",
     [article],
-    "What the article is, as last delivered by the shop.",
+    "What the article is, as last delivered by the shop, and what its text and picture say.",
     [
         feature("article_hash", String, "of the id's MD5: the article in crosses", tag=OF_ID),
         *(
@@ -24,8 +26,17 @@ article_profile = view(
             for column in ARTICLES.columns
             if column.name != "article_id"
         ),
+        *(
+            feature(
+                column.name,
+                Array(Float32) if column.type == "FLOAT[]" else String,
+                column.description,
+            )
+            for column in ARTICLE_CONTENT.columns
+            if column.name != "article_id"
+        ),
     ],
-    freshness="with a delivery of articles",
+    freshness="with a delivery of articles, and when their texts and pictures are embedded",
 )
 
 article_activity = view(

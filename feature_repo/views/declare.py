@@ -10,7 +10,7 @@ from typing import Any
 
 from feast import Entity, FeatureView, Field
 from feast.data_source import DataSource, PushSource
-from feast.types import Array, Float64, Int64, String, UnixTimestamp
+from feast.types import Array, Float32, Float64, Int64, String, UnixTimestamp
 
 from feature_repo.feature_sql import AS_OF, render
 from feature_repo.stores.duckdb_source import ASKED, DuckDBSource
@@ -18,6 +18,7 @@ from feature_repo.windows import WINDOWS, Window
 
 __all__ = [
     "Array",
+    "Float32",
     "Float64",
     "Int64",
     "String",

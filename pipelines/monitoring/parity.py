@@ -43,8 +43,8 @@ ROWS_AT_A_TIME = 10_000
 """Rows that are computed again at a time."""
 
 _MADE_OF_ATTRIBUTES = {
-    **{view: table.attributes for view, table in HISTORIES.items() if table.attribute_key},
-    "customer_taste": "articles",
+    **{view: (table.attributes,) for view, table in HISTORIES.items() if table.attribute_key},
+    "customer_taste": ("articles", "article_content"),
 }
 """Views whose keys or values are attributes, and the raw tables that have these."""
 
@@ -316,12 +316,10 @@ class _Run:
                     brought = pa.array(times, served_log.CLOCK).to_numpy(zero_copy_only=False)
                     # What is pushed is online at once, so what was written before must have been there.
                     brought = served_at[found] if source.pushed else brought[of_piece[found]]
-                    changed = self._attributes_changed.get(
-                        _MADE_OF_ATTRIBUTES.get(source.view, ""), np.datetime64("NaT")
-                    )
-                    written = source.written(con, asked.iloc[found])
-                    # Nothing is later than a time that is not known.
-                    late[of][found] |= (written > brought) | (changed > brought)
+                    late[of][found] |= source.written(con, asked.iloc[found]) > brought
+                    for table in _MADE_OF_ATTRIBUTES.get(source.view, ()):
+                        if table in self._attributes_changed:
+                            late[of][found] |= self._attributes_changed[table] > brought
         return {name: late[sources[name]] for name in differ}
 
 

@@ -6,4 +6,7 @@ SELECT
     {%- for column in raw_tables.articles.columns if column.name != "article_id" %},
     {% if column.type == "INTEGER" %}CAST({{ column.name }} AS BIGINT) AS {{ column.name }}{% else %}{{ column.name }}{% endif %}
     {%- endfor %}
+    {%- for column in content %},
+    {{ column }}
+    {%- endfor %}
 FROM staging.articles
