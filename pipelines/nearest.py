@@ -1,0 +1,380 @@
+"""Nearest vectors by inner product, with FAISS: exact while that is quick, by a graph or cells above.
+
+An approximate index is measured against the exact answer when it is built, and refused if it finds too
+little. It knows which towers or which encoder its vectors come from and is not opened for others.
+
+A vectors, B queries, D numbers of each.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import numpy as np
+
+from feature_repo.errors import LookbookError
+from feature_repo.places import whole_file
+
+Kind = Literal["exact", "hnsw", "ivf"]
+
+_VECTORS = "nearest.faiss"
+_RECORD = "nearest.json"
+_SAMPLE = 500
+"""Queries on which recall is measured."""
+_LINKS = (32, 64)
+"""Links of a vector in the graph: more are tried where the first find too little."""
+_LEAST_EFFORT = {"hnsw": 64, "ivf": 8}
+
+
+class NearestError(LookbookError, ValueError):
+    """An index cannot be built, opened or asked; the text says what differs and what to do."""
+
+
+class Index:
+    """Vectors by their place, to be searched for the largest inner products.
+
+    Approximate kinds compare by inner product too, which misleads a graph where lengths differ: all but
+    the longest are hidden behind it. So each vector gets one number more, sqrt(longest^2 - |x|^2), which
+    makes all equally long, and each query a zero there, which leaves products what they are (Bachrach et
+    al., RecSys 2014; Neyshabur and Srebro, ICML 2015). Graphs are HNSW (Malkov and Yashunin, TPAMI 2020);
+    cells are those of k-means (Jégou et al., TPAMI 2011).
+
+    Cost: exact A x D for a query; a graph some `effort` x links x D; cells A x `effort` / cells x D. Memory 4
+    A D bytes, and a graph's 8 A x links.
+
+    One query runs in the thread that asks; of more FAISS makes use of all cores. The same vectors, settings
+    and seed give the same file on the same kind of machine, for which a graph is made by one thread.
+
+    Attributes:
+        made_for: version of what made the vectors.
+        kind: exact, hnsw or ivf.
+        recall: share of the `at` nearest that it found of sample queries when built; 1 if exact.
+        at: of how many nearest that is.
+        effort: efSearch of a graph, nprobe of cells, 0 if exact.
+    """
+
+    def __init__(
+        self,
+        found: Any,
+        *,
+        made_for: str,
+        kind: Kind,
+        dimension: int,
+        recall: float = 1.0,
+        at: int = 100,
+        effort: int = 0,
+    ) -> None:
+        self._faiss = found
+        self.made_for = made_for
+        self.kind: Kind = kind
+        self.dimension = dimension
+        self.recall = recall
+        self.at = at
+        self.effort = effort
+
+    def __len__(self) -> int:
+        return int(self._faiss.ntotal)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: np.ndarray,
+        *,
+        made_for: str,
+        exact_below: int = 20_000,
+        kind: Literal["auto"] | Kind = "auto",
+        queries: np.ndarray | None = None,
+        least_recall: float = 0.98,
+        at: int = 100,
+        most_effort: int = 1024,
+        seed: int = 0,
+    ) -> "Index":
+        """An index of the vectors, the cheapest to ask of those that find enough.
+
+        Args:
+            vectors: A x D; of length 1 or any.
+            made_for: version (hash) of the towers or the encoder that made them.
+            exact_below: with fewer vectors `auto` is exact, otherwise hnsw.
+            queries: what will be asked, B x D, of which recall is measured on a sample; if None
+                it is measured on the vectors themselves, with noise.
+            least_recall: share of the `at` nearest that must be found, 0 to 1.
+            at: how many nearest recall is measured on. Whoever asks for more is searched wider.
+            most_effort: the greatest efSearch or nprobe to try.
+
+        Raises:
+            NearestError: vectors of a wrong shape or not finite, or recall below what is needed with
+                every setting tried.
+        """
+        vectors = _matrix(vectors, None, "The vectors of an index")
+        size, dimension = vectors.shape
+        if kind == "auto":
+            kind = "exact" if size < exact_below else "hnsw"
+        if kind == "exact" or not size:
+            flat = faiss.IndexFlatIP(dimension)
+            flat.add(vectors)
+            return cls(flat, made_for=made_for, kind="exact", dimension=dimension, at=at)
+        sample = _sample(vectors, queries, seed)
+        at = min(at, size)
+        least = _least(vectors, sample, at)
+        best = 0.0
+        stored = _equally_long(vectors)
+        for made in _graphs(stored, seed) if kind == "hnsw" else _cells(stored, seed):
+            index = cls(made, made_for=made_for, kind=kind, dimension=dimension, at=at)
+            for effort in _efforts(_LEAST_EFFORT[kind], most_effort):
+                index.effort = effort
+                scores, _ = index._approximately(_widened(sample), at, None, effort)
+                # By score, for of equally near ones any may be found.
+                index.recall = float((scores >= least).mean())
+                if index.recall >= least_recall:
+                    return index
+                best = max(best, index.recall)
+        raise NearestError(
+            f"The {kind} index of {size:,} vectors finds {best:.3f} of the {at} nearest, and {least_recall} "
+            "is needed: build it with kind='exact' or allow more effort."
+        )
+
+    def search(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The vectors with the largest inner products, largest first; equal ones in order of place.
+
+        Args:
+            queries: B x D.
+            k: how many; no more than there are come back.
+            allowed: which vectors may come back (A,); any if None.
+
+        Returns:
+            scores B x min(k, A), float32, minus infinity where fewer are allowed, and places of the
+            same shape, int64, -1 there.
+
+        Raises:
+            NearestError: queries or `allowed` of a wrong shape, or not finite.
+        """
+        queries = _matrix(queries, self.dimension, "Queries")
+        k = max(0, min(k, len(self)))
+        if allowed is not None and np.shape(allowed) != (len(self),):
+            raise NearestError(
+                f"allowed has the shape {np.shape(allowed)}: give one value for each of {len(self):,} vectors."
+            )
+        there = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        if not k or not there or not len(queries):
+            shape = (len(queries), k)
+            return np.full(shape, -np.inf, "float32"), np.full(shape, -1, "int64")
+        wide = queries if self.kind == "exact" else _widened(queries)
+        effort = math.ceil(self.effort * max(1.0, k / self.at) * len(self) / there)
+        if self.kind == "exact" or effort * _EXACT_FROM[self.kind] > self._most:
+            return self._exactly(wide, k, allowed)
+        scores, places = self._approximately(wide, k, allowed, effort)
+        short = np.flatnonzero((places >= 0).sum(axis=1) < min(k, there))
+        if len(short):
+            scores[short], places[short] = self._exactly(wide[short], k, allowed)
+        return scores, places
+
+    def save(self, folder: Path) -> None:
+        """Write the index and what it was made for; the same index gives the same bytes."""
+        with whole_file(folder / _VECTORS) as partial:
+            faiss.write_index(self._faiss, str(partial))
+            vectors = partial.read_bytes()
+        record = {name: getattr(self, name) for name in _RECORDED}
+        record["checksum"] = _checksum(record, vectors)
+        with whole_file(folder / _RECORD) as partial:
+            partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path, *, made_for: str) -> "Index":
+        """A saved index.
+
+        Args:
+            made_for: version of the towers or the encoder whose queries it will be asked.
+
+        Raises:
+            NearestError: a file is missing or damaged, or the vectors are of another version.
+        """
+        try:
+            record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+            vectors = (folder / _VECTORS).read_bytes()
+            checksum = record.pop("checksum")
+            whole = checksum == _checksum(record, vectors) and record.keys() == set(_RECORDED)
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise NearestError(
+                f"The index in {folder.name} cannot be read ({error}): build it again."
+            ) from error
+        if not whole:
+            raise NearestError(
+                f"The index in {folder.name} is damaged, for its files are not as they were written: "
+                "build it again."
+            )
+        if record["made_for"] != made_for:
+            raise NearestError(
+                f"The index in {folder.name} holds vectors of {record['made_for']}, and those of "
+                f"{made_for} are needed: build it again with {made_for}."
+            )
+        found = faiss.deserialize_index(np.frombuffer(vectors, dtype="uint8"))
+        return cls(found, **record)
+
+    @property
+    def _most(self) -> int:
+        """The effort with which everything is looked at."""
+        return int(self._faiss.nlist) if self.kind == "ivf" else len(self)
+
+    def _approximately(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None, effort: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `search`, with a zero after each query."""
+        chosen = _selector(allowed)
+        if self.kind == "hnsw":
+            settings = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
+        else:
+            settings = faiss.SearchParametersIVF(nprobe=effort, sel=chosen)
+        return _in_order(*self._faiss.search(queries, k, params=settings))
+
+    def _exactly(
+        self, queries: np.ndarray, k: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `search`, by looking at every vector."""
+        chosen = _selector(allowed)
+        if self.kind == "ivf":
+            index, settings = self._faiss, faiss.SearchParametersIVF(nprobe=self._most, sel=chosen)
+        elif self.kind == "hnsw":
+            index = faiss.downcast_index(self._faiss.storage)
+            settings = faiss.SearchParameters(sel=chosen)
+        else:
+            index, settings = self._faiss, faiss.SearchParameters(sel=chosen)
+        more = min(k + _TIES, len(self))
+        scores, places = _in_order(*index.search(queries, more, params=settings))
+        # Where equal ones go on beyond what was asked, those of the first places are among the rest.
+        open_ended = np.flatnonzero((scores[:, -1] == scores[:, k - 1]) & (places[:, -1] >= 0))
+        scores, places = scores[:, :k].copy(), places[:, :k].copy()
+        for start in range(0, len(open_ended) if more < len(self) else 0, _BLOCK):
+            rows = open_ended[start : start + _BLOCK]
+            found = _in_order(*index.search(queries[rows], len(self), params=settings))
+            scores[rows], places[rows] = (part[:, :k] for part in found)
+        return scores, places
+
+
+_RECORDED = ("made_for", "kind", "dimension", "recall", "at", "effort")
+_EXACT_FROM = {"hnsw": 8, "ivf": 1}
+"""Looking at every vector is quicker once this many times the effort are as many as there are."""
+_TIES = 16
+"""How many are looked at beyond those asked for, to see where equal ones end."""
+_BLOCK = 64
+"""Queries whose every score is held at a time."""
+
+
+def _matrix(values: np.ndarray, dimension: int | None, what: str) -> np.ndarray:
+    matrix = np.ascontiguousarray(values, dtype="float32")
+    if matrix.ndim != 2 or not matrix.shape[1] or dimension not in (None, matrix.shape[1]):
+        wanted = "rows of numbers" if dimension is None else f"rows of {dimension} numbers"
+        raise NearestError(f"{what} have the shape {matrix.shape}: give {wanted}.")
+    if not np.isfinite(matrix).all():
+        raise NearestError(f"{what} are not all finite: mend what made them.")
+    return matrix
+
+
+def _equally_long(vectors: np.ndarray) -> np.ndarray:
+    """The vectors with one number more, which makes all as long as the longest (A x D + 1)."""
+    squares = np.einsum("ad,ad->a", vectors, vectors, dtype="float64")
+    more = np.sqrt(squares.max() - squares).astype("float32")
+    return np.ascontiguousarray(np.column_stack([vectors, more]))
+
+
+def _widened(queries: np.ndarray) -> np.ndarray:
+    """The queries with a zero after them (B x D + 1)."""
+    wide = np.zeros((len(queries), queries.shape[1] + 1), dtype="float32")
+    wide[:, :-1] = queries
+    return wide
+
+
+def _graphs(vectors: np.ndarray, seed: int) -> Iterator[Any]:
+    """Graphs of the vectors, each better and larger than the one before."""
+    for links in _LINKS:
+        graph = faiss.IndexHNSWFlat(vectors.shape[1], links, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = 4 * links
+        graph.hnsw.rng = faiss.RandomGenerator(seed)
+        with _one_thread():
+            graph.add(vectors)
+        yield graph
+
+
+def _cells(vectors: np.ndarray, seed: int) -> Iterator[Any]:
+    """The vectors in about 2 sqrt(A) cells."""
+    cells = max(1, min(int(2 * math.sqrt(len(vectors))), len(vectors) // 8))
+    found = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(vectors.shape[1]), vectors.shape[1], cells, faiss.METRIC_INNER_PRODUCT
+    )
+    found.cp.seed = seed
+    found.cp.spherical = True
+    found.cp.min_points_per_centroid = 1
+    with _one_thread():
+        found.train(vectors)
+        found.add(vectors)
+    yield found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """FAISS uses one thread, so that what it makes does not depend on which is first."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def _efforts(least: int, most: int) -> Iterator[int]:
+    """From the least to the most, each half as much again."""
+    effort = min(least, most)
+    yield effort
+    while effort < most:
+        effort = min(effort * 3 // 2, most)
+        yield effort
+
+
+def _sample(vectors: np.ndarray, queries: np.ndarray | None, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if queries is not None and len(queries):
+        queries = _matrix(queries, vectors.shape[1], "Queries")
+        return queries[rng.permutation(len(queries))[:_SAMPLE]]
+    chosen = vectors[rng.permutation(len(vectors))[:_SAMPLE]]
+    spread = np.linalg.norm(chosen, axis=1, keepdims=True) / np.sqrt(2 * chosen.shape[1])
+    noise = rng.standard_normal(chosen.shape, dtype="float32")
+    return np.asarray(chosen + 0.5 * spread * noise, dtype="float32")
+
+
+def _least(vectors: np.ndarray, queries: np.ndarray, at: int) -> np.ndarray:
+    """The score of each query's `at`-th nearest vector, less what rounding does (B, 1)."""
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    flat.add(vectors)
+    scores, _ = flat.search(queries, at)
+    longest = np.linalg.norm(vectors, axis=1).max()
+    rounding = 1e-6 * longest * np.linalg.norm(queries, axis=1)
+    return np.asarray(scores[:, -1] - rounding)[:, None]
+
+
+def _selector(allowed: np.ndarray | None) -> Any:
+    if allowed is None:
+        return None
+    bits = np.packbits(np.asarray(allowed, dtype=bool), bitorder="little")
+    return faiss.IDSelectorBitmap(bits)
+
+
+def _in_order(scores: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest first, equal ones by place, none at the end with minus infinity."""
+    missing = places < 0
+    if missing.any():
+        scores = np.where(missing, np.float32(-np.inf), scores)
+        order = np.lexsort((places, missing, -scores), axis=1)
+    else:
+        order = np.lexsort((places, -scores), axis=1)
+    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(places, order, axis=1)
+
+
+def _checksum(record: dict[str, Any], vectors: bytes) -> str:
+    said = json.dumps(record, sort_keys=True).encode()
+    return hashlib.sha256(said + b"\0" + vectors).hexdigest()
