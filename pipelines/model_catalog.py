@@ -43,11 +43,14 @@ RETRIEVERS: dict[str, Entry] = {
     "repurchase": Entry("retrievers.repurchase:Repurchase"),
     "co_purchase": Entry("retrievers.co_purchase:CoPurchase"),
     "item_knn": Entry("retrievers.item_knn:ItemKnn"),
+    "customer_knn": Entry("retrievers.customer_knn:CustomerKnn"),
     "matrix_factorization": Entry("retrievers.matrix_factorization:MatrixFactorization"),
     "pure_svd": Entry("retrievers.pure_svd:PureSvd"),
     "ease": Entry("retrievers.ease:Ease"),
     "in_session": Entry("retrievers.in_session:InSession"),
     "similar_by_transactions": Entry("retrievers.similar:SimilarByTransactions"),
+    "variational_autoencoder": Entry("retrievers.variational_autoencoder:VariationalAutoencoder"),
+    "neu_mf": Entry("retrievers.neu_mf:NeuMF"),
 }
 
 RANKERS: dict[str, Entry] = {

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,7 +67,7 @@ class ArticleFactors(Retriever):
         return np.stack(
             [
                 self.parts(articles[start:end], weights[start:end]).sum(axis=0)
-                for start, end in zip(starts[:-1], starts[1:], strict=True)
+                for start, end in pairwise(starts)
             ]
         )
 

@@ -1,0 +1,145 @@
+"""Customer-customer collaborative filtering: what those bought who bought what this customer did.
+
+Resnick, Iacovou, Suchak, Bergstrom and Riedl, "GroupLens" (CSCW 1994), for purchases in place of grades, with
+the most alike customers only (Herlocker, Konstan, Borchers and Riedl, SIGIR 1999). The others are rows without
+a name: those who bought last, at most so many, and of each article only the latest buyers are looked through,
+as session-based neighbours are found (Jannach and Ludewig, RecSys 2017). Cost of fitting: one pass over
+the purchases; of a request: the customer's articles times `buyers`, then the neighbours' articles.
+"""
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from scipy import sparse
+
+from pipelines.assortment import Assortment
+from pipelines.retrievers.base import (
+    NOTHING,
+    Asked,
+    Past,
+    Proposals,
+    Retriever,
+    best_of_sparse,
+    largest,
+)
+from pipelines.retrievers.purchase_matrix import bought, evened, habits, selling
+
+_BLOCK = 500
+"""Customers answered at a time: what bounds the memory of a batch."""
+
+
+class CustomerKnn(Retriever):
+    """Articles by how much the customer's nearest neighbours bought them lately.
+
+    Two customers are alike by the cosine of what they bought, to the power `sharp`. A neighbour's articles
+    count as much as the neighbour is alike. Whoever asks may find themself among them.
+
+    Args:
+        customers: at most so many are kept, those who bought last.
+        neighbours: how many of them answer.
+        buyers: how many of an article's buyers are looked through, the latest.
+        sharp: how much more the most alike count.
+        own: how much the customer counts beside a neighbour who is all like them.
+        days: look-back in days.
+        decay: time in which a purchase's weight falls to 1/e, in days.
+        trend: power of what an article sold in the last week, which its score is multiplied with.
+    """
+
+    name = "customer_knn"
+
+    def __init__(
+        self,
+        customers: int = 200_000,
+        neighbours: int = 300,
+        buyers: int = 1_000,
+        sharp: float = 3.0,
+        own: float = 1.0,
+        days: int = 365,
+        decay: float = 60.0,
+        trend: float = 0.25,
+    ) -> None:
+        self.customers = customers
+        self.neighbours = neighbours
+        self.buyers = buyers
+        self.sharp = sharp
+        self.own = own
+        self.days = days
+        self.decay = decay
+        self.trend = trend
+        empty = sparse.csr_matrix((0, 0), dtype="float32")
+        self.rows = self.buyers_of = self.offers = empty
+
+    def fit(self, past: Past) -> Self:
+        self.assortment = past.assortment
+        matrix = bought(past, self.days, self.decay)[: self.customers]
+        self._keep(evened(matrix, 1.0), selling(past, self.trend))
+        return self
+
+    def _keep(self, rows: sparse.csr_matrix, trend_of: np.ndarray) -> None:
+        """Take these customers, and stand ready to look them up by what they bought.
+
+        Args:
+            rows: customers x articles, of length 1, the latest first.
+        """
+        self.rows = rows
+        self.trend_of = trend_of
+        by_article = rows.T.tocsr()
+        by_article.sort_indices()
+        turn = np.arange(by_article.nnz) - np.repeat(
+            by_article.indptr[:-1], np.diff(by_article.indptr)
+        )
+        kept = turn < self.buyers
+        self.buyers_of = sparse.csr_matrix(
+            (
+                by_article.data[kept],
+                by_article.indices[kept],
+                np.concatenate([[0], np.cumsum(kept)])[by_article.indptr],
+            ),
+            by_article.shape,
+        )
+        offered = np.where(self.assortment.on_sale, trend_of, 0).astype("float32")
+        self.offered = sparse.diags(offered, format="csr")
+        self.offers = sparse.csr_matrix(rows @ self.offered)
+        self.offers.eliminate_zeros()
+
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        own = evened(habits(asked.history(self.assortment), len(asked), len(self.assortment)), 1.0)
+        if not own.nnz or not self.rows.nnz:
+            return NOTHING
+        found = []
+        for start in range(0, len(asked), _BLOCK):
+            block = own[start : start + _BLOCK]
+            near = largest(block @ self.buyers_of, self.neighbours)
+            near.data **= self.sharp
+            scores = near @ self.offers + self.own * block @ self.offered
+            best = best_of_sparse(scores, self.assortment.on_sale, k)
+            found.append(best._replace(customer=start + best.customer))
+        if len(found) == 1:
+            return found[0]
+        return Proposals(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        return "Bought by customers who buy what you buy."
+
+    def save(self, folder: Path) -> None:
+        self.assortment.save(folder)
+        rows = self.rows
+        np.savez(
+            folder / "customers.npz",
+            data=rows.data,
+            indices=rows.indices,
+            indptr=rows.indptr,
+            trend_of=self.trend_of,
+        )
+
+    def load(self, folder: Path) -> Self:
+        self.assortment = Assortment.load(folder)
+        with np.load(folder / "customers.npz", allow_pickle=False) as saved:
+            rows = sparse.csr_matrix(
+                (saved["data"], saved["indices"], saved["indptr"]),
+                (len(saved["indptr"]) - 1, len(self.assortment)),
+            )
+            self._keep(rows, saved["trend_of"])
+        return self
