@@ -350,6 +350,43 @@ def build(through: date | None) -> Any:
 
 
 @features.command()
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Pictures named by article; the folder images of the loaded shop if left out.",
+)
+@click.option(
+    "--text-model",
+    metavar="PATH",
+    help="A sentence-transformers model on this machine; TF-IDF with SVD if left out.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    help="Times the picture encoder learns from each picture.  [default: 12]",
+)
+@click.option("--retrain", is_flag=True, help="Make the encoders anew, and encode everything.")
+@_verb
+def embed(images: Path | None, text_model: str | None, epochs: int | None, retrain: bool) -> Any:
+    """Make vectors of articles' texts and pictures, and visual clusters.
+
+    The next `lookbook features build` takes them up. Run again, it encodes only what is new or has
+    changed, by the encoders that there are (docs/content.md).
+
+    \b
+    Examples:
+      lookbook features embed
+      lookbook features embed --images ~/h-and-m/images --epochs 5
+      lookbook features embed --text-model ~/models/all-MiniLM-L6-v2
+    """
+    from pipelines.content import embed as make
+
+    with _ends_when_terminated():
+        made = make(images, text_model, epochs, retrain=retrain, progress=_say)
+    return str(made), made.to_dict()
+
+
+@features.command()
 @click.option("--through", callback=_day, help="The last day built if left out.")
 @_verb
 def materialize(through: date | None) -> Any:
