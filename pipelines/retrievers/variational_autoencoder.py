@@ -1,0 +1,165 @@
+"""Variational autoencoder: from all that a customer bought, through a few numbers, to what comes next.
+
+Mult-VAE (Liang, Krishnan, Hoffman and Jebara, WWW 2018). The paper's network gives back its input; this
+one gives the purchases of the week that follows, so that it learns what is bought again and what went out
+of fashion.
+"""
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Generator, Tensor, nn
+
+from pipelines.neural.losses import multinomial_vae
+from pipelines.neural.training import Batch, Examples, Loss
+from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks
+
+
+class VariationalAutoencoder(NextWeek["MultVAE"]):
+    """A customer's articles x, decayed and scaled to length 1, become
+
+        h = tanh(E'x + e),  z ~ Normal(mean(h), variance(h)),  scores = W tanh(Dz + d) + c,
+
+    and the softmax of the scores should be what the customer bought in the week after x. With width D, E
+    and W are V x D. A step of training costs batch x V x D; a request, which takes the mean for z, a row of
+    E for each article of the customer, three D x D layers, and a product with the rows of W on sale.
+
+    Args:
+        weeks, examples, articles, steps, batch_size, learning_rate, seed: see `NextWeek`.
+        dropout: the share of x that training leaves out.
+        beta: weight of the divergence from the prior at the end; it grows from 0 over the first half.
+        recency: time in which an example's weight falls to 1/e, in days.
+    """
+
+    name = "variational_autoencoder"
+
+    def __init__(
+        self,
+        weeks: int = 40,
+        examples: int = 300_000,
+        articles: int = 20_000,
+        steps: int = 600,
+        batch_size: int = 256,
+        learning_rate: float = 3e-3,
+        dropout: float = 0.5,
+        beta: float = 0.01,
+        recency: float = 60.0,
+        seed: int = 7,
+    ) -> None:
+        self.dropout = dropout
+        self.beta = beta
+        self.recency = recency
+        super().__init__(weeks, examples, articles, steps, batch_size, learning_rate, seed)
+
+    def make(self) -> "MultVAE":
+        return MultVAE(len(self.known), self.width, self.dropout)
+
+    def start(self, network: "MultVAE") -> None:
+        with torch.no_grad():
+            network.out.weight.zero_()
+            network.out.bias.copy_(torch.from_numpy(np.log(self.sold)))
+
+    def lesson(self, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
+        def loss(network: nn.Module, batch: Batch) -> Tensor:
+            scores, mean, log_variance = network(batch)
+            bought = torch.zeros_like(scores)
+            bought[batch["row"], batch["bought"]] = batch["weight"].to(bought.dtype)
+            return multinomial_vae(
+                scores, bought, mean, log_variance, beta=self.beta * network.annealed(steps / 2)
+            )
+
+        return loss, _Weeks(found, self.recency)
+
+    def ready(self, network: "MultVAE") -> None:
+        found = {name: tensor.numpy() for name, tensor in network.eval().state_dict().items()}
+        sale = self.assortment.on_sale[self.known]
+        self._places = self.known[sale]
+        self._table, self._shift = found["table.weight"], found["shift"]
+        self._mean = found["mean.weight"].T, found["mean.bias"]
+        self._decoder = found["decoder.weight"].T, found["decoder.bias"]
+        self._out = found["out.weight"][sale].T, found["out.bias"][sale]
+
+    def scores(self, bought: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+        hidden = np.tanh(of_length_one(bought) @ self._table + self._shift)
+        z = hidden @ self._mean[0] + self._mean[1]
+        decoded = np.tanh(z @ self._decoder[0] + self._decoder[1])
+        return decoded @ self._out[0] + self._out[1], self._places
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        return "Customers who bought what you did bought it next."
+
+
+class MultVAE(nn.Module):
+    """Articles and their weights -> scores of all articles, and the posterior of z.
+
+    Args:
+        articles: V.
+        width: D.
+        dropout: the share of weights that training sets to 0.
+    """
+
+    def __init__(self, articles: int, width: int, dropout: float) -> None:
+        super().__init__()
+        # A request touches the rows of a customer's articles alone.
+        self.table = nn.EmbeddingBag(articles, width, mode="sum", include_last_offset=True)
+        nn.init.normal_(self.table.weight, std=0.3)
+        self.shift = nn.Parameter(torch.zeros(width))
+        self.left_out = nn.Dropout(dropout)
+        self.mean = nn.Linear(width, width)
+        self.log_variance = nn.Linear(width, width)
+        self.decoder = nn.Linear(width, width)
+        self.out = nn.Linear(width, articles)
+        # Part of the state, so that a run which goes on anneals on.
+        self.register_buffer("steps", torch.zeros(()))
+
+    def annealed(self, steps: float) -> Tensor:
+        """From 0 to 1 in the first so many steps."""
+        if self.training:
+            self.steps += 1
+        return (self.steps / max(1.0, steps)).clamp(max=1)
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """before and share (all rows' articles one after the other), starts (B + 1) -> B x V, B x D, B x D."""
+        shares = self.left_out(batch["share"])
+        hidden = torch.tanh(self.table(batch["before"], batch["starts"], shares) + self.shift)
+        mean, log_variance = self.mean(hidden), self.log_variance(hidden)
+        z = mean
+        if self.training:
+            z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        return self.out(torch.tanh(self.decoder(z))), mean, log_variance
+
+
+class _Weeks:
+    """Weeks as batches; what is in a row of a matrix follows what is in the row above."""
+
+    def __init__(self, found: ShoppingWeeks, recency: float) -> None:
+        self.before = of_length_one(found.before)
+        self.bought = found.bought
+        self.weight = np.exp(-found.days_ago / recency).astype("float32")
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def batch(self, rows: Tensor, generator: Generator) -> Batch:
+        before, bought = self.before[rows.numpy()], self.bought[rows.numpy()]
+        row = np.repeat(np.arange(len(rows)), np.diff(bought.indptr))
+        arrays = {
+            "before": before.indices.astype("int64"),
+            "share": before.data,
+            "starts": before.indptr.astype("int64"),
+            "bought": bought.indices.astype("int64"),
+            "row": row,
+            "weight": self.weight[rows.numpy()][row],
+        }
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def of_length_one(rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Each row divided by its length."""
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    length = np.sqrt(np.bincount(row, rows.data.astype("float64") ** 2, rows.shape[0]))
+    scaled = rows.data / length[row]
+    return sparse.csr_matrix((scaled.astype("float32"), rows.indices, rows.indptr), rows.shape)
