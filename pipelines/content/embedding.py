@@ -152,8 +152,9 @@ def embed(
         before = _kept(con)
         sources = _sources(con)
     shop = _Shop(articles, before, cutoff, data, progress)
+    files = _picture_files(images, sources, set(articles["article_id"]))
     text, text_tag, new_texts = shop.texts(text_model, retrain)
-    shown = shop.pictures(_picture_files(images, sources), epochs, retrain)
+    shown = shop.pictures(files, epochs, retrain)
     table = pa.table(
         {
             "article_id": pa.array(articles["article_id"], pa.string()),
@@ -281,7 +282,6 @@ class _Shop:
             return self._as_they_were()
         version = _newest(PICTURE_ENCODER)
         ids = self._articles["article_id"].tolist()
-        files = {article: files[article] for article in ids if article in files}
         stamps = [_stamp(files[article]) if article in files else None for article in ids]
         if version and (
             retrain or epochs not in (None, version.lineage.settings["model"]["epochs"])
@@ -290,7 +290,7 @@ class _Shop:
         tag = version.tag if version else None
         known = self._known("image_embedding", "picture", "picture_encoder", tag)
         new = np.array([now != then for now, then in zip(stamps, known.of, strict=True)], bool)
-        chosen = [ids[row] for row in np.flatnonzero(new) if ids[row] in files]
+        chosen = sorted(files.keys() & {ids[row] for row in np.flatnonzero(new)})
         known.has &= ~new
         known.of = stamps
         if not chosen:
@@ -427,7 +427,7 @@ def _columns() -> list[str]:
 def _kept(con: duckdb.DuckDBPyConnection) -> pa.Table | None:
     if not has_table(con, "raw", ARTICLE_CONTENT.name):
         return None
-    return con.execute(f"FROM raw.{ARTICLE_CONTENT.name} ORDER BY article_id").to_arrow_table()
+    return con.cursor().sql(f"FROM raw.{ARTICLE_CONTENT.name} ORDER BY article_id").to_arrow_table()
 
 
 def _sources(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -438,8 +438,10 @@ def _sources(con: duckdb.DuckDBPyConnection) -> list[str]:
     return [source for (source,) in found]
 
 
-def _picture_files(images: str | Path | None, sources: list[str]) -> dict[str, Path] | None:
-    """{file name without its end: file} of all pictures; None if there is no folder of them.
+def _picture_files(
+    images: str | Path | None, sources: list[str], articles: set[str]
+) -> dict[str, Path] | None:
+    """{article: file} of all pictures; None if there is no folder of them.
 
     Raises:
         ContentError: the folder that is named is none, or has no picture.
@@ -448,24 +450,29 @@ def _picture_files(images: str | Path | None, sources: list[str]) -> dict[str, P
         folder = Path(images).expanduser()
         if not folder.is_dir():
             raise ContentError(f"There is no folder {images}: give --images a folder of pictures.")
-        found = _pictures_below(folder)
+        found = _pictures_below(folder, articles)
         if not found:
             raise ContentError(
-                f"There is no picture in {images}: pictures are named by article, such as "
+                f"There is no picture of an article in {images}: pictures are named by article, such as "
                 "010/0108775015.jpg."
             )
         return found
     for source in sources:
         adapter, _, path = source.partition(":")
         folder = Path(path).expanduser() / "images"
-        if adapter == "kaggle" and folder.is_dir() and (found := _pictures_below(folder)):
+        if adapter == "kaggle" and folder.is_dir() and (found := _pictures_below(folder, articles)):
             return found
     return None
 
 
-def _pictures_below(folder: Path) -> dict[str, Path]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-    return {file.stem: file for file in reversed(files)}
+def _pictures_below(folder: Path, articles: set[str]) -> dict[str, Path]:
+    files = [
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in PICTURE_SUFFIXES and file.stem in articles
+    ]
+    # Of two pictures of an article the first by name counts.
+    return {file.stem: file for file in sorted(files, reverse=True)}
 
 
 def _newest(name: str) -> Version | None:
