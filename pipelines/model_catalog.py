@@ -49,6 +49,11 @@ RETRIEVERS: dict[str, Entry] = {
     "ease": Entry("retrievers.ease:Ease"),
     "in_session": Entry("retrievers.in_session:InSession"),
     "similar_by_transactions": Entry("retrievers.similar:SimilarByTransactions"),
+    "similar_by_metadata": Entry("retrievers.similar:SimilarByMetadata"),
+    "similar_by_text": Entry("retrievers.similar:SimilarByText"),
+    "similar_by_image": Entry("retrievers.similar:SimilarByImage"),
+    "similar": Entry("retrievers.similar:SimilarBlended"),
+    "two_tower": Entry("retrievers.two_tower:TwoTower"),
     "variational_autoencoder": Entry("retrievers.variational_autoencoder:VariationalAutoencoder"),
     "neu_mf": Entry("retrievers.neu_mf:NeuMF"),
 }

@@ -6,7 +6,7 @@ be known, day 0 is the cutoff itself and already the future.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from feature_repo.raw_tables import RAW_TABLES
+from feature_repo.raw_tables import ARTICLE_CONTENT, RAW_TABLES
 from pipelines import feature_tables, features
 from pipelines.data.load import load
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import make_retriever
 from pipelines.recommender import customer_state
 from pipelines.retrievers.base import Past, Retriever
-from pipelines.warehouse import reading
+from pipelines.warehouse import reading, writing
 
 CUTOFF = date(2020, 9, 16)
 MOMENT = datetime(2020, 9, 16, tzinfo=UTC)
@@ -107,18 +107,29 @@ class World:
             return customer_state(list(customers), OfflineFeatures(moment))
 
 
-def world(folder: Path, purchases: Iterable[Purchase]) -> World:
+def world(
+    folder: Path,
+    purchases: Iterable[Purchase],
+    *,
+    unsold: Sequence[str] = (),
+    embedded: bool = True,
+) -> World:
     """A shop in which these purchases were made; a repeated one is a quantity.
 
     Everybody of whom something is known has an age and a postal code. What is bought was looked at
-    that morning. Of the first five articles the star is of the shirt's type and has the colour of the
+    that morning. What is first bought later is on no file of articles. Of the first five articles the star is of the shirt's type and has the colour of the
     socks, and the other two are alike; so it goes on for all others.
+
+    Args:
+        unsold: articles that are on file and were never bought.
+        embedded: whether articles have vectors of words and pictures, which say what the looks say.
     """
     rows = list(purchases)
     files = folder / "files"
     files.mkdir(parents=True)
     customers = sorted({customer for customer, _, _ in rows}) or ["nobody"]
-    articles = sorted({article for _, article, _ in rows}) or ["0000000000"]
+    sold = {article for _, article, days in rows if days >= 1}
+    articles = sorted(sold | set(unsold)) or ["0000000000"]
     _write(
         files / "customers.parquet",
         "customers",
@@ -140,7 +151,7 @@ def world(folder: Path, purchases: Iterable[Purchase]) -> World:
                 "product_code": article[:7],
                 "prod_name": f"Article {int(article)}",
                 "product_type_name": _LOOKS[(int(article) - 1) % 5][0],
-                "product_group_name": _LOOKS[(int(article) - 1) % 5][0],
+                "product_group_name": "Feet" if int(article) % 5 in (4, 0) else "Body",
                 "colour_group_name": _LOOKS[(int(article) - 1) % 5][1],
             }
             for article in articles
@@ -176,9 +187,31 @@ def world(folder: Path, purchases: Iterable[Purchase]) -> World:
     made = World(folder / "home")
     with made.inside():
         load(str(files))
+        if embedded:
+            _embed(articles)
         feature_tables.build()
         features.apply()
     return made
+
+
+def _embed(articles: list[str]) -> None:
+    """Vectors that say type and colour."""
+    kinds = {
+        value: place for place, value in enumerate(sorted({v for look in _LOOKS for v in look}))
+    }
+    rows = []
+    for article in articles:
+        vector = [0.0] * len(kinds)
+        for value in _LOOKS[(int(article) - 1) % 5]:
+            vector[kinds[value]] = 1.0
+        rows.append((article, vector, vector))
+    with writing() as con:
+        con.execute(ARTICLE_CONTENT.create)
+        con.executemany(
+            "INSERT INTO raw.article_content (article_id, text_embedding, image_embedding) "
+            "VALUES (?, ?, ?)",
+            rows,
+        )
 
 
 def _number(text: str) -> int:

@@ -86,7 +86,7 @@ class SimilarByMetadata(SimilarByContent):
             has = np.flatnonzero(codes >= 0)
             counts = np.bincount(codes[has], minlength=len(names))
             telling = counts <= max(COMMON * size, FEW)
-            weight = np.where(telling, np.log(max(size, 2) / np.maximum(counts, 1)) + 1e-9, 0.0)
+            weight = np.where(telling, np.log(size / np.maximum(counts, 1)), 0.0)
             matrix = sparse.csr_matrix((weight[codes[has]], (codes[has], has)), (len(names), size))
             values.append(matrix)
         weighted = sparse.vstack(
