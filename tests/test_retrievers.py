@@ -312,6 +312,44 @@ def test_popular_keeps_only_so_many(worlds: Worlds) -> None:
     assert len(found) == 3
 
 
+def test_near_you_is_weighed_against_everywhere(worlds: Worlds) -> None:
+    there = worlds(RANDOM)
+    state = there.state([*EVERYBODY, "nobody"])
+    lives = dict(zip(state["customer_id"], state["customer_profile__postal_code"], strict=True))
+    here: dict[str, float] = {}
+    everywhere: dict[str, float] = {}
+    for customer, article, day in set(RANDOM):
+        weight = math.exp(-day / 7)
+        everywhere[article] = everywhere.get(article, 0) + weight
+        if lives[customer] == lives["c01"]:
+            here[article] = here.get(article, 0) + weight
+    bought, total = sum(here.values()), sum(everywhere.values())
+    smoothed = {a: (here.get(a, 0) + 5 * g / total) / (bought + 5) for a, g in everywhere.items()}
+
+    retriever = there.fit("popular_by_postal_code", smoothing=5.0)
+    found = retriever.candidates(state, MOMENT, 1000)
+
+    own = found[found["customer_id"] == "c01"].set_index("article_id")["score"].to_dict()
+    assert own == pytest.approx(smoothed)
+    nobodys = found[found["customer_id"] == "nobody"].set_index("article_id")["score"].to_dict()
+    assert nobodys == pytest.approx({a: g / total for a, g in everywhere.items()})
+
+
+def test_popular_of_the_groups_that_a_customer_buys_from(worlds: Worlds) -> None:
+    purchases = [
+        *((f"c{n}", SHIRT, 1) for n in range(3)),
+        *((f"c{n}", BOOTS, 1) for n in range(2)),
+        ("ann", COAT, 1),
+        ("ann", SOCKS, 1),
+        ("ann", STAR, 1),
+    ]
+    there = worlds(purchases)
+    found = there.fit("popular_by_product_group").candidates(there.state(["ann"]), MOMENT, 10)
+    scores = found.set_index("article_id")["score"].to_dict()
+    # Two thirds of what ann buys is for the body, where three bought the shirt.
+    assert scores == pytest.approx({SHIRT: 2, BOOTS: 2 / 3, COAT: 1 / 3, SOCKS: 2 / 3, STAR: 2 / 3})
+
+
 # --- repurchase ---------------------------------------------------------------------------------
 
 

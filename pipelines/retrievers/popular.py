@@ -60,12 +60,12 @@ class PopularInKind(Retriever):
         keep: how many articles to remember of each kind.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[str] = ""
     """SQL: the kind of a purchase, as text."""
     joined: ClassVar[str] = ""
     """SQL: what `kind` needs beside purchases."""
 
-    def __init__(self, days: int = 7, keep: int = 1000) -> None:
+    def __init__(self, days: int = 7, keep: int = 500) -> None:
         self.days = days
         self.keep = keep
         self.kinds: dict[str, int] = {}
@@ -79,13 +79,16 @@ class PopularInKind(Retriever):
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
         sql = _SQL.format(kind=self.kind, joined=self.joined)
-        found = past.query(sql, days=self.days, keep=self.keep)
+        self.keep_counts(past.query(sql, days=self.days, keep=self.keep))
+        return self
+
+    def keep_counts(self, found: Mapping[str, np.ndarray]) -> None:
+        """Take kind, article (its place) and score, a row for each pair."""
         names, row = np.unique(found["kind"].astype(object), return_inverse=True)
         self.kinds = {str(name): place for place, name in enumerate(names)}
         self.counts = sparse.csr_matrix(
             (found["score"], (row, found["article"])), (len(names), len(self.assortment))
         )
-        return self
 
     def propose(self, asked: Asked, k: int) -> Proposals:
         return best_of_sparse(self.shares(asked) @ self.counts, self.assortment.on_sale, k)

@@ -1,26 +1,112 @@
-"""Popular near you: what sold most to customers of the same postal code in the last days."""
+"""Popular near you: what sells to customers of the same postal code, as far as they say enough.
+
+Few people share a postal code, so what sells there is put together with what sells everywhere: the
+smoothed estimate of a multinomial (Zhai and Lafferty, SIGIR 2001, with a Dirichlet prior).
+"""
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 from scipy import sparse
 
-from pipelines.retrievers.base import Asked
+from pipelines.retrievers.base import Asked, Past
 from pipelines.retrievers.popular import PopularInKind
+
+_EVERYWHERE = ""
+"""The kind that everybody is of; no postal code is empty."""
+
+_SQL = """
+WITH lately AS (
+    SELECT DISTINCT customer_id, article, day
+    FROM staging.purchases
+    INNER JOIN places USING (article_id)
+    WHERE day < $cutoff AND day >= $cutoff - CAST($days AS INTEGER)
+),
+
+weighed AS (
+    SELECT
+        coalesce(postal_code, '') AS postal_code,
+        article,
+        -- Exact sums: those of DOUBLEs would depend on how rows are shared among threads.
+        CAST(exp(-($cutoff - day) / $decay) AS DECIMAL(18, 12)) AS weight
+    FROM lately
+    LEFT JOIN staging.customers USING (customer_id)
+),
+
+everywhere AS (
+    SELECT '' AS kind, article, CAST(sum(weight) AS DOUBLE) AS score
+    FROM weighed
+    GROUP BY article
+    ORDER BY score DESC, article
+    LIMIT $keep
+),
+
+here AS (
+    SELECT postal_code AS kind, article, CAST(sum(weight) AS DOUBLE) AS score
+    FROM weighed
+    WHERE postal_code <> ''
+    GROUP BY ALL
+)
+
+SELECT kind, article, score
+FROM (FROM everywhere UNION ALL FROM here) AS scored
+ORDER BY kind, article
+"""
 
 
 class PopularByPostalCode(PopularInKind):
-    """By postal code. Few people share one, so it looks back further and remembers less of each."""
+    """Articles by (bought here + smoothing x share everywhere) / (all bought here + smoothing).
+
+    A day on which a customer bought an article counts exp(-age / decay). A customer whose postal code is
+    unknown, or nobody bought in, gets what sells everywhere.
+
+    Args:
+        days: look-back in days.
+        keep: how many articles to remember of what sells everywhere.
+        decay: time in which a purchase's weight falls to 1/e, in days.
+        smoothing: purchases of today that a postal code needs to count as much as all others together.
+    """
 
     name = "popular_by_postal_code"
-    kind = "postal_code"
-    joined = "INNER JOIN staging.customers USING (customer_id)"
 
-    def __init__(self, days: int = 28, keep: int = 200) -> None:
+    def __init__(
+        self, days: int = 60, keep: int = 500, decay: float = 7.0, smoothing: float = 100.0
+    ) -> None:
         super().__init__(days, keep)
+        self.decay = decay
+        self.smoothing = smoothing
+        self.bought = np.zeros(0)
+        """All that was bought in each kind (kinds,)."""
+
+    def fit(self, past: Past) -> Self:
+        self.assortment = past.assortment
+        self.keep_counts(past.query(_SQL, days=self.days, keep=self.keep, decay=self.decay))
+        self.bought = np.asarray(self.counts.sum(axis=1)).ravel()
+        return self
 
     def shares(self, asked: Asked) -> sparse.csr_matrix:
-        return self.one_kind(asked.state["customer_profile__postal_code"])
+        here = self.one_kind(asked.state["customer_profile__postal_code"])
+        bought = here @ self.bought
+        everywhere = self.kinds.get(_EVERYWHERE)
+        if everywhere is None:
+            return here
+        weight = 1 / (bought + self.smoothing)
+        total = self.bought[everywhere]
+        back_off = sparse.csr_matrix(
+            (
+                self.smoothing * weight / total,
+                (np.arange(len(asked)), np.full(len(asked), everywhere)),
+            ),
+            here.shape,
+        )
+        return sparse.diags(weight).tocsr() @ here + back_off
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         return "Popular near you."
+
+    def load(self, folder: Path) -> Self:
+        super().load(folder)
+        self.bought = np.asarray(self.counts.sum(axis=1)).ravel()
+        return self
