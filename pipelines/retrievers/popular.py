@@ -5,7 +5,7 @@ counts the last days' purchases; a request is a row of a (groups x articles) tab
 """
 
 from abc import abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,7 +16,14 @@ import pyarrow.parquet as pq
 from scipy import sparse
 
 from pipelines.assortment import Assortment
-from pipelines.retrievers.base import Asked, Past, Proposals, Retriever, best_of_sparse
+from pipelines.retrievers.base import (
+    NOTHING,
+    Asked,
+    Past,
+    Proposals,
+    Retriever,
+    best_of_sparse,
+)
 
 _SQL = """
 WITH latest AS (
@@ -93,9 +100,9 @@ class PopularInKind(Retriever):
     def propose(self, asked: Asked, k: int) -> Proposals:
         return best_of_sparse(self.shares(asked) @ self.counts, self.assortment.on_sale, k)
 
-    def one_kind(self, names: pd.Series) -> sparse.csr_matrix:
+    def one_kind(self, names: Sequence[object]) -> sparse.csr_matrix:
         """Shares where each customer is of one kind, or none."""
-        places = np.array([self.kinds.get(name, -1) for name in names], dtype="int64")
+        places = np.array([self.kinds.get(str(name), -1) for name in names], dtype="int64")
         known = np.flatnonzero(places >= 0)
         return sparse.csr_matrix(
             (np.ones(len(known)), (known, places[known])), (len(names), len(self.kinds))
@@ -122,21 +129,52 @@ class PopularInKind(Retriever):
     def load(self, folder: Path) -> Self:
         self.assortment = Assortment.load(folder)
         saved = pq.read_table(folder / "counts.parquet")
-        names = saved["kind"].to_pylist()
-        self.kinds = {name: place for place, name in enumerate(sorted(set(names)))}
-        rows = np.array([self.kinds[name] for name in names], dtype="int64")
-        self.counts = sparse.csr_matrix(
-            (saved["score"].to_numpy(), (rows, saved["article"].to_numpy())),
-            (len(self.kinds), len(self.assortment)),
+        self.keep_counts(
+            {
+                "kind": np.array(saved["kind"].to_pylist(), dtype=object),
+                "article": saved["article"].to_numpy(),
+                "score": saved["score"].to_numpy(),
+            }
         )
         return self
 
 
-class Popular(PopularInKind):
+class PopularInOneKind(PopularInKind):
+    """The same where each customer is of one kind, or of none: its articles in order, without sorting.
+
+    Attributes:
+        best: what each kind is proposed, with kinds in place of customers.
+    """
+
+    best: Proposals = NOTHING
+
+    @abstractmethod
+    def kind_of(self, asked: Asked) -> Sequence[object]:
+        """The kind of each customer (N,), whatever it is if it is not known."""
+
+    def shares(self, asked: Asked) -> sparse.csr_matrix:
+        return self.one_kind(self.kind_of(asked))
+
+    def keep_counts(self, found: Mapping[str, np.ndarray]) -> None:
+        super().keep_counts(found)
+        self.best = best_of_sparse(self.counts, self.assortment.on_sale, self.keep)
+
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        best = self.best
+        kinds = np.array([self.kinds.get(str(name), -1) for name in self.kind_of(asked)], "int64")
+        starts = np.append(np.searchsorted(best.customer, np.arange(len(self.kinds))), 0)
+        sizes = np.append(np.minimum(np.bincount(best.customer, minlength=len(self.kinds)), k), 0)
+        customer = np.repeat(np.arange(len(kinds)), sizes[kinds])
+        first = np.cumsum(sizes[kinds]) - sizes[kinds]
+        place = np.arange(len(customer)) + (starts[kinds] - first)[customer]
+        return Proposals(customer, best.article[place], best.score[place], best.rank[place])
+
+
+class Popular(PopularInOneKind):
     """The same for every customer."""
 
     name = "popular"
     kind = "''"
 
-    def shares(self, asked: Asked) -> sparse.csr_matrix:
-        return self.one_kind(pd.Series([""] * len(asked)))
+    def kind_of(self, asked: Asked) -> Sequence[object]:
+        return [""] * len(asked)

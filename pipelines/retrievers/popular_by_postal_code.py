@@ -87,7 +87,7 @@ class PopularByPostalCode(PopularInKind):
         return self
 
     def shares(self, asked: Asked) -> sparse.csr_matrix:
-        here = self.one_kind(asked.state["customer_profile__postal_code"])
+        here = self.one_kind(asked.state["customer_profile__postal_code"].tolist())
         bought = here @ self.bought
         everywhere = self.kinds.get(_EVERYWHERE)
         if everywhere is None:
