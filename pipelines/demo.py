@@ -116,7 +116,7 @@ def _loadable(source: str, say: Say) -> str:
 
 def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
     """Everything up to a release in production."""
-    from pipelines import feature_tables, features, online
+    from pipelines import content, feature_tables, features, online
     from pipelines.data.load import load
     from pipelines.evaluation.weekly import evaluate
     from pipelines.model_registry import publishing, release
@@ -126,7 +126,8 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
 
     say(f"[2/9] Loading {source}")
     say(_indented(str(load(source, progress=step))))
-    say("[3/9] Building features")
+    say("[3/9] Embedding words and pictures, building features")
+    say(_indented(str(content.embed(progress=step))))
     built = feature_tables.build(progress=step)
     say("[4/9] feast apply, feast materialize")
     features.apply()
