@@ -1,0 +1,450 @@
+"""Two towers: one makes a vector of a customer, one of an article, and their product says how well they fit.
+
+Covington, Adams and Sargin, "Deep neural networks for YouTube recommendations" (RecSys 2016); sampled softmax
+with correction for how often articles are drawn as in Yi et al. (RecSys 2019), with evenly drawn articles
+added to those of the batch as in Yang et al. (WWW 2020).
+
+An article is the sum of embeddings of its id (hashed) and of all that is known of its content, as in LightFM
+(Kula, 2015), so one that was never sold has a vector too. The article's tower adds how it sells; the
+customer's tower adds the profile to the means of what the customer did, weighed in several ways.
+
+N customers, A articles, D numbers of a vector, R rows of what customers did.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from feature_repo import places
+from feature_repo.errors import LookbookError
+from pipelines.assortment import Assortment
+from pipelines.nearest import Index
+from pipelines.neural.encoding import Spec, part
+from pipelines.neural.layers import MLP, FeatureEmbedding, HashedEmbedding
+from pipelines.neural.losses import sampled_softmax
+from pipelines.neural.training import Batch, TrainingSettings, seeded, train
+from pipelines.neural.weights import load_network, save_network
+from pipelines.retrievers.base import NOTHING, Asked, Past, Proposals, Retriever, ranked
+from pipelines.retrievers.tower_data import (
+    POOLS,
+    Encoders,
+    Purchases,
+    TowerExamples,
+    doings,
+    rows_of,
+)
+
+Top = Literal["dot", "mlp"]
+
+_BLOCK = 4_096
+"""Customers or articles that go through a tower at a time."""
+_SHORT = 1_000_000
+"""Purchases times epochs that are learnt in a minute or two: such a run starts again if it was killed."""
+_RIVALS = 64
+"""Articles of a batch against which the MLP on top learns."""
+_SHORTLIST = 4
+"""How many times as many articles as are wanted the MLP on top puts in order."""
+
+
+class TowerError(LookbookError, ValueError):
+    """Saved towers do not fit together; the text says what differs."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the towers are and how long they learn.
+
+    Attributes:
+        dimension: D.
+        hidden: width of the layer inside each tower.
+        field: width of the embedding of each field of the profile and of sales.
+        buckets: rows of the table for hashed article ids.
+        batch_size: purchases of a step.
+        epochs: times each purchase is seen.
+    """
+
+    dimension: int
+    hidden: int
+    field: int
+    buckets: int
+    batch_size: int
+    epochs: int
+
+
+def size_for(purchases: int, articles: int) -> Size:
+    """The size that so many purchases to learn from can fill.
+
+    Widths grow with the cube root of the purchases, batches with their square root, and there are at
+    least some 300 steps: 600 purchases get 16 numbers and 20 epochs of 32, a million 64 and 3 of 1,024.
+    """
+    log = math.log2(max(2, purchases))
+    dimension = int(np.clip(2 ** round(log / 3.3), 16, 128))
+    batch_size = int(np.clip(2 ** round(log / 2), 32, 2048))
+    steps = -(-purchases // batch_size)
+    return Size(
+        dimension=dimension,
+        hidden=4 * dimension,
+        field=max(4, dimension // 8),
+        buckets=int(np.clip(2 ** round(math.log2(max(2, articles))), 64, 2**20)),
+        batch_size=batch_size,
+        epochs=max(int(np.clip(-(-2000 // steps), 3, 15)), -(-300 // steps)),
+    )
+
+
+class Towers(nn.Module):
+    """Both towers, and the MLP on top if there is one.
+
+    Args:
+        customer: of the encoder of customers; `content` and `sales` likewise of articles.
+        top: `dot` or `mlp`.
+        forget: share of the articles of a batch whose id training hides, so that content must do.
+    """
+
+    def __init__(
+        self,
+        customer: Spec,
+        content: Spec,
+        sales: Spec,
+        size: Size,
+        top: Top = "dot",
+        forget: float = 0.1,
+    ) -> None:
+        super().__init__()
+        width = size.dimension
+        self.forget = forget
+        self.ids = HashedEmbedding(size.buckets, width)
+        # Ids that are seldom seen stay near nothing, and their content speaks.
+        nn.init.normal_(self.ids.table.weight, std=0.01)
+        self.content = FeatureEmbedding(content, width)
+        self.sales = FeatureEmbedding(sales, size.field)
+        self.article = MLP(width + self.sales.size + sales.numbers, size.hidden, width)
+        self.profile = FeatureEmbedding(customer, size.field)
+        self.customer = MLP(
+            POOLS * (width + 1) + self.profile.size + customer.numbers, size.hidden, width
+        )
+        self.habits = nn.Parameter(torch.full((POOLS,), 1.0 / POOLS))
+        self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
+        self.top = MLP(3 * width, size.hidden, 1) if top == "mlp" else None
+
+    def items(self, content: Batch, ids: Tensor) -> Tensor:
+        """What articles are, whatever they sell: A x D.
+
+        Args:
+            content: encoded.
+            ids: hashes, 0 for an article whose id says nothing (A,).
+        """
+        known = ids != 0
+        if self.training:
+            known = known & (torch.rand(len(ids), device=ids.device) >= self.forget)
+        return self.content.fields(content).sum(dim=1) + self.ids(ids) * known[:, None]
+
+    def articles(self, items: Tensor, sales: Batch) -> Tensor:
+        """A x D, each of length 1."""
+        seen = torch.cat([items, self.sales(sales), sales["numbers"]], dim=1)
+        return functional.normalize(items + self.article(seen), dim=1)
+
+    def customers(self, profile: Batch, doer: Tensor, done: Tensor, weights: Tensor) -> Tensor:
+        """N x D, each of length 1.
+
+        Args:
+            profile: encoded rows of customers.
+            doer: position of the customer (R,).
+            done: what each article that they did something with is (R x D).
+            weights: R x POOLS.
+        """
+        count, width = len(profile["codes"]), done.shape[1]
+        sums = done.new_zeros(count, POOLS, width + 1)
+        # The last column sums up the weights alone.
+        rows = torch.cat([done, done.new_ones(len(done), 1)], dim=1)
+        sums = sums.index_add(0, doer, weights[:, :, None].to(rows.dtype) * rows[:, None, :])
+        total = sums[:, :, -1:]
+        pools = sums[:, :, :-1] / total.clamp_min(1e-6)  # N x POOLS x D
+        amounts = torch.log1p(total).squeeze(2)  # N x POOLS
+        seen = torch.cat(
+            [pools.flatten(1), amounts, self.profile(profile), profile["numbers"]], dim=1
+        )
+        mixed = (pools * self.habits[:, None]).sum(dim=1)
+        return functional.normalize(mixed + self.customer(seen), dim=1)
+
+    def scale(self) -> Tensor:
+        """What products are multiplied with: one over the temperature."""
+        return self.sharpness.clamp(max=math.log(33.0)).exp()
+
+    def judged(self, customers: Tensor, articles: Tensor) -> Tensor:
+        """Logits of the MLP on top, N x A.
+
+        Args:
+            customers: N x D.
+            articles: A x D, or N x A x D if each customer has their own.
+        """
+        assert self.top is not None
+        each = articles if articles.dim() == 3 else articles.expand(len(customers), -1, -1)
+        whose = customers[:, None].expand_as(each)
+        found: Tensor = self.top(torch.cat([whose, each, whose * each], dim=2)).squeeze(2)
+        return found
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Vectors of the batch's customers and of all its articles, as `TowerExamples` gives them."""
+        items = self.items(part("content", batch), batch["ids"])
+        articles = self.articles(items[batch["article"]], part("sales", batch))
+        customers = self.customers(
+            part("customer", batch), batch["doer"], items[batch["done"]], batch["weights"]
+        )
+        return customers, articles
+
+
+def tower_loss(towers: nn.Module, batch: Batch) -> Tensor:
+    """Softmax of what was bought against every other article of the batch; an MLP on top learns the same
+    against some of them."""
+    assert isinstance(towers, Towers)
+    customers, articles = towers(batch)
+    count = len(customers)
+    log_q, article = batch["log_q"], batch["article"]
+    own, hits = (
+        torch.arange(count, device=article.device),
+        article[:count, None] == article[None, :],
+    )
+    scores = customers.float() @ articles.float().T * towers.scale()
+    lost = sampled_softmax(scores[own, own], scores, log_q[:count], log_q, hits=hits)
+    if towers.top is None:
+        return lost
+    rivals = torch.randperm(len(articles), device=article.device)[:_RIVALS]
+    # Learns from the towers, which learn from the product alone: it is what finds the shortlist.
+    customers, articles = customers.detach(), articles.detach()
+    bought = towers.judged(customers, articles[:count, None]).squeeze(1)
+    others = towers.judged(customers, articles[rivals])
+    return lost + sampled_softmax(
+        bought, others, log_q[:count], log_q[rivals], hits=hits[:, rivals]
+    )
+
+
+class TwoTower(Retriever):
+    """Articles on sale whose vectors are nearest to the customer's.
+
+    With `top="dot"` an article's score is sigmoid(product / temperature). With `top="mlp"` the product only
+    finds a shortlist, `_SHORTLIST` times as long as what is wanted, and an MLP over both vectors puts it in
+    order: score sigmoid(MLP).
+
+    Cost of fitting: the features of every moment at which somebody bought, then epochs x purchases times a
+    few products of hidden x fields; of a request: one row through the customer's tower and a search.
+
+    Args:
+        top: `dot` or `mlp`.
+        weeks: look-back in weeks of the purchases to learn from, at most.
+        purchases: how many of them, at most, the newest.
+        negatives: articles on sale drawn for each batch, as a share of it.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        forget: share of articles whose id training hides.
+        exact_below: with fewer articles on sale each search compares with all.
+        seed: of weights, order and draws.
+    """
+
+    name = "two_tower"
+
+    def __init__(
+        self,
+        top: Top = "dot",
+        weeks: int = 12,
+        purchases: int = 2_000_000,
+        negatives: float = 0.5,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 0.01,
+        forget: float = 0.1,
+        exact_below: int = 20_000,
+        seed: int = 7,
+    ) -> None:
+        self.top: Top = top
+        self.weeks = weeks
+        self.purchases = purchases
+        self.negatives = negatives
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.forget = forget
+        self.exact_below = exact_below
+        self.seed = seed
+        self.towers: Towers | None = None
+        """None where there was nothing to learn from."""
+
+    def fit(self, past: Past) -> Self:
+        self.assortment = past.assortment
+        self.towers = None
+        data = Purchases.before(past, self.weeks, self.purchases, self.seed)
+        if data is None:
+            return self
+        self.encoders = data.encoders
+        self.size = size_for(len(data), int((data.ids != 0).sum()))
+        towers = self._made()
+        settings = TrainingSettings(
+            epochs=self.size.epochs,
+            batch_size=self.size.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            cosine=True,
+            seed=self.seed,
+        )
+        train(
+            towers,
+            tower_loss,
+            TowerExamples(data, self.negatives),
+            settings,
+            checkpoint=self._checkpoint(past) if len(data) * self.size.epochs > _SHORT else None,
+        )
+        with torch.inference_mode():
+            self._take(towers, *self._embedded(towers, data))
+        queries = self._sample(data)
+        self.index = Index.build(
+            self.vectors[self.assortment.for_sale],
+            made_for=self.version(),
+            exact_below=self.exact_below,
+            queries=queries,
+        )
+        return self
+
+    def _made(self) -> Towers:
+        of = self.encoders
+        specs = (of.customer.features.spec, of.content.features.spec, of.sales.features.spec)
+        with seeded(self.seed):
+            return Towers(*specs, self.size, self.top, self.forget)
+
+    def _checkpoint(self, past: Past) -> Path:
+        """Where a run that is killed leaves how far it came."""
+        said = json.dumps([past.cutoff.isoformat(), self._settings()], sort_keys=True)
+        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        return places.home() / "training" / f"{self.name}-{past.cutoff}-{digest}.pt"
+
+    def _settings(self) -> dict[str, Any]:
+        names = ("top", "weeks", "purchases", "negatives", "learning_rate", "weight_decay")
+        return {name: getattr(self, name) for name in (*names, "forget", "seed")}
+
+    def _embedded(self, towers: Towers, data: Purchases) -> tuple[np.ndarray, np.ndarray]:
+        """What all articles are, and their vectors as of the cutoff (A x D each)."""
+        items, vectors = [], []
+        for places_here in torch.arange(len(data.ids)).split(_BLOCK):
+            items.append(towers.items(rows_of(data.content, places_here), data.ids[places_here]))
+            # Week 0 stands first: a place is also the row of its sales at the cutoff.
+            vectors.append(towers.articles(items[-1], rows_of(data.sales, places_here)))
+        return torch.cat(items).numpy(), torch.cat(vectors).numpy()
+
+    def _take(self, towers: Towers, items: np.ndarray, vectors: np.ndarray) -> None:
+        self.towers, self.items, self.vectors = towers, torch.from_numpy(items), vectors
+
+    def version(self) -> str:
+        """A fingerprint of weights and encoders: an index is of one pair of towers."""
+        assert self.towers is not None
+        found = hashlib.sha256()
+        for name, tensor in sorted(self.towers.state_dict().items()):
+            found.update(name.encode() + tensor.numpy().tobytes())
+        for encoder in vars(self.encoders).values():
+            found.update(repr((encoder.features.spec, encoder.moments)).encode())
+        return found.hexdigest()[:16]
+
+    def _sample(self, data: Purchases, count: int = 500) -> np.ndarray:
+        """Vectors of customers that may ask, to measure an index with."""
+        chosen = np.unique(np.linspace(0, len(data) - 1, count).astype("int64"))
+        batch = TowerExamples(data, 0).batch(torch.from_numpy(chosen), torch.Generator())
+        assert self.towers is not None
+        with torch.inference_mode():
+            return self.towers(batch)[0].numpy()
+
+    def customers(self, asked: Asked) -> np.ndarray:
+        """Vectors of the customers (N x D)."""
+        assert self.towers is not None
+        did = doings(asked, self.assortment)
+        with torch.inference_mode():
+            return self.towers.customers(
+                self.encoders.customer.encode(asked.state, asked.moment),
+                torch.from_numpy(did.customer),
+                self.items[torch.from_numpy(did.article)],
+                torch.from_numpy(did.weights),
+            ).numpy()
+
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        if self.towers is None or not len(asked) or not len(self.index):
+            return NOTHING
+        vectors = self.customers(asked)
+        wanted = k if self.top == "dot" else k * _SHORTLIST
+        scores, found = self.index.search(vectors, wanted)
+        article = self.assortment.for_sale[found]  # N x K
+        logits = scores.astype("float64") * self._scale
+        if self.top == "mlp":
+            logits = self._judged(vectors, article)
+        customer = np.repeat(np.arange(len(vectors)), article.shape[1])
+        known = found.ravel() >= 0
+        return ranked(
+            customer[known],
+            article.ravel()[known],
+            1 / (1 + np.exp(-logits.ravel()[known])),
+            k,
+        )
+
+    @property
+    def _scale(self) -> float:
+        assert self.towers is not None
+        return float(self.towers.scale().detach())
+
+    def _judged(self, vectors: np.ndarray, article: np.ndarray) -> np.ndarray:
+        """N x K logits of the MLP on top."""
+        assert self.towers is not None
+        with torch.inference_mode():
+            found = self.towers.judged(
+                torch.from_numpy(vectors), torch.from_numpy(self.vectors[article])
+            )
+        return found.numpy().astype("float64")
+
+    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+        found: list[str | None] = [None] * len(pairs)
+        if self.towers is None:
+            return found
+        history = asked.history(self.assortment)
+        customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
+        wanted = self.assortment.places(pairs["article_id"].tolist())
+        for pair, (customer, place) in enumerate(zip(customers, wanted, strict=True)):
+            own = slice(*np.searchsorted(history.customer, [customer, customer + 1]))
+            bought = history.article[own]
+            if customer < 0 or place < 0 or not len(bought):
+                continue
+            shares = self.items[bought].numpy() @ self.vectors[place] * history.weight[own]
+            best = int(shares.argmax())
+            if shares[best] > 0:
+                found[pair] = str(self.assortment.ids[bought[best]])
+        return found
+
+    def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
+        return f"Suits somebody who bought {led_by}." if led_by else "Suits you, we think."
+
+    def save(self, folder: Path) -> None:
+        self.assortment.save(folder)
+        if self.towers is None:
+            return
+        (folder / "size.json").write_text(json.dumps(asdict(self.size)))
+        self.encoders.save(folder)
+        save_network(self.towers, folder / "towers.safetensors")
+        save_file(
+            {"items": self.items.numpy(), "vectors": self.vectors}, folder / "articles.safetensors"
+        )
+        self.index.save(folder)
+
+    def load(self, folder: Path) -> Self:
+        self.assortment = Assortment.load(folder)
+        self.towers = None
+        if not (folder / "size.json").exists():
+            return self
+        self.size = Size(**json.loads((folder / "size.json").read_text()))
+        self.encoders = Encoders.load(folder)
+        towers = load_network(self._made(), folder / "towers.safetensors")
+        saved = load_file(folder / "articles.safetensors")
+        self._take(towers, saved["items"], saved["vectors"])
+        self.index = Index.load(folder, made_for=self.version())
+        return self
