@@ -166,31 +166,27 @@ class Recommender:
             keys.append(turn[found.customer] * len(self._ids) + article)
         pairs, row = np.unique(np.concatenate([NO_PAIRS, *keys]), return_inverse=True)
         rows = np.split(row, np.cumsum([len(key) for key in keys])[:-1])
-        values: dict[str, np.ndarray] = {}
-        ranks = np.full((len(named), len(pairs)), np.inf)
-        fused = np.zeros(len(pairs))
+        # One block of numbers: pandas takes its time over every column of its own.
+        numbers = np.full((2 * len(named) + 1, len(pairs)), np.nan)
+        scores, ranks, fused = numbers[:-1:2], numbers[1:-1:2], numbers[-1]
+        fused[:] = 0
         for number, ((name, found), where) in enumerate(zip(named.items(), rows, strict=True)):
+            scores[number, where] = found.score
             ranks[number, where] = found.rank
             fused[where] += self.weights.get(name, 1.0) / (FUSION + found.rank)
-            score = np.full(len(pairs), np.nan)
-            score[where] = found.score
-            values[f"{name}__score"] = score
-            values[f"{name}__rank"] = np.where(np.isinf(ranks[number]), np.nan, ranks[number])
-        best = ranks.argmin(axis=0)
-        rank = ranks.min(axis=0, initial=np.inf).astype("int64")
+        best = np.where(np.isnan(ranks), np.inf, ranks).argmin(axis=0)
+        rank = ranks[best, np.arange(len(pairs))].astype("int64")
+        names = [f"{name}__{what}" for name in named for what in ("score", "rank")]
+        merged = pd.DataFrame(numbers.T, columns=[*names, "fused__score"], copy=False)
         customer = order[pairs // max(len(self._ids), 1)]
-        return pd.DataFrame(
-            {
-                "customer_id": asked.customers[customer],
-                "article_id": self._ids[pairs % max(len(self._ids), 1)],
-                "source": np.array(list(named), dtype=object)[best],
-                "rank": rank,
-                **values,
-                "best__rank": rank,
-                "fused__score": fused,
-                "postal_code": asked.state[POSTAL_CODE].to_numpy(dtype=object)[customer],
-            }
-        )
+        merged.insert(len(names), "best__rank", rank)
+        merged.insert(0, "rank", rank)
+        merged.insert(0, "source", np.array(list(named), dtype=object)[best])
+        merged.insert(0, "article_id", self._ids[pairs % max(len(self._ids), 1)])
+        merged.insert(0, "customer_id", asked.customers[customer])
+        postal_codes = asked.state[POSTAL_CODE].to_numpy(dtype=object)
+        merged.insert(len(merged.columns), "postal_code", postal_codes[customer])
+        return merged
 
 
 def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame:

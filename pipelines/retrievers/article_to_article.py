@@ -9,7 +9,15 @@ from scipy import sparse
 
 from feature_repo.windows import DECAY_DAYS
 from pipelines.assortment import Assortment
-from pipelines.retrievers.base import Asked, History, Proposals, Retriever, best_of_sparse, largest
+from pipelines.retrievers.base import (
+    Asked,
+    History,
+    Proposals,
+    Retriever,
+    Weights,
+    best_of_sums,
+    largest,
+)
 
 _BLOCK = 2_000
 """Articles whose likeness is computed at a time: what bounds the memory of fitting."""
@@ -27,19 +35,18 @@ class ArticleToArticle(Retriever):
         """How much each article of a customer counts (R,): ln(1 + times bought) exp(-days since / 30)."""
         return np.log1p(history.times) * np.exp(-history.age / DECAY_DAYS)
 
-    def seeds(self, asked: Asked) -> sparse.csr_matrix:
-        """How much each of the customers' articles counts (customers x articles)."""
+    def seeds(self, asked: Asked) -> Weights:
+        """How much each of the customers' articles counts."""
         history = asked.history(self.assortment)
-        return sparse.csr_matrix(
-            (self.weigh(history), (history.customer, history.article)),
-            (len(asked), len(self.assortment)),
-        )
+        return Weights(history.customer, history.article, self.weigh(history))
 
     def propose(self, asked: Asked, k: int) -> Proposals:
-        return best_of_sparse(self.seeds(asked) @ self.likeness, self.assortment.on_sale, k)
+        return best_of_sums(
+            self.seeds(asked), len(asked), self.likeness, self.assortment.on_sale, k
+        )
 
     def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
-        seeds = self.seeds(asked)
+        seeds = self.seeds(asked).matrix(len(asked), len(self.assortment))
         customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
         places = self.assortment.places(pairs["article_id"].tolist())
         found: list[str | None] = []

@@ -309,7 +309,8 @@ def ranked(customer: np.ndarray, article: np.ndarray, score: np.ndarray, k: int)
     """
     order = np.lexsort((article, -score, customer))
     whose = customer[order]
-    rank = np.arange(1, len(order) + 1) - np.searchsorted(whose, whose)
+    first = np.flatnonzero(np.diff(whose, prepend=-1))
+    rank = np.arange(1, len(order) + 1) - np.repeat(first, np.diff(first, append=len(order)))
     best = rank <= k
     order = order[best]
     return Proposals(
@@ -353,6 +354,51 @@ def best_of_sparse(scores: sparse.csr_matrix, on_sale: np.ndarray, k: int) -> Pr
             counts[stretch] &= scores.data[stretch] >= np.partition(values, -k)[-k]
     customer = np.repeat(np.arange(scores.shape[0]), np.diff(scores.indptr))
     return ranked(customer[counts], scores.indices[counts].astype("int64"), scores.data[counts], k)
+
+
+class Weights(NamedTuple):
+    """How much rows of a matrix count for customers; a row may come several times, and then its sum counts.
+
+    Attributes:
+        customer: position of the customer (R,).
+        row: of the matrix (R,).
+        weight: (R,).
+    """
+
+    customer: np.ndarray
+    row: np.ndarray
+    weight: np.ndarray
+
+    def matrix(self, customers: int, rows: int) -> sparse.csr_matrix:
+        """customers x rows."""
+        return sparse.csr_matrix((self.weight, (self.customer, self.row)), (customers, rows))
+
+
+def best_of_sums(
+    weights: Weights, customers: int, matrix: sparse.csr_matrix, on_sale: np.ndarray, k: int
+) -> Proposals:
+    """Each customer's k best articles by the sum of their rows of a matrix, each times its weight.
+
+    Args:
+        customers: N, how many are asked about.
+        matrix: rows x A.
+        on_sale: which columns count (A,).
+    """
+    if customers != 1:
+        scores = weights.matrix(customers, matrix.shape[0]) @ matrix
+        return best_of_sparse(scores, on_sale, k)
+    # For one, making sparse matrices costs more than what is in them.
+    starts = matrix.indptr[weights.row]
+    sizes = matrix.indptr[weights.row + 1] - starts
+    cells = np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    value = matrix.data[cells] * np.repeat(weights.weight, sizes)
+    scores = np.bincount(matrix.indices[cells], value, matrix.shape[1])
+    article = np.flatnonzero(scores)
+    article = article[on_sale[article]]
+    found = scores[article]
+    if len(found) > k:
+        article = article[found >= np.partition(found, -k)[-k]]
+    return ranked(np.zeros(len(article), dtype="int64"), article, scores[article], k)
 
 
 NOTHING = Proposals(

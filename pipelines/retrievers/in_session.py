@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
-from pipelines.retrievers.base import Asked, Past
+from pipelines.retrievers.base import Asked, Past, Weights
 
 KINDS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
 """How much an event says, beside a purchase. What is dismissed is not named again."""
@@ -92,16 +92,12 @@ class InSession(ArticleToArticle):
         )
         return self
 
-    def seeds(self, asked: Asked) -> sparse.csr_matrix:
+    def seeds(self, asked: Asked) -> Weights:
         session = asked.session(self.assortment)
         says = np.array([KINDS.get(kind, 0.0) for kind in session.kind])
         weight = says * np.exp2(-session.age * 24 / self.half_life)
-        # A later event of an article does not take back what an earlier one said: the sum counts.
         counts = says > 0
-        return sparse.csr_matrix(
-            (weight[counts], (session.customer[counts], session.article[counts])),
-            (len(asked), len(self.assortment)),
-        )
+        return Weights(session.customer[counts], session.article[counts], weight[counts])
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         return f"Because you looked at {led_by}." if led_by else "Goes with what you looked at."

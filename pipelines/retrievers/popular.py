@@ -22,7 +22,9 @@ from pipelines.retrievers.base import (
     Past,
     Proposals,
     Retriever,
+    Weights,
     best_of_sparse,
+    best_of_sums,
 )
 
 _SQL = """
@@ -80,8 +82,8 @@ class PopularInKind(Retriever):
         """kinds x articles."""
 
     @abstractmethod
-    def shares(self, asked: Asked) -> sparse.csr_matrix:
-        """How much each customer is of each kind (customers x kinds)."""
+    def shares(self, asked: Asked) -> Weights:
+        """How much each customer is of each kind."""
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
@@ -98,15 +100,13 @@ class PopularInKind(Retriever):
         )
 
     def propose(self, asked: Asked, k: int) -> Proposals:
-        return best_of_sparse(self.shares(asked) @ self.counts, self.assortment.on_sale, k)
+        return best_of_sums(self.shares(asked), len(asked), self.counts, self.assortment.on_sale, k)
 
-    def one_kind(self, names: Sequence[object]) -> sparse.csr_matrix:
-        """Shares where each customer is of one kind, or none."""
+    def one_kind(self, names: Sequence[object]) -> Weights:
+        """Shares where each customer is of one kind, or of none that is known."""
         places = np.array([self.kinds.get(str(name), -1) for name in names], dtype="int64")
         known = np.flatnonzero(places >= 0)
-        return sparse.csr_matrix(
-            (np.ones(len(known)), (known, places[known])), (len(names), len(self.kinds))
-        )
+        return Weights(known, places[known], np.ones(len(known)))
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         buyers = row.get("article_activity__u_customers_7d")
@@ -152,7 +152,7 @@ class PopularInOneKind(PopularInKind):
     def kind_of(self, asked: Asked) -> Sequence[object]:
         """The kind of each customer (N,), whatever it is if it is not known."""
 
-    def shares(self, asked: Asked) -> sparse.csr_matrix:
+    def shares(self, asked: Asked) -> Weights:
         return self.one_kind(self.kind_of(asked))
 
     def keep_counts(self, found: Mapping[str, np.ndarray]) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from scipy import sparse
 
-from pipelines.retrievers.base import Asked, Past
+from pipelines.retrievers.base import Asked, Past, Weights
 from pipelines.retrievers.popular import PopularInKind
 
 _EVERYWHERE = ""
@@ -86,22 +85,22 @@ class PopularByPostalCode(PopularInKind):
         self.bought = np.asarray(self.counts.sum(axis=1)).ravel()
         return self
 
-    def shares(self, asked: Asked) -> sparse.csr_matrix:
+    def shares(self, asked: Asked) -> Weights:
         here = self.one_kind(asked.state["customer_profile__postal_code"].tolist())
-        bought = here @ self.bought
         everywhere = self.kinds.get(_EVERYWHERE)
         if everywhere is None:
             return here
+        bought = np.zeros(len(asked))
+        bought[here.customer] = self.bought[here.row]
         weight = 1 / (bought + self.smoothing)
-        total = self.bought[everywhere]
-        back_off = sparse.csr_matrix(
-            (
-                self.smoothing * weight / total,
-                (np.arange(len(asked)), np.full(len(asked), everywhere)),
+        everybody = np.arange(len(asked))
+        return Weights(
+            np.concatenate([here.customer, everybody]),
+            np.concatenate([here.row, np.full(len(asked), everywhere)]),
+            np.concatenate(
+                [weight[here.customer], self.smoothing * weight / self.bought[everywhere]]
             ),
-            here.shape,
         )
-        return sparse.diags(weight).tocsr() @ here + back_off
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         return "Popular near you."

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from scipy import sparse
 
-from pipelines.retrievers.base import Asked, Past
+from pipelines.retrievers.base import Asked, Past, Weights
 from pipelines.retrievers.popular import PopularInKind
 
 _KIND_OF = """
@@ -37,16 +36,13 @@ class PopularByProductGroup(PopularInKind):
         self.kind_of[found["article"]] = [self.kinds.get(str(kind), -1) for kind in found["kind"]]
         return self
 
-    def shares(self, asked: Asked) -> sparse.csr_matrix:
+    def shares(self, asked: Asked) -> Weights:
         history = asked.history(self.assortment)
         kinds = self.kind_of[history.article]
         known = kinds >= 0
-        bought = sparse.csr_matrix(
-            (history.weight[known], (history.customer[known], kinds[known])),
-            (len(asked), len(self.kinds)),
-        )
-        total = np.asarray(bought.sum(axis=1)).ravel()
-        return sparse.diags(1 / np.where(total > 0, total, 1.0)).tocsr() @ bought
+        customer, weight = history.customer[known], history.weight[known]
+        total = np.bincount(customer, weight, len(asked))[customer]
+        return Weights(customer, kinds[known], weight / np.where(total > 0, total, 1.0))
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         group = row.get("article_profile__product_group_name")
