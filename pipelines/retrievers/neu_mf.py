@@ -10,14 +10,18 @@ from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import sparse
 from torch import Generator, Tensor, nn
 
+from pipelines.negatives import FOR_NEUMF, RandomPerWeek
+from pipelines.neural.encoding import padded
 from pipelines.neural.layers import MLP
 from pipelines.neural.losses import binary_cross_entropy
 from pipelines.neural.training import Batch, Examples, Loss
-from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks
+from pipelines.retrievers.base import Past
+from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks, WithOwn, as_shares
 
 
 class NeuMF(NextWeek["NeuMFNetwork"]):
@@ -31,11 +35,10 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
     best-selling `offered` are scored.
 
     Args:
-        weeks, examples, articles, steps, batch_size, learning_rate, seed: see `NextWeek`.
+        weeks, examples, articles, offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
         positives: purchases drawn from a week each time it is seen.
+        dropout: the share of what was bought that training leaves out.
         negatives: articles drawn for each of them, from those on sale at that moment.
-        offered: how many articles it scores for a customer, those that sold most of late.
-        recency: time in which an example's weight falls to 1/e, in days.
     """
 
     name = "neu_mf"
@@ -45,87 +48,105 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
         weeks: int = 40,
         examples: int = 1_000_000,
         articles: int = 20_000,
+        offered: int = 5_000,
         steps: int = 600,
         batch_size: int = 256,
         learning_rate: float = 3e-3,
         positives: int = 8,
-        negatives: int = 5,
-        offered: int = 5_000,
-        recency: float = 60.0,
+        negatives: int = FOR_NEUMF,
+        dropout: float = 0.5,
         seed: int = 7,
     ) -> None:
         self.positives = positives
         self.negatives = negatives
-        self.offered = offered
-        self.recency = recency
-        super().__init__(weeks, examples, articles, steps, batch_size, learning_rate, seed)
+        self.dropout = dropout
+        super().__init__(weeks, examples, articles, offered, steps, batch_size, learning_rate, seed)
 
     def make(self) -> "NeuMFNetwork":
-        return NeuMFNetwork(len(self.known), min(self.width, 32))
+        return NeuMFNetwork(len(self.known), min(self.width, 32), self.dropout)
 
     def start(self, network: "NeuMFNetwork") -> None:
         with torch.no_grad():
             network.product.weight.zero_()
             network.perceptron[-1].weight.zero_()
+            network.perceptron[-1].bias.zero_()
             network.popularity.weight.copy_(torch.from_numpy(np.log(self.sold))[:, None])
 
-    def lesson(self, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
-        kept = self.negatives / max(1, len(self.known))
-
+    def lesson(self, past: Past, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
         def loss(network: nn.Module, batch: Batch) -> Tensor:
             scores = network(batch)
             labels = torch.zeros_like(scores)
             labels[:, : self.positives] = 1
-            weights = batch["weight"][:, None].expand_as(scores)
-            return binary_cross_entropy(scores, labels, kept=kept, weights=weights)
+            return binary_cross_entropy(
+                scores, labels, kept=batch["kept"], weights=batch["weights"]
+            )
 
-        return loss, _Weeks(found, self.positives, self.negatives, self.recency)
+        return loss, self._weeks_with_negatives(past, found)
+
+    def _weeks_with_negatives(self, past: Past, found: ShoppingWeeks) -> "_Weeks":
+        """Negatives are of all articles on sale when the week began, but for what the customer buys in it.
+
+        One may be bought before: that is no reason against it, as in the paper, where nobody buys twice.
+        """
+        ids = self.assortment.ids[self.known]
+        week = np.repeat(np.arange(len(found.weight)), np.diff(found.bought.indptr))
+        positives = pd.DataFrame(
+            {
+                "customer_id": found.customer[week],
+                "article_id": ids[found.bought.indices],
+                "day": found.start[week],
+            }
+        )
+        drawing = RandomPerWeek(self.positives * self.negatives, first_day=past.cutoff.weekday())
+        drawn = drawing.draw(past.con, positives, seed=self.seed)
+        column = pd.Index(ids).get_indexer(pd.Index(drawn["article_id"]))
+        there = column >= 0
+        of, article, log_q = week[drawn["row"][there]], column[there], drawn["log_q"][there]
+        places, taken = padded(
+            of, article, np.exp(log_q), len(found.weight), self.positives * self.negatives
+        )
+        return _Weeks(found, self.positives, torch.from_numpy(places), torch.from_numpy(taken))
 
     def ready(self, network: "NeuMFNetwork") -> None:
         width = network.width
         with torch.no_grad():
-            on_sale = np.flatnonzero(self.assortment.on_sale[self.known])
-            best = on_sale[np.argsort(-self.sold[on_sale], kind="stable")[: self.offered]]
-            best.sort()
-            q = network.articles.weight[torch.from_numpy(best)]
-            self._places = self.known[best]
-            self._customers = network.customers.weight.numpy()
+            q = network.articles.weight[self.offered]
             self._product = (q[:, :width] * network.product.weight).numpy().T.copy()
             self._of_article = network.article_part(q[:, width:]).numpy()
-            self._of_customer = network.customer_part.weight.numpy().T.copy()
-            self._layers = [
-                (layer.weight.numpy().T.copy(), layer.bias.numpy())
-                for layer in network.perceptron
-                if isinstance(layer, nn.Linear)
-            ]
-            self._popularity = network.popularity.weight[torch.from_numpy(best), 0].numpy()
+        found = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+        self._customers = found["customers.weight"]
+        self._of_customer = found["customer_part.weight"].T
+        self._inner = found["perceptron.0.weight"].T.copy(), found["perceptron.0.bias"]
+        self._outer = found["perceptron.2.weight"][0], found["perceptron.2.bias"][0]
+        self._popularity = found["popularity.weight"][self.offered, 0]
 
-    def scores(self, bought: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        customers = of_sum_one(bought) @ self._customers  # N x 2D
+    def scores(self, shares: sparse.csr_matrix) -> np.ndarray:
+        customers = shares @ self._customers  # N x 2D
         width = customers.shape[1] // 2
         found = customers[:, :width] @ self._product + self._popularity  # N x S
-        of_customer = customers[:, width:] @ self._of_customer
-        (inner, shift), (outer, last) = self._layers
-        for row, own in enumerate(of_customer):
+        for row, own in enumerate(customers[:, width:] @ self._of_customer):
             hidden = np.maximum(self._of_article + own, 0)  # S x D
-            found[row] += (np.maximum(hidden @ inner + shift, 0) @ outer)[:, 0] + last
-        return found, self._places
+            hidden = np.maximum(hidden @ self._inner[0] + self._inner[1], 0)  # S x D / 2
+            found[row] += hidden @ self._outer[0] + self._outer[1]
+        return found
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         return "It goes with what you bought."
 
 
-class NeuMFNetwork(nn.Module):
+class NeuMFNetwork(WithOwn):
     """Customers, as what they bought, and articles -> scores.
 
     Args:
         articles: V.
         width: D.
+        dropout: the share of what was bought that training leaves out.
     """
 
-    def __init__(self, articles: int, width: int) -> None:
+    def __init__(self, articles: int, width: int, dropout: float) -> None:
         super().__init__()
         self.width = width
+        self.left_out = nn.Dropout(dropout)
         self.customers = nn.EmbeddingBag(articles, 2 * width, mode="sum", include_last_offset=True)
         self.articles = nn.Embedding(articles, 2 * width)
         self.popularity = nn.Embedding(articles, 1)
@@ -138,54 +159,59 @@ class NeuMFNetwork(nn.Module):
         self.perceptron = MLP(width, width // 2, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """before and share (all rows' articles one after the other), starts (B + 1), asked (B x S) -> B x S."""
-        p = self.customers(batch["before"], batch["starts"], batch["share"])[:, None]  # B x 1 x 2D
+        """before and share (all rows' articles one after the other), starts (B + 1), asked and own (B x S) -> B x S."""
+        shares = self.left_out(batch["share"])
+        p = self.customers(batch["before"], batch["starts"], shares)[:, None]  # B x 1 x 2D
         q = self.articles(batch["asked"])  # B x S x 2D
         width = self.width
         product = self.product(p[..., :width] * q[..., :width])
         hidden = torch.relu(self.customer_part(p[..., width:]) + self.article_part(q[..., width:]))
         found = product + self.perceptron(hidden) + self.popularity(batch["asked"])
-        return found.squeeze(-1)
+        return found.squeeze(-1) + self.own(batch["own"])
 
 
 class _Weeks:
-    """Weeks as batches, each with some of its purchases and negatives drawn for each of them."""
+    """Weeks as batches, each with its negatives and some of its purchases, drawn anew each time.
+
+    Args:
+        found: the weeks.
+        positives: how many purchases to draw of each.
+        negatives: columns of articles (W x N).
+        taken: the chance with which each was drawn, 0 where there is none (W x N).
+    """
 
     def __init__(
-        self, found: ShoppingWeeks, positives: int, negatives: int, recency: float
+        self, found: ShoppingWeeks, positives: int, negatives: Tensor, taken: Tensor
     ) -> None:
-        self.before = of_sum_one(found.before)
-        self.bought = found.bought
+        self.found = found
         self.positives = positives
         self.negatives = negatives
-        self.weight = np.exp(-found.days_ago / recency).astype("float32")
+        self.taken = taken
+        self.starts = torch.from_numpy(found.bought.indptr.astype("int64"))
+        self.bought = torch.from_numpy(found.bought.indices.astype("int64"))
+        self.weight = torch.from_numpy(found.weight)
 
     def __len__(self) -> int:
         return len(self.weight)
 
     def batch(self, rows: Tensor, generator: Generator) -> Batch:
-        before = self.before[rows.numpy()]
-        starts = torch.from_numpy(self.bought.indptr.astype("int64"))
-        first, count = starts[rows], starts[rows + 1] - starts[rows]
+        first, count = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
         drawn = torch.rand(len(rows), self.positives, generator=generator) * count[:, None]
-        bought = torch.from_numpy(self.bought.indices)[first[:, None] + drawn.long()]
-        others = torch.randint(
-            self.bought.shape[1],
-            (len(rows), self.positives * self.negatives),
-            generator=generator,
-        )
+        bought = self.bought[first[:, None] + drawn.long()]
+        asked = torch.cat([bought, self.negatives[rows]], dim=1)
+        taken = self.taken[rows]
+        there = torch.cat([torch.ones(bought.shape), (taken > 0).float()], dim=1)
+        # A share of the negatives was taken, and another of the purchases.
+        share = taken.amax(dim=1) * count / self.positives
+        before = self.found.before[rows.numpy()]
+        row = np.repeat(np.arange(len(rows)), asked.shape[1])
+        own = np.asarray(before[row, asked.numpy().ravel()]).reshape(asked.shape)
         return {
             "before": torch.from_numpy(before.indices.astype("int64")),
-            "share": torch.from_numpy(before.data),
+            "share": torch.from_numpy(as_shares(before).data),
             "starts": torch.from_numpy(before.indptr.astype("int64")),
-            "asked": torch.cat([bought.long(), others], dim=1),
-            "weight": torch.from_numpy(self.weight[rows.numpy()]),
+            "asked": asked,
+            "own": torch.from_numpy(own),
+            "weights": there * self.weight[rows, None],
+            "kept": share.clamp_min(1e-9)[:, None],
         }
-
-
-def of_sum_one(rows: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Each row divided by its sum."""
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    total = np.bincount(row, rows.data, rows.shape[0])
-    scaled = (rows.data / total[row]).astype("float32")
-    return sparse.csr_matrix((scaled, rows.indices, rows.indptr), rows.shape)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
+import torch
 from scipy import sparse
-from torch import nn
+from torch import Tensor, nn
 
 from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES
 from pipelines.assortment import Assortment
@@ -20,8 +21,11 @@ _BLOCK = 1_000
 """Customers scored at a time: what bounds the memory of a batch."""
 _WIDTHS = (16, 128)
 _EPOCHS = (4, 60)
+_LEAST = 1e-6
+"""A weight that is as good as none: that of a purchase more than a year ago."""
+_RECENCY_DAYS = 60.0
+"""Time in which the weight of an example falls to 1/e."""
 
-Network = TypeVar("Network", bound=nn.Module)
 
 _WEEKS = """
 CREATE OR REPLACE TEMP TABLE shopping_weeks AS
@@ -105,15 +109,47 @@ class ShoppingWeeks(NamedTuple):
     `customer_recent` remembers.
 
     Attributes:
-        days_ago: days from the week's first day to the cutoff (W,).
+        customer: customer ids (W,).
+        start: first days (W,), datetime64.
+        weight: what an example counts, exp(-days from its first day to the cutoff / 60) (W,), float32.
         bought: articles bought in the week, 1 for each (W x V).
         before: articles bought before it, each line decayed by exp(-age / 30 days) to the week's first
             day (W x V).
     """
 
-    days_ago: np.ndarray
+    customer: np.ndarray
+    start: np.ndarray
+    weight: np.ndarray
     bought: sparse.csr_matrix
     before: sparse.csr_matrix
+
+
+class Own(nn.Module):
+    """What an article gains from being the customer's own: a + b x log of its decayed weight.
+
+    A few numbers between input and output cannot tell a customer's articles from their like; this can, and
+    leaves to the network what comes in addition. It starts from what is usual, and is learnt.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Parameter(torch.tensor([2.0, 0.5]))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Weights, 0 where an article is not the customer's own, of any shape -> the same shape."""
+        gained = self.line[0] + self.line[1] * weight.clamp_min(_LEAST).log()
+        return torch.where(weight > 0, gained, 0.0)
+
+
+class WithOwn(nn.Module):
+    """A network of articles with a term for the customer's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = Own()
+
+
+Network = TypeVar("Network", bound=WithOwn)
 
 
 class NextWeek(Retriever, Generic[Network]):
@@ -126,6 +162,7 @@ class NextWeek(Retriever, Generic[Network]):
         weeks: look-back in weeks of the purchases to foretell.
         examples: weeks of customers to learn from, at most, the newest.
         articles: V, at most.
+        offered: how many articles it scores for a customer, those on sale that sold most of late.
         steps: of training, about; but every example is seen at least 4 times and at most 60 times.
         batch_size: weeks of a step.
         learning_rate: of AdamW.
@@ -137,6 +174,7 @@ class NextWeek(Retriever, Generic[Network]):
         weeks: int,
         examples: int,
         articles: int,
+        offered: int,
         steps: int,
         batch_size: int,
         learning_rate: float,
@@ -145,6 +183,7 @@ class NextWeek(Retriever, Generic[Network]):
         self.weeks = weeks
         self.examples = examples
         self.articles = articles
+        self.most_offered = offered
         self.steps = steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -156,6 +195,9 @@ class NextWeek(Retriever, Generic[Network]):
         self.column_of = np.array([], dtype="int64")
         """Which of those each place of the assortment is, -1 if none (A,)."""
         self.width = _WIDTHS[0]
+        self.offered = np.array([], dtype="int64")
+        """Which of the known articles it scores, ascending (S,)."""
+        self._own = np.zeros(2, dtype="float32")
         self.network: Network | None = None
         """None while no article is known."""
 
@@ -168,23 +210,23 @@ class NextWeek(Retriever, Generic[Network]):
         """Let the network's scores be the logarithms of `sold`."""
 
     @abstractmethod
-    def lesson(self, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
+    def lesson(self, past: Past, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
         """What to learn in so many steps, of weeks that have something on both sides."""
 
     @abstractmethod
     def ready(self, network: Network) -> None:
-        """Take from the network what a request needs."""
+        """Take from the network what a request needs: the scores of the articles `offered`."""
 
     @abstractmethod
-    def scores(self, bought: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (N x S) and which articles they are of (S,), ascending; N customers' articles are N x V."""
+    def scores(self, shares: sparse.csr_matrix) -> np.ndarray:
+        """Scores of the articles `offered` (N x S); N customers' shares of articles are N x V."""
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
         sold = past.query(_SOLD, weeks=self.weeks, decay=DECAY_DAYS)
         best = np.sort(np.argsort(-sold["sold"], kind="stable")[: self.articles])
         self._know(sold["article"][best].astype("int64"), sold["sold"][best])
-        found = self._weeks(past)
+        found = self.weeks_before(past)
         # Twice the width for eight times the purchases.
         width = 2.0 ** round(1 + np.log2(max(1, found.bought.nnz)) / 3)
         self.width = int(np.clip(width, *_WIDTHS))
@@ -194,10 +236,10 @@ class NextWeek(Retriever, Generic[Network]):
         with seeded(self.seed):
             network = self.make()
         self.start(network)
-        if len(found.days_ago):
-            of_an_epoch = math.ceil(len(found.days_ago) / self.batch_size)
+        if len(found.weight):
+            of_an_epoch = math.ceil(len(found.weight) / self.batch_size)
             epochs = int(np.clip(self.steps // of_an_epoch, *_EPOCHS))
-            loss, examples = self.lesson(found, epochs * of_an_epoch)
+            loss, examples = self.lesson(past, found, epochs * of_an_epoch)
             settings = TrainingSettings(epochs, self.batch_size, self.learning_rate, seed=self.seed)
             train(network, loss, examples, settings)
         self._serve(network)
@@ -205,7 +247,23 @@ class NextWeek(Retriever, Generic[Network]):
 
     def _serve(self, network: Network) -> None:
         self.network = network
+        on_sale = np.flatnonzero(self.assortment.on_sale[self.known])
+        best = np.argsort(-self.sold[on_sale], kind="stable")[: self.most_offered]
+        self.offered = np.sort(on_sale[best])
+        self._offer_of = np.full(len(self.known), -1)
+        self._offer_of[self.offered] = np.arange(len(self.offered))
+        self._own = network.own.line.detach().numpy()
         self.ready(network)
+
+    def all_scores(self, bought: sparse.csr_matrix) -> np.ndarray:
+        """What the network says with the customer's own (N x S); decayed weights are N x V."""
+        found = self.scores(as_shares(bought))
+        column = self._offer_of[bought.indices]
+        own = column >= 0
+        row = np.repeat(np.arange(len(found)), np.diff(bought.indptr))[own]
+        weight = np.maximum(bought.data[own], _LEAST)
+        found[row, column[own]] += self._own[0] + self._own[1] * np.log(weight)
+        return found
 
     def _know(self, places: np.ndarray, sold: np.ndarray) -> None:
         self.known = places
@@ -213,24 +271,31 @@ class NextWeek(Retriever, Generic[Network]):
         self.column_of = np.full(len(self.assortment), -1)
         self.column_of[places] = np.arange(len(places))
 
-    def _weeks(self, past: Past) -> ShoppingWeeks:
+    def weeks_before(self, past: Past) -> ShoppingWeeks:
+        """The examples, of articles that are known."""
         values = {"cutoff": past.cutoff, "weeks": self.weeks, "most": self.examples}
         past.con.execute(_WEEKS, values)
         try:
             weeks = past.query(
-                "SELECT $cutoff - start AS days_ago FROM shopping_weeks ORDER BY week"
+                "SELECT customer_id, start, $cutoff - start AS age FROM shopping_weeks ORDER BY week"
             )
             bought = past.query(_BOUGHT)
             before = past.query(_BEFORE, decay=DECAY_DAYS, length=RECENT_ARTICLES)
         finally:
             past.con.execute("DROP TABLE shopping_weeks")
-        count = len(weeks["days_ago"])
+        count = len(weeks["start"])
         next_bought = self._matrix(
             bought["week"], bought["article"], np.ones(len(bought["week"])), count
         )
         known_before = self._matrix(before["week"], before["article"], before["weight"], count)
         useful = (np.diff(next_bought.indptr) > 0) & (np.diff(known_before.indptr) > 0)
-        return ShoppingWeeks(weeks["days_ago"][useful], next_bought[useful], known_before[useful])
+        return ShoppingWeeks(
+            weeks["customer_id"][useful],
+            weeks["start"][useful],
+            np.exp(-weeks["age"][useful] / _RECENCY_DAYS).astype("float32"),
+            next_bought[useful],
+            known_before[useful],
+        )
 
     def _matrix(
         self, row: np.ndarray, article: np.ndarray, weight: np.ndarray, rows: int
@@ -252,8 +317,7 @@ class NextWeek(Retriever, Generic[Network]):
         parts = []
         for start in range(0, len(heard), _BLOCK):
             customers = heard[start : start + _BLOCK]
-            scores, places = self.scores(bought[customers])
-            best = best_of_each(scores, places, k)
+            best = best_of_each(self.all_scores(bought[customers]), self.known[self.offered], k)
             parts.append(best._replace(customer=customers[best.customer]))
         if not parts:
             return NOTHING
@@ -273,3 +337,12 @@ class NextWeek(Retriever, Generic[Network]):
         if len(self.known):
             self._serve(load_network(self.make(), folder / "network.safetensors"))
         return self
+
+
+def as_shares(rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Each row divided by its sum, in float32."""
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    weight = np.maximum(rows.data, _LEAST)
+    total = np.bincount(row, weight, rows.shape[0])
+    shares = (weight / total[row]).astype("float32")
+    return sparse.csr_matrix((shares, rows.indices, rows.indptr), rows.shape)

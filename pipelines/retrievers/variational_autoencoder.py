@@ -15,7 +15,8 @@ from torch import Generator, Tensor, nn
 
 from pipelines.neural.losses import multinomial_vae
 from pipelines.neural.training import Batch, Examples, Loss
-from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks
+from pipelines.retrievers.base import Past
+from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks, WithOwn, as_shares
 
 
 class VariationalAutoencoder(NextWeek["MultVAE"]):
@@ -28,10 +29,9 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
     E for each article of the customer, three D x D layers, and a product with the rows of W on sale.
 
     Args:
-        weeks, examples, articles, steps, batch_size, learning_rate, seed: see `NextWeek`.
+        weeks, examples, articles, offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
         dropout: the share of x that training leaves out.
         beta: weight of the divergence from the prior at the end; it grows from 0 over the first half.
-        recency: time in which an example's weight falls to 1/e, in days.
     """
 
     name = "variational_autoencoder"
@@ -41,18 +41,17 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
         weeks: int = 40,
         examples: int = 300_000,
         articles: int = 20_000,
+        offered: int = 20_000,
         steps: int = 600,
         batch_size: int = 256,
         learning_rate: float = 3e-3,
         dropout: float = 0.5,
-        beta: float = 0.01,
-        recency: float = 60.0,
+        beta: float = 0.001,
         seed: int = 7,
     ) -> None:
         self.dropout = dropout
         self.beta = beta
-        self.recency = recency
-        super().__init__(weeks, examples, articles, steps, batch_size, learning_rate, seed)
+        super().__init__(weeks, examples, articles, offered, steps, batch_size, learning_rate, seed)
 
     def make(self) -> "MultVAE":
         return MultVAE(len(self.known), self.width, self.dropout)
@@ -62,7 +61,7 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
             network.out.weight.zero_()
             network.out.bias.copy_(torch.from_numpy(np.log(self.sold)))
 
-    def lesson(self, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
+    def lesson(self, past: Past, found: ShoppingWeeks, steps: int) -> tuple[Loss, Examples]:
         def loss(network: nn.Module, batch: Batch) -> Tensor:
             scores, mean, log_variance = network(batch)
             bought = torch.zeros_like(scores)
@@ -71,28 +70,26 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
                 scores, bought, mean, log_variance, beta=self.beta * network.annealed(steps / 2)
             )
 
-        return loss, _Weeks(found, self.recency)
+        return loss, _Weeks(found)
 
     def ready(self, network: "MultVAE") -> None:
         found = {name: tensor.numpy() for name, tensor in network.eval().state_dict().items()}
-        sale = self.assortment.on_sale[self.known]
-        self._places = self.known[sale]
         self._table, self._shift = found["table.weight"], found["shift"]
         self._mean = found["mean.weight"].T, found["mean.bias"]
         self._decoder = found["decoder.weight"].T, found["decoder.bias"]
-        self._out = found["out.weight"][sale].T, found["out.bias"][sale]
+        self._out = found["out.weight"][self.offered].T, found["out.bias"][self.offered]
 
-    def scores(self, bought: sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-        hidden = np.tanh(of_length_one(bought) @ self._table + self._shift)
+    def scores(self, shares: sparse.csr_matrix) -> np.ndarray:
+        hidden = np.tanh(of_length_one(shares) @ self._table + self._shift)
         z = hidden @ self._mean[0] + self._mean[1]
         decoded = np.tanh(z @ self._decoder[0] + self._decoder[1])
-        return decoded @ self._out[0] + self._out[1], self._places
+        return decoded @ self._out[0] + self._out[1]
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         return "Customers who bought what you did bought it next."
 
 
-class MultVAE(nn.Module):
+class MultVAE(WithOwn):
     """Articles and their weights -> scores of all articles, and the posterior of z.
 
     Args:
@@ -122,23 +119,24 @@ class MultVAE(nn.Module):
         return (self.steps / max(1.0, steps)).clamp(max=1)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """before and share (all rows' articles one after the other), starts (B + 1) -> B x V, B x D, B x D."""
-        shares = self.left_out(batch["share"])
-        hidden = torch.tanh(self.table(batch["before"], batch["starts"], shares) + self.shift)
+        """before, own and scaled (all rows' articles one after the other), starts (B + 1) -> B x V, B x D, B x D."""
+        scaled = self.left_out(batch["scaled"])
+        hidden = torch.tanh(self.table(batch["before"], batch["starts"], scaled) + self.shift)
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
         z = mean
         if self.training:
             z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        return self.out(torch.tanh(self.decoder(z))), mean, log_variance
+        scores = self.out(torch.tanh(self.decoder(z)))
+        own = self.own(batch["own"]).to(scores.dtype)
+        scores = scores.index_put((batch["before_row"], batch["before"]), own, accumulate=True)
+        return scores, mean, log_variance
 
 
 class _Weeks:
     """Weeks as batches; what is in a row of a matrix follows what is in the row above."""
 
-    def __init__(self, found: ShoppingWeeks, recency: float) -> None:
-        self.before = of_length_one(found.before)
-        self.bought = found.bought
-        self.weight = np.exp(-found.days_ago / recency).astype("float32")
+    def __init__(self, found: ShoppingWeeks) -> None:
+        self.before, self.bought, self.weight = found.before, found.bought, found.weight
 
     def __len__(self) -> int:
         return len(self.weight)
@@ -147,8 +145,10 @@ class _Weeks:
         before, bought = self.before[rows.numpy()], self.bought[rows.numpy()]
         row = np.repeat(np.arange(len(rows)), np.diff(bought.indptr))
         arrays = {
+            "before_row": np.repeat(np.arange(len(rows)), np.diff(before.indptr)),
             "before": before.indices.astype("int64"),
-            "share": before.data,
+            "own": before.data,
+            "scaled": of_length_one(as_shares(before)).data,
             "starts": before.indptr.astype("int64"),
             "bought": bought.indices.astype("int64"),
             "row": row,
