@@ -52,7 +52,8 @@ class Pairs(NamedTuple):
     def once(cls, group: np.ndarray, article: np.ndarray) -> "Pairs":
         """Pairs in any order, some more than once."""
         span = int(article.max(initial=0)) + 1
-        key = np.unique(group.astype("int64") * span + article)
+        key = np.sort(group.astype("int64") * span + article)
+        key = key[np.diff(key, prepend=-1) > 0]
         return cls(key // span, key % span)
 
     def of(self, groups: slice) -> "Pairs":
@@ -199,9 +200,9 @@ class LeaveOneOut(Negatives):
         return asked.query(
             """
             SELECT DISTINCT asked_group, article
-            FROM asked
+            FROM asked_for AS asked
             INNER JOIN staging.purchases AS past USING (customer_id)
-            INNER JOIN codes USING (article_id)
+            INNER JOIN article_codes USING (article_id)
             WHERE past.day < asked.day
             """
         )
@@ -277,7 +278,7 @@ class LastTransactions(Negatives):
             """
             WITH transactions AS (
                 SELECT DISTINCT asked_group, past.day, article_id
-                FROM asked
+                FROM asked_for AS asked
                 INNER JOIN staging.purchases AS past USING (customer_id)
                 WHERE past.day < asked.day
                 QUALIFY dense_rank() OVER (PARTITION BY asked_group ORDER BY past.day DESC, article_id) <= $n
@@ -285,7 +286,7 @@ class LastTransactions(Negatives):
 
             SELECT DISTINCT asked_group, article
             FROM transactions
-            INNER JOIN codes USING (article_id)
+            INNER JOIN article_codes USING (article_id)
             """,
             n=self.n,
         )
@@ -332,9 +333,9 @@ class Shown(Negatives):
             )
 
             SELECT asked_group, article
-            FROM asked
+            FROM asked_for AS asked
             INNER JOIN events USING (customer_id)
-            INNER JOIN codes USING (article_id)
+            INNER JOIN article_codes USING (article_id)
             WHERE
                 event_time <= CAST(asked.day AS TIMESTAMP)
                 AND (event_time < CAST(asked.day AS TIMESTAMP) OR NOT passed)
@@ -372,7 +373,8 @@ class Asked:
     """What positives there are, by moment.
 
     Attributes:
-        con: the warehouse, with `asked` (asked_group, customer_id, day) and `codes` (article_id, article).
+        con: the warehouse, with `asked_for` (asked_group, customer_id, day) and `article_codes`
+            (article_id, article).
         articles: ids of all articles on sale at any moment (A,), ascending.
         row: row numbers of the positives (P,), in order of group.
         group: of each (P,): one for a customer in a period, numbered in order of day.
@@ -450,12 +452,12 @@ def _asking(
         ) from error
     articles = np.asarray(ids, dtype=object)
     tables = {
-        "asked": {
+        "asked_for": {
             "asked_group": np.arange(len(groups)),
             "customer_id": pa.array(names[customer[first]].tolist(), pa.string()),
             "day": days.astype("datetime64[D]"),
         },
-        "codes": {
+        "article_codes": {
             "article_id": pa.array(articles.tolist(), pa.string()),
             "article": np.arange(len(articles)),
         },
@@ -466,7 +468,7 @@ def _asking(
         sold = con.execute(
             f"""
             SELECT CAST(day - DATE '1970-01-01' AS BIGINT) AS day, article, CAST(sum(line_count) AS BIGINT)
-            {_SOLD.replace("WHERE", "INNER JOIN codes USING (article_id) WHERE")}
+            {_SOLD.replace("WHERE", "INNER JOIN article_codes USING (article_id) WHERE")}
             GROUP BY ALL
             ORDER BY ALL
             """,
