@@ -309,13 +309,14 @@ def ranked(customer: np.ndarray, article: np.ndarray, score: np.ndarray, k: int)
     """
     order = np.lexsort((article, -score, customer))
     whose = customer[order]
-    first = np.flatnonzero(np.diff(whose, prepend=-1))
-    rank = np.arange(1, len(order) + 1) - np.repeat(first, np.diff(first, append=len(order)))
-    best = rank <= k
-    order = order[best]
-    return Proposals(
-        customer[order], article[order], score[order].astype("float64"), rank[best].astype("int64")
-    )
+    rank = np.arange(1, len(order) + 1)
+    if len(order) and whose[0] != whose[-1]:
+        starts = np.flatnonzero(whose[1:] != whose[:-1]) + 1
+        rank[starts[0] :] -= np.repeat(starts, np.append(starts[1:], len(order)) - starts)
+    if len(order) > k:
+        best = rank <= k
+        order, rank = order[best], rank[best]
+    return Proposals(customer[order], article[order], score[order].astype("float64"), rank)
 
 
 def best_of_each(scores: np.ndarray, places: np.ndarray, k: int) -> Proposals:
