@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from pipelines.retrievers.base import Past
+from pipelines.retrievers.base import Past, Retriever
 from pipelines.retrievers.neu_mf import NeuMFNetwork
 from pipelines.retrievers.next_week import NextWeek, as_shares
 from pipelines.retrievers.variational_autoencoder import MultVAE
@@ -80,8 +80,9 @@ def test_before_anything_is_learnt_the_scores_are_what_sold(name: str, tmp_path:
     assert own["article_id"].tolist() == [SUMMER[2], SUMMER[1], SUMMER[0]]
 
 
-def weeks_of(there: World, found: NextWeek, cutoff: date = CUTOFF) -> pd.DataFrame:
+def weeks_of(there: World, found: Retriever, cutoff: date = CUTOFF) -> pd.DataFrame:
     """The examples as rows: customer, days from the first day to the cutoff, bought, before."""
+    assert isinstance(found, NextWeek)
     with there.inside(), reading() as con:
         weeks = found.weeks_before(Past.at(con, cutoff))
     ids = found.assortment.ids[found.known]

@@ -30,14 +30,14 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
 
         score = w'(p1 * q1) + v'relu(L(relu(Wp p2 + Wq q2 + b))) + c[article]
 
+    and what `Own` adds for the customer's own articles. c starts at the log of what sold of late.
     The sigmoid of the score is the chance that the customer buys the article in the week. Wq Q is worked
-    out beforehand, so that a request costs articles on offer x (D + D D / 2) multiplications: only the
-    best-selling `offered` are scored.
+    out beforehand, so that a request costs articles on offer x (2 D + D D / 2) multiplications: only
+    the best-selling `offered` are scored. Each example has positives x negatives rows in memory.
 
     Args:
         weeks, examples, articles, offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
         positives: purchases drawn from a week each time it is seen.
-        dropout: the share of what was bought that training leaves out.
         negatives: articles drawn for each of them, from those on sale at that moment.
     """
 
@@ -46,24 +46,22 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
     def __init__(
         self,
         weeks: int = 40,
-        examples: int = 1_000_000,
+        examples: int = 200_000,
         articles: int = 20_000,
         offered: int = 5_000,
-        steps: int = 600,
+        steps: int = 300,
         batch_size: int = 256,
         learning_rate: float = 3e-3,
         positives: int = 8,
         negatives: int = FOR_NEUMF,
-        dropout: float = 0.5,
         seed: int = 7,
     ) -> None:
         self.positives = positives
         self.negatives = negatives
-        self.dropout = dropout
         super().__init__(weeks, examples, articles, offered, steps, batch_size, learning_rate, seed)
 
     def make(self) -> "NeuMFNetwork":
-        return NeuMFNetwork(len(self.known), min(self.width, 32), self.dropout)
+        return NeuMFNetwork(len(self.known), min(self.width, 32))
 
     def start(self, network: "NeuMFNetwork") -> None:
         with torch.no_grad():
@@ -112,11 +110,11 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
         with torch.no_grad():
             q = network.articles.weight[self.offered]
             self._product = (q[:, :width] * network.product.weight).numpy().T.copy()
-            self._of_article = network.article_part(q[:, width:]).numpy()
+            self._of_article = network.article_part(q[:, width:]).numpy().T.copy()
         found = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         self._customers = found["customers.weight"]
         self._of_customer = found["customer_part.weight"].T
-        self._inner = found["perceptron.0.weight"].T.copy(), found["perceptron.0.bias"]
+        self._inner = found["perceptron.0.weight"], found["perceptron.0.bias"][:, None]
         self._outer = found["perceptron.2.weight"][0], found["perceptron.2.bias"][0]
         self._popularity = found["popularity.weight"][self.offered, 0]
 
@@ -125,9 +123,12 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
         width = customers.shape[1] // 2
         found = customers[:, :width] @ self._product + self._popularity  # N x S
         for row, own in enumerate(customers[:, width:] @ self._of_customer):
-            hidden = np.maximum(self._of_article + own, 0)  # S x D
-            hidden = np.maximum(hidden @ self._inner[0] + self._inner[1], 0)  # S x D / 2
-            found[row] += hidden @ self._outer[0] + self._outer[1]
+            hidden = self._of_article + own[:, None]  # D x S
+            np.maximum(hidden, 0, out=hidden)
+            hidden = self._inner[0] @ hidden  # D / 2 x S
+            hidden += self._inner[1]
+            np.maximum(hidden, 0, out=hidden)
+            found[row] += self._outer[0] @ hidden + self._outer[1]
         return found
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
@@ -140,13 +141,11 @@ class NeuMFNetwork(WithOwn):
     Args:
         articles: V.
         width: D.
-        dropout: the share of what was bought that training leaves out.
     """
 
-    def __init__(self, articles: int, width: int, dropout: float) -> None:
+    def __init__(self, articles: int, width: int) -> None:
         super().__init__()
         self.width = width
-        self.left_out = nn.Dropout(dropout)
         self.customers = nn.EmbeddingBag(articles, 2 * width, mode="sum", include_last_offset=True)
         self.articles = nn.Embedding(articles, 2 * width)
         self.popularity = nn.Embedding(articles, 1)
@@ -160,8 +159,7 @@ class NeuMFNetwork(WithOwn):
 
     def forward(self, batch: Batch) -> Tensor:
         """before and share (all rows' articles one after the other), starts (B + 1), asked and own (B x S) -> B x S."""
-        shares = self.left_out(batch["share"])
-        p = self.customers(batch["before"], batch["starts"], shares)[:, None]  # B x 1 x 2D
+        p = self.customers(batch["before"], batch["starts"], batch["share"])[:, None]  # B x 1 x 2D
         q = self.articles(batch["asked"])  # B x S x 2D
         width = self.width
         product = self.product(p[..., :width] * q[..., :width])

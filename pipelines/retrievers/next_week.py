@@ -156,7 +156,8 @@ class NextWeek(Retriever, Generic[Network]):
     """A network that foretells a customer's next week from what they bought until now.
 
     It knows the V articles that sold most of late; what else customers bought is left out, and those of
-    whom nothing is left get no candidates. Before it has learnt anything its scores are what sold of late.
+    whom nothing is left get no candidates. Before it has learnt anything it names what sold of late, the
+    customer's own first.
 
     Args:
         weeks: look-back in weeks of the purchases to foretell.
@@ -317,7 +318,8 @@ class NextWeek(Retriever, Generic[Network]):
         parts = []
         for start in range(0, len(heard), _BLOCK):
             customers = heard[start : start + _BLOCK]
-            best = best_of_each(self.all_scores(bought[customers]), self.known[self.offered], k)
+            rows = bought if len(customers) == len(asked) else bought[customers]
+            best = best_of_each(self.all_scores(rows), self.known[self.offered], k)
             parts.append(best._replace(customer=customers[best.customer]))
         if not parts:
             return NOTHING
