@@ -158,7 +158,8 @@ class NeuMFNetwork(WithOwn):
         self.perceptron = MLP(width, width // 2, 1)
 
     def forward(self, batch: Batch) -> Tensor:
-        """before and share (all rows' articles one after the other), starts (B + 1), asked and own (B x S) -> B x S."""
+        """before and share (all rows' articles one after the other), starts (B + 1), asked and own (B x S)
+        -> B x S."""
         p = self.customers(batch["before"], batch["starts"], batch["share"])[:, None]  # B x 1 x 2D
         q = self.articles(batch["asked"])  # B x S x 2D
         width = self.width

@@ -24,10 +24,11 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
 
         h = tanh(E'x + e),  z ~ Normal(mean(h), variance(h)),  scores = W tanh(Dz + d) + c,
 
-    to which `Own` adds for the customer's own articles. c starts at the log of what sold of late, and the softmax of the scores should be what the customer bought in the week after x. With width D, E
-    and W are V x D. A step of training costs batch x V x D; a request, which takes the mean for z, a row of
-    E for each article of the customer, three D x D layers, and a product with S x D of W: 0.2 ms for 5,000
-    offered and 0.5 ms for 10,000 at D = 128.
+    to which `Own` adds for the customer's own articles. c starts at the log of what sold of late, and the
+    softmax of the scores should be what the customer bought in the week after x. With width D, E and W
+    are V x D. A step of training costs batch x V x D; a request, which takes the mean for z, a row of E for
+    each article of the customer, three D x D layers, and a product with S x D of W: at D = 128 some 0.2 ms
+    for 5,000 offered and 0.5 ms for 10,000.
 
     Args:
         weeks, examples, articles, offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
@@ -120,7 +121,8 @@ class MultVAE(WithOwn):
         return (self.steps / max(1.0, steps)).clamp(max=1)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """before, own and scaled (all rows' articles one after the other), starts (B + 1) -> B x V, B x D, B x D."""
+        """before, before_row, own and scaled (all rows' articles one after the other), starts (B + 1)
+        -> B x V, B x D, B x D."""
         scaled = self.left_out(batch["scaled"])
         hidden = torch.tanh(self.table(batch["before"], batch["starts"], scaled) + self.shift)
         mean, log_variance = self.mean(hidden), self.log_variance(hidden)
