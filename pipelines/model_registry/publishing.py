@@ -1,6 +1,7 @@
 """From trained models to registered versions, and from a release back to a recommender."""
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
@@ -68,7 +69,7 @@ def train(
         names: retrievers and rankers of the catalogue; what the release needs if None.
 
     Returns:
-        {model: tag}.
+        {model: tag}; empty in the processes of `torchrun` that only help to train.
 
     Raises:
         RegistryError: a name is not in the catalogue, or there is too little history.
@@ -98,6 +99,8 @@ def train(
                 trained[name] = _train_ranker(con, cutoff, name, data, settings, progress)
             progress(f"trained {name}")
         trained[SAMPLE_PART] = _sample(con, cutoff, data)
+    if os.environ.get("RANK", "0") != "0":
+        return {}
     return {
         name: save_version(name, write, lineage, {}) for name, (write, lineage) in trained.items()
     }

@@ -5,6 +5,7 @@ than 00:00 UTC of the day of the purchase.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from feature_repo.windows import DECAY_DAYS
 from pipelines.assortment import Assortment
 from pipelines.data.split import DAYS_IN_WEEK
 from pipelines.features import MOMENT, OfflineFeatures, moment_of
+from pipelines.negatives import Negatives
 from pipelines.neural.encoding import FEW, FeatureEncoder, hashed, under
 from pipelines.neural.training import Batch
 from pipelines.retrievers.base import STATE_SERVICE, Asked, Past, days_since_epoch
@@ -56,6 +58,12 @@ FROM bought
 _EXAMPLES = """
 SELECT number, CAST(article AS INTEGER) AS article, CAST($cutoff - day AS INTEGER) AS days_ago
 FROM tower_purchases
+ORDER BY number, article
+"""
+_POSITIVES = """
+SELECT customer_id, article_id, day
+FROM tower_purchases
+INNER JOIN places USING (article)
 ORDER BY number, article
 """
 _MOMENTS = "SELECT DISTINCT number, customer_id, day FROM tower_purchases ORDER BY number"
@@ -175,6 +183,8 @@ class Purchases:
         ids: hashes of article ids (A,), 0 where nothing was ever sold.
         sales: how articles sold at the start of each week, encoded ((W + 1) A x ...).
         on_sale: places of the articles on sale at the start of each week from 1 on.
+        own: places of negatives that each purchase has of its own (E x K), -1 where there are fewer.
+        own_log_q: log of the chance that each is among them (E x K), infinite where there is none.
         encoders: of customers, content and sales.
     """
 
@@ -187,16 +197,22 @@ class Purchases:
     ids: Tensor
     sales: dict[str, Tensor]
     on_sale: list[np.ndarray]
+    own: np.ndarray
+    own_log_q: np.ndarray
     encoders: "Encoders"
 
     @classmethod
-    def before(cls, past: Past, weeks: int, most: int, seed: int) -> "Purchases | None":
+    def before(
+        cls, past: Past, weeks: int, most: int, seed: int, negatives: Negatives | None = None
+    ) -> "Purchases | None":
         """The purchases of the last weeks before the cutoff; None if there are none.
 
         Args:
             weeks: so many at most.
             most: so many purchases at most, the newest.
-            seed: of the order in which rows are read; the first of them teach the encoder.
+            seed: of the order in which rows are read, the first of which teach the encoder, and of
+                negatives.
+            negatives: that each purchase is to have of its own.
         """
         past.query(_PURCHASES, days=DAYS_IN_WEEK * weeks, most=most)
         found = past.query(_EXAMPLES)
@@ -210,6 +226,7 @@ class Purchases:
             then = Assortment.at(past.con, past.cutoff - timedelta(days=DAYS_IN_WEEK * number))
             places = past.assortment.places(then.ids[then.on_sale])
             on_sale.append(places[places >= 0])
+        own, own_log_q = _own_negatives(past, len(week), negatives, seed)
         ids = hashed(past.assortment.ids)
         ids[torch.from_numpy(past.assortment.is_new)] = 0
         return cls(
@@ -222,6 +239,8 @@ class Purchases:
             ids=ids,
             sales=encoded_sales,
             on_sale=on_sale,
+            own=own,
+            own_log_q=own_log_q,
             encoders=Encoders(customer, content, sales),
         )
 
@@ -245,6 +264,23 @@ class Encoders:
     def load(cls, folder: Path) -> "Encoders":
         names = cls.__dataclass_fields__
         return cls(**{name: RowEncoder.load(folder / f"{name}.json") for name in names})
+
+
+def _own_negatives(
+    past: Past, purchases: int, negatives: Negatives | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Places and log q of each purchase's own negatives (E x K each)."""
+    width = negatives.n if negatives else 0
+    places = np.full((purchases, width), -1, dtype="int64")
+    log_q = np.full((purchases, width), np.inf, dtype="float32")
+    if negatives:
+        drawn = negatives.draw(past.con, past.con.execute(_POSITIVES).df(), seed=seed)
+        row = drawn["row"].to_numpy()
+        column = np.arange(len(row)) - np.searchsorted(row, row)
+        places[row, column] = past.assortment.places(drawn["article_id"].tolist())
+        log_q[row, column] = drawn["log_q"]
+        log_q[places < 0] = np.inf
+    return places, log_q
 
 
 def _customers(past: Past, seed: int) -> tuple[RowEncoder, dict[str, Tensor], Doings]:
@@ -285,7 +321,9 @@ def _articles(
         pd.DataFrame({"article_id": ids, MOMENT: end}), CONTENT_SERVICE
     )
     of_content, of_sales = RowEncoder().fit(content), RowEncoder()
-    starts = end - pd.to_timedelta(DAYS_IN_WEEK * np.arange(weeks + 1), unit="D")
+    # The cutoff comes last: only what was different in some week that is learnt from can teach anything.
+    ago = np.append(np.arange(1, weeks + 1), 0)
+    starts = end - pd.to_timedelta(DAYS_IN_WEEK * ago, unit="D")
     at_once = max(1, _ROWS // len(ids))
     parts = []
     for first in range(0, weeks + 1, at_once):
@@ -293,9 +331,11 @@ def _articles(
         rows = pd.DataFrame({"article_id": np.tile(ids, len(some)), MOMENT: some.repeat(len(ids))})
         sales = OfflineFeatures().read(rows, SALES_SERVICE)
         if not first:
-            of_sales.fit(sales)
+            of_sales.fit(sales[sales[MOMENT] < end])
         parts.append(_packed(of_sales.encode(sales)))
-    encoded = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    encoded = {
+        name: torch.cat([part[name] for part in parts]).roll(len(ids), 0) for name in parts[0]
+    }
     return of_content, of_sales, _packed(of_content.encode(content)), encoded
 
 
@@ -316,8 +356,9 @@ class TowerExamples:
     """Purchases as batches: customers, what each bought, and articles that somebody might have bought.
 
     The articles of a batch are B that were bought and N drawn evenly from those on sale in the weeks of
-    the purchases (mixed negative sampling; Yang et al., WWW 2020). `log_q` is how likely such a column is
-    that article in that week.
+    the purchases (mixed negative sampling; Yang et al., WWW 2020). `log_q` is the log of how often such
+    columns are expected to be that article in that week. After them come the K negatives that each of the
+    purchases has of its own, in order of purchase, with `own_log_q` (B x K).
 
     Args:
         negatives: N as a share of B.
@@ -348,7 +389,10 @@ class TowerExamples:
         data, chosen = self.data, rows.numpy()
         moment, article, week = data.moment[chosen], data.article[chosen], data.week[chosen]
         more, their_week = self._draw(int(len(chosen) * self.negatives), generator)
-        article, week = np.concatenate([article, more]), np.concatenate([week, their_week])
+        shared = len(chosen) + len(more)
+        own = data.own[chosen]
+        article = np.concatenate([article, more, np.maximum(own, 0).ravel()])
+        week = np.concatenate([week, their_week, np.repeat(week, own.shape[1])])
         starts, ends = self.starts[moment], self.starts[moment + 1]
         sizes = ends - starts
         did = np.repeat(starts - np.cumsum(sizes) + sizes, sizes) + np.arange(sizes.sum())
@@ -365,7 +409,8 @@ class TowerExamples:
             "done": torch.from_numpy(place[len(article) :]),
             "doer": torch.from_numpy(np.repeat(np.arange(len(chosen)), sizes)),
             "weights": torch.from_numpy(data.doings.weights[did]),
-            "log_q": self.log_q[cell],
+            "log_q": self.log_q[cell[:shared]] + math.log(shared),
+            "own_log_q": torch.from_numpy(data.own_log_q[chosen]),
         }
 
     def _draw(self, count: int, generator: Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ N customers, A articles, D numbers of a vector, R rows of what customers did.
 """
 
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Hashable, Mapping
@@ -30,6 +31,7 @@ from feature_repo import places
 from feature_repo.errors import LookbookError
 from pipelines.assortment import Assortment
 from pipelines.nearest import Index
+from pipelines.negatives import FOR_NEUMF, NEGATIVES
 from pipelines.neural.encoding import Spec, part
 from pipelines.neural.layers import MLP, FeatureEmbedding, HashedEmbedding
 from pipelines.neural.losses import sampled_softmax
@@ -51,6 +53,7 @@ _BLOCK = 4_096
 """Customers or articles that go through a tower at a time."""
 _SHORT = 1_000_000
 """Purchases times epochs that are learnt in a minute or two: such a run starts again if it was killed."""
+_LEAST_STEPS = 300
 _RIVALS = 64
 """Articles of a batch against which the MLP on top learns."""
 _SHORTLIST = 4
@@ -71,7 +74,7 @@ class Size:
         field: width of the embedding of each field of the profile and of sales.
         buckets: rows of the table for hashed article ids.
         batch_size: purchases of a step.
-        epochs: times each purchase is seen.
+        epochs: how many times each purchase is seen.
     """
 
     dimension: int
@@ -85,8 +88,10 @@ class Size:
 def size_for(purchases: int, articles: int) -> Size:
     """The size that so many purchases to learn from can fill.
 
-    Widths grow with the cube root of the purchases, batches with their square root, and there are at
-    least some 300 steps: 600 purchases get 16 numbers and 20 epochs of 32, a million 64 and 3 of 1,024.
+    Widths grow with about the cube root of the purchases and batches with their square root: 600 purchases
+    get 16 numbers in batches of 32, a million 64 in batches of 1,024. Every purchase is seen once, for
+    networks with embeddings of ids begin to learn by heart when they see one again (Zhang et al., "One-epoch
+    phenomenon", CIKM 2022); more often only where there are too few for `_LEAST_STEPS` steps.
     """
     log = math.log2(max(2, purchases))
     dimension = int(np.clip(2 ** round(log / 3.3), 16, 128))
@@ -98,7 +103,7 @@ def size_for(purchases: int, articles: int) -> Size:
         field=max(4, dimension // 8),
         buckets=int(np.clip(2 ** round(math.log2(max(2, articles))), 64, 2**20)),
         batch_size=batch_size,
-        epochs=max(int(np.clip(-(-2000 // steps), 3, 15)), -(-300 // steps)),
+        epochs=-(-_LEAST_STEPS // steps),
     )
 
 
@@ -108,7 +113,9 @@ class Towers(nn.Module):
     Args:
         customer: of the encoder of customers; `content` and `sales` likewise of articles.
         top: `dot` or `mlp`.
-        forget: share of the articles of a batch whose id training hides, so that content must do.
+        forget: share of the articles of a batch whose id training hides, so that content must do, and of
+            customers of whom it hides what they did, so that the profile must.
+        dropout: inside the towers.
     """
 
     def __init__(
@@ -119,6 +126,7 @@ class Towers(nn.Module):
         size: Size,
         top: Top = "dot",
         forget: float = 0.1,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         width = size.dimension
@@ -128,10 +136,15 @@ class Towers(nn.Module):
         nn.init.normal_(self.ids.table.weight, std=0.01)
         self.content = FeatureEmbedding(content, width)
         self.sales = FeatureEmbedding(sales, size.field)
-        self.article = MLP(width + self.sales.size + sales.numbers, size.hidden, width)
+        self.article = MLP(
+            width + self.sales.size + sales.numbers, size.hidden, width, dropout=dropout
+        )
         self.profile = FeatureEmbedding(customer, size.field)
         self.customer = MLP(
-            POOLS * (width + 1) + self.profile.size + customer.numbers, size.hidden, width
+            POOLS * (width + 1) + self.profile.size + customer.numbers,
+            size.hidden,
+            width,
+            dropout=dropout,
         )
         self.habits = nn.Parameter(torch.full((POOLS,), 1.0 / POOLS))
         self.sharpness = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -164,6 +177,9 @@ class Towers(nn.Module):
             weights: R x POOLS.
         """
         count, width = len(profile["codes"]), done.shape[1]
+        if self.training:
+            shown = torch.rand(count, device=done.device) >= self.forget
+            weights = weights * shown[doer, None]
         sums = done.new_zeros(count, POOLS, width + 1)
         # The last column sums up the weights alone.
         rows = torch.cat([done, done.new_ones(len(done), 1)], dim=1)
@@ -209,23 +225,33 @@ def tower_loss(towers: nn.Module, batch: Batch) -> Tensor:
     against some of them."""
     assert isinstance(towers, Towers)
     customers, articles = towers(batch)
-    count = len(customers)
-    log_q, article = batch["log_q"], batch["article"]
-    own, hits = (
-        torch.arange(count, device=article.device),
-        article[:count, None] == article[None, :],
-    )
+    log_q, own_log_q = batch["log_q"], batch["own_log_q"]
+    count, shared = len(customers), len(log_q)
+    article = batch["article"][:shared]
+    hits = article[:count, None] == article[None, :]  # B x shared
+    articles, own = articles[:shared], articles[shared:].view(*own_log_q.shape, customers.shape[1])
+
+    def lost(bought: Tensor, others: Tensor, own: Tensor, columns: Tensor) -> Tensor:
+        # What is drawn for a purchase alone is in nobody else's sum.
+        against = torch.cat([others, own], dim=1)
+        chances = torch.cat([log_q[columns].expand(count, -1), own_log_q], dim=1)
+        masked = torch.cat([hits[:, columns], torch.zeros_like(own, dtype=torch.bool)], dim=1)
+        return sampled_softmax(bought, against, log_q[:count], chances, hits=masked)
+
+    every = torch.arange(shared, device=article.device)
     scores = customers.float() @ articles.float().T * towers.scale()
-    lost = sampled_softmax(scores[own, own], scores, log_q[:count], log_q, hits=hits)
+    of_own = torch.einsum("bd,bkd->bk", customers.float(), own.float()) * towers.scale()
+    found = lost(scores[every[:count], every[:count]], scores, of_own, every)
     if towers.top is None:
-        return lost
-    rivals = torch.randperm(len(articles), device=article.device)[:_RIVALS]
-    # Learns from the towers, which learn from the product alone: it is what finds the shortlist.
-    customers, articles = customers.detach(), articles.detach()
-    bought = towers.judged(customers, articles[:count, None]).squeeze(1)
-    others = towers.judged(customers, articles[rivals])
-    return lost + sampled_softmax(
-        bought, others, log_q[:count], log_q[rivals], hits=hits[:, rivals]
+        return found
+    # The MLP learns from the towers, which learn from the product alone: it is what finds the shortlist.
+    customers, articles, own = customers.detach(), articles.detach(), own.detach()
+    rivals = every[torch.randperm(shared, device=every.device)[:_RIVALS]]
+    return found + lost(
+        towers.judged(customers, articles[:count, None]).squeeze(1),
+        towers.judged(customers, articles[rivals]),
+        towers.judged(customers, own),
+        rivals,
     )
 
 
@@ -244,10 +270,12 @@ class TwoTower(Retriever):
         weeks: look-back in weeks of the purchases to learn from, at most.
         purchases: how many of them, at most, the newest.
         negatives: articles on sale drawn for each batch, as a share of it.
+        own: a strategy of `pipelines.negatives` that draws negatives for each purchase, none if empty.
+        own_count: how many of them.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
-        forget: share of articles whose id training hides.
-        exact_below: with fewer articles on sale each search compares with all.
+        forget: share of articles whose id training hides, and of customers whose past it hides.
+        dropout: inside the towers.
         seed: of weights, order and draws.
     """
 
@@ -258,21 +286,25 @@ class TwoTower(Retriever):
         top: Top = "dot",
         weeks: int = 12,
         purchases: int = 2_000_000,
-        negatives: float = 0.5,
+        negatives: float = 1.0,
+        own: str = "",
+        own_count: int = FOR_NEUMF,
         learning_rate: float = 3e-3,
         weight_decay: float = 0.01,
         forget: float = 0.1,
-        exact_below: int = 20_000,
+        dropout: float = 0.1,
         seed: int = 7,
     ) -> None:
         self.top: Top = top
         self.weeks = weeks
         self.purchases = purchases
         self.negatives = negatives
+        self.own = own
+        self.own_count = own_count
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.forget = forget
-        self.exact_below = exact_below
+        self.dropout = dropout
         self.seed = seed
         self.towers: Towers | None = None
         """None where there was nothing to learn from."""
@@ -280,7 +312,8 @@ class TwoTower(Retriever):
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
         self.towers = None
-        data = Purchases.before(past, self.weeks, self.purchases, self.seed)
+        own = NEGATIVES[self.own](self.own_count) if self.own else None
+        data = Purchases.before(past, self.weeks, self.purchases, self.seed, own)
         if data is None:
             return self
         self.encoders = data.encoders
@@ -307,7 +340,6 @@ class TwoTower(Retriever):
         self.index = Index.build(
             self.vectors[self.assortment.for_sale],
             made_for=self.version(),
-            exact_below=self.exact_below,
             queries=queries,
         )
         return self
@@ -316,7 +348,7 @@ class TwoTower(Retriever):
         of = self.encoders
         specs = (of.customer.features.spec, of.content.features.spec, of.sales.features.spec)
         with seeded(self.seed):
-            return Towers(*specs, self.size, self.top, self.forget)
+            return Towers(*specs, self.size, self.top, self.forget, self.dropout)
 
     def _checkpoint(self, past: Past) -> Path:
         """Where a run that is killed leaves how far it came."""
@@ -325,8 +357,7 @@ class TwoTower(Retriever):
         return places.home() / "training" / f"{self.name}-{past.cutoff}-{digest}.pt"
 
     def _settings(self) -> dict[str, Any]:
-        names = ("top", "weeks", "purchases", "negatives", "learning_rate", "weight_decay")
-        return {name: getattr(self, name) for name in (*names, "forget", "seed")}
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def _embedded(self, towers: Towers, data: Purchases) -> tuple[np.ndarray, np.ndarray]:
         """What all articles are, and their vectors as of the cutoff (A x D each)."""
