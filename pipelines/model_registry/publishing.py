@@ -57,11 +57,15 @@ ORDER BY place
 """
 
 
+def _silent(text: str) -> None:
+    """Says nothing."""
+
+
 def train(
     cutoff: date,
     names: Sequence[str] | None = None,
     settings: ReleaseSettings = RELEASE,
-    progress: Callable[[str], None] = lambda text: None,
+    progress: Callable[[str], None] = _silent,
 ) -> dict[str, str]:
     """Train models on days strictly before `cutoff` and register each as a version.
 
@@ -74,6 +78,9 @@ def train(
     Raises:
         RegistryError: a name is not in the catalogue, or there is too little history.
     """
+    helping = os.environ.get("RANK", "0") != "0"
+    if helping:
+        progress = _silent
     known = [*RETRIEVERS, *RANKERS]
     for name in names or ():
         if name not in known:
@@ -99,7 +106,7 @@ def train(
                 trained[name] = _train_ranker(con, cutoff, name, data, settings, progress)
             progress(f"trained {name}")
         trained[SAMPLE_PART] = _sample(con, cutoff, data)
-    if os.environ.get("RANK", "0") != "0":
+    if helping:
         return {}
     return {
         name: save_version(name, write, lineage, {}) for name, (write, lineage) in trained.items()
