@@ -40,15 +40,15 @@ class NearestError(LookbookError, ValueError):
 class Index:
     """Vectors by their place, to be searched for the largest inner products.
 
-    Graphs are HNSW (Malkov and Yashunin, TPAMI 2020), made with inner products as they are: also where
-    lengths differ they find more than after the reduction to equally long vectors with one number more
-    (Bachrach et al., RecSys 2014), as Morozov and Babenko (NeurIPS 2018) saw and `at` 100 of 10,000
-    lognormal lengths confirm, 0.99 against 0.78. Cells are those of k-means (Jégou et al., TPAMI 2011).
+    Graphs are HNSW (Malkov and Yashunin, TPAMI 2020), made with inner products as they are (Morozov and
+    Babenko, NeurIPS 2018). Making vectors equally long by one number more (Bachrach et al., RecSys 2014)
+    finds less: of 10,000 with lognormal lengths, sigma 0.3, efSearch 128, 0.78 of the 100 nearest against
+    0.99. Cells are those of k-means (Jégou et al., TPAMI 2011).
 
-    Cost: exact A x D for a query; a graph some `effort` x links x D; cells A x `effort` / cells x D. Memory 4
-    A D bytes, and a graph's 8 A x links.
+    Cost of a query: exact A x D, quick for it reads memory in a row; a graph some `effort` x links x D; cells
+    A x `effort` / cells x D. Memory: 4 A D bytes, and 8 A x links for a graph.
 
-    One query runs in the thread that asks; of more FAISS makes use of all cores. The same vectors, settings
+    Few queries run in the thread that asks; for many FAISS uses all cores. The same vectors, settings
     and seed give the same file on the same kind of machine, for which a graph is made by one thread.
 
     Attributes:
@@ -99,7 +99,7 @@ class Index:
         Args:
             vectors: A x D; of length 1 or any.
             made_for: version (hash) of the towers or the encoder that made them.
-            exact_below: with fewer vectors `auto` is exact; otherwise the first of hnsw and ivf that finds
+            exact_below: with fewer vectors `auto` is exact; otherwise the first of ivf and hnsw that finds
                 enough quicker than looking at every vector would, or else exact too.
             queries: what will be asked, B x D, of which recall is measured on a sample; if None
                 it is measured on the vectors themselves, with noise.
@@ -124,14 +124,14 @@ class Index:
         sample = _sample(vectors, queries, seed)
         at = min(at, size)
         least = _least(vectors, sample, at)
-        tried = ("hnsw", "ivf") if kind == "auto" else (kind,)
+        tried = ("ivf", "hnsw") if kind == "auto" else (kind,)
         best = 0.0
         for made in (made for name in tried for made in _MAKE[name](vectors, seed)):
             index = cls(made, made_for=made_for, dimension=dimension, at=at)
             most = index._pays_until if kind == "auto" else index._most
-            for effort in _efforts(
-                max(8, at) if index.kind == "hnsw" else 8, min(most_effort, most)
-            ):
+            # A graph keeps as many candidates as are asked for, however little the effort.
+            least_effort = at if index.kind == "hnsw" else 8
+            for effort in _efforts(least_effort, min(most_effort, most)):
                 index.effort = effort
                 scores, _ = index._approximately(sample, at, None, effort)
                 # By score, for of equally near ones any may be found.
@@ -173,14 +173,11 @@ class Index:
         if not k or not there or not len(queries):
             shape = (len(queries), k)
             return np.full(shape, -np.inf, "float32"), np.full(shape, -1, "int64")
-        effort = math.ceil(self.effort * max(1.0, k / self.at) * len(self) / there)
-        if self.kind == "exact" or effort > max(self.effort, self._pays_until):
-            return self._exactly(queries, k, allowed)
-        scores, places = self._approximately(queries, k, allowed, effort)
-        short = np.flatnonzero((places >= 0).sum(axis=1) < min(k, there))
-        if len(short):
-            scores[short], places[short] = self._exactly(queries[short], k, allowed)
-        return scores, places
+        if len(queries) >= _MANY:
+            return self._nearest(queries, k, there, allowed)
+        # Threads that wait for each other make one query take 40 ms on busy cores.
+        with _one_thread():
+            return self._nearest(queries, k, there, allowed)
 
     def save(self, folder: Path) -> None:
         """Write the index and what it was made for; the same index gives the same bytes."""
@@ -237,6 +234,19 @@ class Index:
         """
         return self._most // (2 if self.kind == "ivf" else 128)
 
+    def _nearest(
+        self, queries: np.ndarray, k: int, there: int, allowed: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `search`, with `there` vectors allowed."""
+        effort = math.ceil(self.effort * max(1.0, k / self.at) * len(self) / there)
+        if self.kind == "exact" or effort > max(self.effort, self._pays_until):
+            return self._exactly(queries, k, allowed)
+        scores, places = self._approximately(queries, k, allowed, effort)
+        short = np.flatnonzero((places >= 0).sum(axis=1) < min(k, there))
+        if len(short):
+            scores[short], places[short] = self._exactly(queries[short], k, allowed)
+        return scores, places
+
     def _approximately(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None, effort: int
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -278,6 +288,8 @@ _KINDS: dict[type, Kind] = {
     faiss.IndexHNSWFlat: "hnsw",
     faiss.IndexIVFFlat: "ivf",
 }
+_MANY = 64
+"""From how many queries on sharing them among threads pays."""
 _TIES = 16
 """How many are looked at beyond those asked for, to see where equal ones end."""
 _BLOCK = 64

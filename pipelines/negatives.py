@@ -328,7 +328,8 @@ class Shown(Negatives):
                 SELECT customer_id, article_id, event_time, kind IN ('impression', 'dismiss') AS passed
                 FROM raw.interactions
                 UNION ALL
-                SELECT customer_id, article_id, CAST(day + 1 AS TIMESTAMP), false
+                -- A purchase's time of day is not known: it may follow all that was seen that day.
+                SELECT customer_id, article_id, CAST(day + 1 AS TIMESTAMP) - INTERVAL 1 MICROSECOND, false
                 FROM staging.purchases
             )
 
@@ -337,8 +338,7 @@ class Shown(Negatives):
             INNER JOIN events USING (customer_id)
             INNER JOIN article_codes USING (article_id)
             WHERE
-                event_time <= CAST(asked.day AS TIMESTAMP)
-                AND (event_time < CAST(asked.day AS TIMESTAMP) OR NOT passed)
+                event_time < CAST(asked.day AS TIMESTAMP)
                 AND event_time >= CAST(asked.day - CAST($days AS INTEGER) AS TIMESTAMP)
             GROUP BY asked_group, article
             HAVING max(event_time) FILTER (passed)
