@@ -259,16 +259,33 @@ def test_a_new_article_is_near_its_like(tmp_path: Path) -> None:
     fitted = world(tmp_path, two_tribes(), unsold=unsold).fit("two_tower")
     assert isinstance(fitted, TwoTower)
     halves = [
-        fitted.items[fitted.assortment.places([f"0{10 * n + half:09}" for n in range(12)])]
-        .mean(dim=0)
-        .numpy()
+        fitted.items[fitted.assortment.places([f"0{10 * n + half:09}" for n in range(12)])].mean(
+            axis=0
+        )
         for half in (1, 2)
     ]
     for article, (own, other) in zip(unsold, (halves, halves[::-1]), strict=True):
         place = fitted.assortment.places([article])[0]
         assert fitted.assortment.is_new[place]
-        item = fitted.items[place].numpy()
+        item = fitted.items[place]
         assert item @ own / np.linalg.norm(own) > item @ other / np.linalg.norm(other)
+
+
+def test_a_request_goes_through_the_same_tower_as_training(
+    fit: Callable[..., TwoTower], random_shop: World, everybody: pd.DataFrame
+) -> None:
+    fitted = fit()
+    asked = Asked(pd.concat([random_shop.state(["nobody"]), everybody]), MOMENT)
+    did = doings(asked, fitted.assortment)
+    assert fitted.towers is not None
+    with torch.inference_mode():
+        expected = fitted.towers.customers(
+            fitted.encoders.customer.encode(asked.state, MOMENT),
+            torch.from_numpy(did.customer),
+            torch.from_numpy(fitted.items[did.article]),
+            torch.from_numpy(did.weights),
+        )
+    np.testing.assert_allclose(fitted.customers(asked), expected, atol=1e-5)
 
 
 def test_an_mlp_on_top_orders_a_shortlist(

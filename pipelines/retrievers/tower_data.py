@@ -151,6 +151,11 @@ class RowEncoder:
         there = [name for name in self.moments if name in rows]
         return rows.assign(**{n: (moment - rows[n]).dt.total_seconds() / 86_400 for n in there})
 
+    def said(self) -> list[object]:
+        """All that it learnt."""
+        of = self.features
+        return [of.numbers, of.texts, of.hashes, of.vectors, self.moments]
+
     def save(self, file: Path) -> None:
         self.features.save(file)
         file.with_suffix(".moments.json").write_text(json.dumps(self.moments))

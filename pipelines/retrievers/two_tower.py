@@ -40,6 +40,7 @@ from pipelines.neural.weights import load_network, save_network
 from pipelines.retrievers.base import NOTHING, Asked, Past, Proposals, Retriever, ranked
 from pipelines.retrievers.tower_data import (
     POOLS,
+    Doings,
     Encoders,
     Purchases,
     TowerExamples,
@@ -255,6 +256,57 @@ def tower_loss(towers: nn.Module, batch: Batch) -> Tensor:
     )
 
 
+class _CustomerTower:
+    """What `Towers.customers` gives, without torch, which takes its time over every small step."""
+
+    def __init__(self, towers: Towers) -> None:
+        profile = towers.profile
+        self.codes = profile.codes.table.weight.detach().numpy()
+        self.starts = profile.codes.starts.numpy()
+        self.ends = np.cumsum(profile.spec.vectors)[:-1]
+        self.vectors = [_layers(nn.Sequential(layer)) for layer in profile.vectors]
+        self.top = _layers(towers.customer)
+        self.habits = towers.habits.detach().numpy()
+
+    def __call__(self, profile: dict[str, np.ndarray], did: Doings, done: np.ndarray) -> np.ndarray:
+        """N x D, each of length 1; `done` is what each row of `did` is about (R x D)."""
+        count, width = len(profile["codes"]), done.shape[1]
+        sums = np.zeros((count, POOLS, width), dtype="float32")
+        total = np.zeros((count, POOLS), dtype="float32")
+        if len(done):
+            first = np.flatnonzero(np.diff(did.customer, prepend=-1))
+            whose = did.customer[first]
+            sums[whose] = np.add.reduceat(did.weights[:, :, None] * done[:, None, :], first)
+            total[whose] = np.add.reduceat(did.weights, first)
+        pools = sums / np.maximum(total, 1e-6)[:, :, None]
+        parts = [pools.reshape(count, -1), np.log1p(total)]
+        parts.append(self.codes[profile["codes"] + self.starts].reshape(count, -1))
+        if self.vectors:
+            stretches = np.split(profile["vectors"], self.ends, axis=1)
+            parts += [_through(*both) for both in zip(self.vectors, stretches, strict=True)]
+        parts.append(profile["numbers"])
+        found = self.habits @ pools + _through(self.top, np.concatenate(parts, axis=1))
+        length = np.sqrt(np.einsum("nd,nd->n", found, found))
+        return np.asarray(found / np.maximum(length, 1e-12)[:, None])
+
+
+def _layers(network: nn.Sequential) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Weights (in x out) and biases of the dense layers."""
+    dense = [layer for layer in network if isinstance(layer, nn.Linear)]
+    return [
+        (np.ascontiguousarray(d.weight.detach().numpy().T), d.bias.detach().numpy()) for d in dense
+    ]
+
+
+def _through(layers: list[tuple[np.ndarray, np.ndarray]], values: np.ndarray) -> np.ndarray:
+    """Dense layers with ReLU between them, as `MLP`."""
+    for number, (weight, bias) in enumerate(layers):
+        if number:
+            np.maximum(values, 0, out=values)
+        values = values @ weight + bias
+    return values
+
+
 class TwoTower(Retriever):
     """Articles on sale whose vectors are nearest to the customer's.
 
@@ -369,7 +421,9 @@ class TwoTower(Retriever):
         return torch.cat(items).numpy(), torch.cat(vectors).numpy()
 
     def _take(self, towers: Towers, items: np.ndarray, vectors: np.ndarray) -> None:
-        self.towers, self.items, self.vectors = towers, torch.from_numpy(items), vectors
+        self.towers, self.items, self.vectors = towers, items, vectors
+        self._scale = float(towers.scale().detach())
+        self._customer_tower = _CustomerTower(towers)
 
     def version(self) -> str:
         """A fingerprint of weights and encoders: an index is of one pair of towers."""
@@ -378,7 +432,7 @@ class TwoTower(Retriever):
         for name, tensor in sorted(self.towers.state_dict().items()):
             found.update(name.encode() + tensor.numpy().tobytes())
         for encoder in vars(self.encoders).values():
-            found.update(repr((encoder.features.spec, encoder.moments)).encode())
+            found.update(json.dumps(encoder.said()).encode())
         return found.hexdigest()[:16]
 
     def _sample(self, data: Purchases, count: int = 500) -> np.ndarray:
@@ -391,15 +445,11 @@ class TwoTower(Retriever):
 
     def customers(self, asked: Asked) -> np.ndarray:
         """Vectors of the customers (N x D)."""
-        assert self.towers is not None
+        encoded = self.encoders.customer.encode(asked.state, asked.moment)
         did = doings(asked, self.assortment)
-        with torch.inference_mode():
-            return self.towers.customers(
-                self.encoders.customer.encode(asked.state, asked.moment),
-                torch.from_numpy(did.customer),
-                self.items[torch.from_numpy(did.article)],
-                torch.from_numpy(did.weights),
-            ).numpy()
+        return self._customer_tower(
+            {name: tensor.numpy() for name, tensor in encoded.items()}, did, self.items[did.article]
+        )
 
     def propose(self, asked: Asked, k: int) -> Proposals:
         if self.towers is None or not len(asked) or not len(self.index):
@@ -419,11 +469,6 @@ class TwoTower(Retriever):
             1 / (1 + np.exp(-logits.ravel()[known])),
             k,
         )
-
-    @property
-    def _scale(self) -> float:
-        assert self.towers is not None
-        return float(self.towers.scale().detach())
 
     def _judged(self, vectors: np.ndarray, article: np.ndarray) -> np.ndarray:
         """N x K logits of the MLP on top."""
@@ -446,7 +491,7 @@ class TwoTower(Retriever):
             bought = history.article[own]
             if customer < 0 or place < 0 or not len(bought):
                 continue
-            shares = self.items[bought].numpy() @ self.vectors[place] * history.weight[own]
+            shares = self.items[bought] @ self.vectors[place] * history.weight[own]
             best = int(shares.argmax())
             if shares[best] > 0:
                 found[pair] = str(self.assortment.ids[bought[best]])
@@ -462,9 +507,7 @@ class TwoTower(Retriever):
         (folder / "size.json").write_text(json.dumps(asdict(self.size)))
         self.encoders.save(folder)
         save_network(self.towers, folder / "towers.safetensors")
-        save_file(
-            {"items": self.items.numpy(), "vectors": self.vectors}, folder / "articles.safetensors"
-        )
+        save_file({"items": self.items, "vectors": self.vectors}, folder / "articles.safetensors")
         self.index.save(folder)
 
     def load(self, folder: Path) -> Self:
