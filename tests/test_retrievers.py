@@ -358,11 +358,14 @@ def test_repurchase_decays_every_line(worlds: Worlds) -> None:
     noon = MOMENT + timedelta(hours=12)
     there = worlds(purchases)
     found = there.fit("repurchase").candidates(there.state(["ann"]), noon, 10)
-    # Two old lines of the shirt outweigh yesterday's coat.
+    # Two old lines of the shirt outweigh yesterday's coat, though that is what sells.
+    shirt = math.exp(-10.5 / 30) + math.exp(-40.5 / 30) + 2 * math.exp(-10.5 / 365)
+    coat = math.exp(-1.5 / 30) + math.exp(-1.5 / 365)
     assert found["article_id"].tolist() == [SHIRT, COAT]
-    assert found["score"].tolist() == pytest.approx(
-        [math.exp(-10.5 / 30) + math.exp(-40.5 / 30), math.exp(-1.5 / 30)], rel=1e-12
-    )
+    assert found["score"].tolist() == pytest.approx([shirt, coat * math.sqrt(2)], rel=1e-6)
+    selling = there.fit("repurchase", trend=1.0).candidates(there.state(["ann"]), noon, 10)
+    assert selling["article_id"].tolist() == [COAT, SHIRT]
+    assert selling["score"].tolist() == pytest.approx([coat * 2, shirt], rel=1e-6)
 
 
 def test_repurchase_refuses_weights_of_another_decay(tmp_path: Path) -> None:
