@@ -390,21 +390,20 @@ def dan(worlds: Worlds, *bought: tuple[str, int]) -> pd.DataFrame:
 
 
 def test_likeness_by_hand(worlds: Worlds) -> None:
-    # exp(-age / 90) / ln(2 + articles)
-    two, three, one = (
-        math.exp(-age / 90) / math.log(2 + n) for age, n in ((1, 2), (10, 3), (1, 1))
-    )
-    shirt, socks, coat = two + three + 0.5, two + three + 0.5, three + one + 0.5
-    seed = math.log(1 + 2) * math.exp(-2 / 30)
+    # exp(-age / 60) / articles
+    two, three, one = (math.exp(-age / 60) / n for age, n in ((1, 2), (10, 3), (1, 1)))
+    shirt, socks, coat = two + three + 0.01, two + three + 0.01, three + one + 0.01
+    seed = math.exp(-2 / 30) + math.exp(-5 / 30) + 2 * math.exp(-2 / 365)
     asked = dan(worlds, (SHIRT, 2), (SHIRT, 5))
 
     found = worlds(THREE_BASKETS).fit("co_purchase").candidates(asked, MOMENT, 10)
 
     assert found["article_id"].tolist() == [SOCKS, COAT]
+    # Of each, one customer bought it in the last week.
     assert found["score"].tolist() == pytest.approx(
         [
-            seed * (two + three) / math.sqrt(shirt * socks),
-            seed * three / math.sqrt(shirt * coat),
+            seed * (two + three) / math.sqrt(shirt * socks) * 2**0.25,
+            seed * three / math.sqrt(shirt * coat) * 2**0.25,
         ],
         rel=1e-6,
     )

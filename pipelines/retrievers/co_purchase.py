@@ -12,7 +12,8 @@ import numpy as np
 from scipy import sparse
 
 from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
-from pipelines.retrievers.base import Past
+from pipelines.retrievers.base import History, Past
+from pipelines.retrievers.purchase_matrix import habit, selling
 
 _BASKETS = """
 WITH recent AS (
@@ -27,7 +28,7 @@ baskets AS (
         customer_id,
         day,
         row_number() OVER (ORDER BY day, customer_id) - 1 AS basket,
-        exp(-($cutoff - day) / $decay) / ln(2 + count(*)) AS weight
+        exp(-($cutoff - day) / $decay) / count(*) AS weight
     FROM recent
     GROUP BY customer_id, day
 )
@@ -42,26 +43,37 @@ ORDER BY basket, article
 class CoPurchase(ArticleToArticle):
     """Articles by how often, and how lately, they shared a basket with the customer's own.
 
-    A basket (a customer's day) of n articles at age a weighs exp(-a / decay) / ln(2 + n). With C the
-    weighted counts of shared baskets, two articles are alike by C_ij / sqrt((C_ii + s)(C_jj + s)).
+    A basket (a customer's day) of n articles at age a weighs exp(-a / decay) / n. With C the weighted
+    counts of shared baskets, two articles are alike by C_ij / sqrt((C_ii + s)(C_jj + s)), times what j sold
+    in the last week to the power `trend`.
 
     Args:
         days: look-back in days.
         decay: time in which a basket's weight falls to 1/e, in days.
         shrink: s, which keeps rare articles from looking alike by chance.
         neighbours: how many like articles to remember of each.
+        trend: how much what sells lately counts.
     """
 
     name = "co_purchase"
 
     def __init__(
-        self, days: int = 365, decay: float = 90.0, shrink: float = 0.5, neighbours: int = 300
+        self,
+        days: int = 365,
+        decay: float = 60.0,
+        shrink: float = 0.01,
+        neighbours: int = 300,
+        trend: float = 0.25,
     ) -> None:
         super().__init__()
         self.days = days
         self.decay = decay
         self.shrink = shrink
         self.neighbours = neighbours
+        self.trend = trend
+
+    def weigh(self, history: History) -> np.ndarray:
+        return habit(history)
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
@@ -73,7 +85,11 @@ class CoPurchase(ArticleToArticle):
             (baskets, len(self.assortment)),
         )
         self.likeness = cosines(
-            weighted, self.assortment.on_sale, self.neighbours, shrink=self.shrink
+            weighted,
+            self.assortment.on_sale,
+            self.neighbours,
+            shrink=self.shrink,
+            factor=selling(past, self.trend),
         )
         return self
 
