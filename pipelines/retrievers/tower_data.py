@@ -377,6 +377,8 @@ class TowerExamples:
         self.starts = np.searchsorted(
             purchases.doings.customer, np.arange(len(next(iter(purchases.customers.values()))) + 1)
         )
+        self.every = np.concatenate(purchases.on_sale)
+        self.sizes = np.array([len(places) for places in purchases.on_sale])
         cell = purchases.week * self.articles + purchases.article
         share = np.bincount(cell, minlength=(weeks + 1) * self.articles) / len(cell)
         self.week_shares = np.bincount(purchases.week - 1, minlength=weeks) / len(cell)
@@ -421,16 +423,9 @@ class TowerExamples:
     def _draw(self, count: int, generator: Generator) -> tuple[np.ndarray, np.ndarray]:
         """Articles on sale (N,), and the week of each."""
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator).item()))
-        able = np.array([len(places) > 0 for places in self.data.on_sale])
-        shares = self.week_shares * able
+        shares = self.week_shares * (self.sizes > 0)
         if not count or not shares.sum():
             return np.array([], dtype="int64"), np.array([], dtype="int64")
         week = rng.choice(len(shares), count, p=shares / shares.sum())
-        sizes = np.array([len(places) for places in self.data.on_sale])
-        turn = (rng.random(count) * sizes[week]).astype("int64")
-        offset = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        return self._every[offset[week] + turn], week + 1
-
-    @property
-    def _every(self) -> np.ndarray:
-        return np.concatenate(self.data.on_sale)
+        turn = (rng.random(count) * self.sizes[week]).astype("int64")
+        return self.every[np.cumsum(self.sizes)[week] - self.sizes[week] + turn], week + 1
