@@ -329,6 +329,7 @@ class PictureEncoder:
             progress=lambda line: progress(f"pictures: {line}"),
         )
         self.metrics = {
+            "epochs": self.epochs,
             "pictures_learnt": len(learnt),
             "pictures_held_out": len(tested),
             "loss": history.losses[-1] if history.losses else None,
