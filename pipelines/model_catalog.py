@@ -91,10 +91,17 @@ class ReleaseSettings:
 
 
 RELEASE = ReleaseSettings(
-    per_source={"repurchase": 100, "co_purchase": 100, "popular": 50},
+    per_source={
+        "repurchase": 100,
+        "ease": 100,
+        "co_purchase": 50,
+        "popular_by_postal_code": 100,
+        "popular_by_age": 50,
+    },
     ranker="gradient_boosting",
     training_weeks=8,
     training_customers=4_000,
+    weights={"repurchase": 2.0},
 )
 
 
