@@ -386,7 +386,9 @@ def best_of_sums(
         on_sale: which columns count (A,).
     """
     if customers != 1:
-        scores = weights.matrix(customers, matrix.shape[0]) @ matrix
+        # Of another type than the matrix, scipy would convert the whole matrix.
+        counts = weights.matrix(customers, matrix.shape[0]).astype(matrix.dtype)
+        scores = counts @ matrix
         return best_of_sparse(scores, on_sale, k)
     # For one, making sparse matrices costs more than what is in them.
     starts = matrix.indptr[weights.row]
