@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace, files: Path) -> None:
         f"{found['pictures_learnt']:,}, {found['epochs']} times; {found['pictures_held_out']:,} held out\n"
     )
     print("| top-1 accuracy, held out | picture encoder | most common label |\n|---|---|---|")
-    for label in ("product_group", "colour_group"):
+    for label in ("product_group", "colour_group", "product_type"):
         print(
             f"| {label.replace('_', ' ')} | {found[f'{label}_accuracy']:.3f} "
             f"| {found[f'{label}_most_common']:.3f} |"

@@ -21,6 +21,7 @@ from pipelines.cli import main
 from pipelines.content.clusters import Clusters, purity
 from pipelines.content.embedding import load_picture_encoder, load_text_encoder
 from pipelines.content.pictures import (
+    LABELS,
     PictureEncoder,
     PictureError,
     PictureNetwork,
@@ -222,6 +223,7 @@ def fitted(drawn: dict[str, Path], **settings: Any) -> PictureEncoder:
             {
                 "product_group": [kind_of(name) for name in pictures.names],
                 "colour_group": [colour_of(name) for name in pictures.names],
+                "product_type": [None] * len(pictures.names),
             },
             [name[:7] for name in pictures.names],
         )
@@ -291,6 +293,7 @@ def test_a_saved_picture_encoder_is_the_same(
         == {
             "product_group": ["Lower", "Upper"],
             "colour_group": ["Blue", "Red"],
+            "product_type": [],
         }
     )
     with decoded(drawn, 32, 48) as pictures:
@@ -313,12 +316,12 @@ def test_the_same_seed_gives_the_same_encoder(
 def test_labels_may_be_unknown_and_pictures_few(home_of_pictures: None) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (1, 48, 32, 3), dtype=np.uint8)
     encoder = PictureEncoder(epochs=1, width=32, height=48)
-    encoder.fit(pixels, {"product_group": [None], "colour_group": [None]}, ["1"])
+    encoder.fit(pixels, {label: [None] for label in LABELS}, ["1"])
     assert np.isfinite(encoder.encode(pixels)).all()
     assert encoder.metrics["product_group_accuracy"] is None
     assert encoder.encode(pixels[:0]).shape == (0, 64)
     with pytest.raises(PictureError, match="no pictures"):
-        encoder.fit(pixels[:0], {"product_group": [], "colour_group": []}, [])
+        encoder.fit(pixels[:0], {label: [] for label in LABELS}, [])
 
 
 def test_damaged_files_are_left_out_and_counted(

@@ -100,6 +100,9 @@ def test_the_checks_say_something_of_nearly_every_feature(honest: Report) -> Non
     assert {name for name in unmoved if not name.startswith(without_dates)} <= {
         *("article_activity__first_sold", "recency__days_since_first_sold"),
         "customer_article__first_bought",
+        # The shop has no pictures.
+        *("customer_taste__visual_clusters", "customer_taste__visual_cluster_shares"),
+        "taste_match__visual_cluster_share",
     }
     numbers = [name for name, of in statuses.items() if of["labels"] == "ok"]
     assert {"customer_activity__t_price_7d", "article_activity__last_sold"} <= set(numbers)

@@ -87,7 +87,7 @@ class Embedded:
             f"a picture, {many(self.clusters, 'visual cluster')}"
         ]
         lines += [f"{tag} is new" for name, tag in self.encoders.items() if name in self.trained]
-        for label in ("product_group", "colour_group"):
+        for label in ("product_group", "colour_group", "product_type"):
             right = self.metrics.get(f"{label}_accuracy")
             if right is not None and PICTURE_ENCODER in self.trained:
                 common = self.metrics[f"{label}_most_common"]
@@ -331,17 +331,14 @@ class _Shop:
     def _learn_pictures(self, names: list[str], pixels: np.ndarray, epochs: int | None) -> Version:
         """Make a picture encoder and find the clusters of its vectors."""
         from pipelines.content.clusters import Clusters, purity
-        from pipelines.content.pictures import PictureEncoder
+        from pipelines.content.pictures import LABELS, PictureEncoder
 
         shown = self._articles.set_index("article_id").loc[names]
         encoder = PictureEncoder(**({} if epochs is None else {"epochs": epochs}))
         self._progress(f"learning from {many(len(names), 'picture')}")
         encoder.fit(
             pixels,
-            {
-                "product_group": shown["product_group_name"].tolist(),
-                "colour_group": shown["colour_group_name"].tolist(),
-            },
+            {label: shown[f"{label}_name"].tolist() for label in LABELS},
             [
                 product or article
                 for article, product in zip(names, shown["product_code"], strict=True)

@@ -1,7 +1,7 @@
 """Articles' pictures as vectors: near looks alike.
 
-A small convolutional network learns to tell the product group and the colour group of an article from
-its picture; what it knows just before it answers is the vector. Pictures of the kind that a shop takes,
+A small convolutional network learns to tell product group, product type and colour group of an article
+from its picture; what it knows just before it answers is the vector. Pictures of the kind that a shop takes,
 one article on a plain ground, need no more.
 """
 
@@ -26,8 +26,8 @@ from feature_repo.errors import LookbookError
 from pipelines.neural.training import Batch, TrainingSettings, device_here, seeded, train
 from pipelines.neural.weights import load_network, save_network
 
-LABELS = ("product_group", "colour_group")
-"""What the network learns to tell."""
+LABELS = ("product_group", "colour_group", "product_type")
+"""What the network learns to tell. The product type, that pictures of one group differ in more than colour."""
 HELD_OUT = 10
 """One product of so many is not learnt from, to see what has been learnt."""
 SHIFT = 4
@@ -214,7 +214,7 @@ def _changed(pixels: Tensor, generator: Generator) -> Tensor:
 
 
 def _loss(network: nn.Module, batch: Batch) -> Tensor:
-    """The cross entropies of both heads, each over the pictures whose label is known."""
+    """The cross entropies of all heads, each over the pictures whose label is known."""
     labels = batch["labels"].T
     lost = [
         functional.cross_entropy(scores.float(), label, ignore_index=-1, reduction="sum")
