@@ -45,6 +45,11 @@ from tests.retrieval_worlds import BOOTS, COAT, CUTOFF, SHIRT, SOCKS, STAR, Purc
 
 LAST_DAY = date(2020, 9, 22)
 NAMES = ["popular", "repurchase", "co_purchase", "popular_by_age"]
+MIX = replace(
+    RELEASE,
+    per_source={"co_purchase": 30, "popular": 10, "repurchase": 5},
+    weights={"popular": 0.1, "co_purchase": 3.0},
+)
 Worlds = Callable[[Iterable[Purchase]], World]
 
 
@@ -161,9 +166,10 @@ def test_an_article_on_file_that_never_sold_is_new(worlds: Worlds) -> None:
 # --- against what it is about -------------------------------------------------------------------
 
 
-@pytest.fixture
-def report(shop: Path) -> RetrievalReport:
-    return judge_retrievers(LAST_DAY, 1, NAMES, per_source=20)
+@pytest.fixture(scope="module")
+def report(built_shop: Path) -> RetrievalReport:
+    with World(built_shop).inside():
+        return judge_retrievers(LAST_DAY, 1, NAMES, per_source=20, settings=MIX)
 
 
 def test_recall_is_that_of_the_metrics(report: RetrievalReport, shop: Path) -> None:
@@ -189,30 +195,23 @@ def test_the_order_of_the_union_is_the_recommenders(report: RetrievalReport, sho
         bought = buyers(con, week)
         retrievers = fit_retrievers(con, week.start, NAMES)
     customers = list(bought["customer_id"].unique())
-    mixes = {UNION: dict.fromkeys(NAMES, 20), MERGED: dict(RELEASE.per_source)}
+    mixes = {UNION: dict.fromkeys(NAMES, 20), MERGED: dict(MIX.per_source)}
     for name in NAMES:
         mixes[f"without {name}"] = {other: 20 for other in NAMES if other != name}
     for mix, limits in mixes.items():
-        together = Recommender({name: retrievers[name] for name in limits}, limits)
+        chosen = {name: retrievers[name] for name in limits}
+        together = Recommender(chosen, limits, weights=MIX.weights)
         found = together.recommend(customers, OfflineFeatures(week.moment), week.moment, 10_000)
         expected = bought.merge(found, on=["customer_id", "article_id"], how="left")["rank"]
         assert report.ranks[mix].tolist() == pytest.approx(expected.tolist(), nan_ok=True)
         assert expected.notna().any()
 
 
-def test_weights_of_the_release_count(shop: Path) -> None:
-    week = Week(date(2020, 9, 16))
-    settings = replace(RELEASE, weights={"popular": 0.1, "co_purchase": 3.0})
-    found = judge_retrievers(LAST_DAY, 1, NAMES, per_source=20, settings=settings)
-    with reading() as con:
-        retrievers = fit_retrievers(con, week.start, NAMES)
-    together = Recommender(retrievers, dict.fromkeys(NAMES, 20), weights=settings.weights)
-    customers = list(found.ranks["customer_id"].unique())
-    ordered = together.recommend(customers, OfflineFeatures(week.moment), week.moment, 10_000)
-    expected = found.ranks.merge(
-        ordered[["customer_id", "article_id", "rank"]], on=["customer_id", "article_id"], how="left"
-    )
-    assert found.ranks[UNION].tolist() == pytest.approx(expected["rank"].tolist(), nan_ok=True)
+def test_the_mix_is_judged_where_all_of_it_is(report: RetrievalReport, shop: Path) -> None:
+    assert report.together == [UNION, MERGED]
+    assert report.judged[MERGED].candidates < report.judged[UNION].candidates
+    without = judge_retrievers(LAST_DAY, 1, ["popular", "repurchase"], settings=MIX)
+    assert without.together == [UNION]
 
 
 @st.composite
@@ -267,7 +266,7 @@ def test_batches_do_not_show(
     report: RetrievalReport, shop: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retrieval, "BATCH_CUSTOMERS", 17)
-    again = judge_retrievers(LAST_DAY, 1, NAMES, per_source=20)
+    again = judge_retrievers(LAST_DAY, 1, NAMES, per_source=20, settings=MIX)
     pd.testing.assert_frame_equal(again.ranks, report.ranks)
     for name, judged in report.judged.items():
         assert again.judged[name].candidates == judged.candidates
@@ -393,18 +392,19 @@ def test_nothing_finds_anything(worlds: Worlds, tmp_path: Path) -> None:
 
 
 def test_the_command(own_shop: Path) -> None:
-    words = ["evaluate", "--retrievers", "--weeks", "1", "--models", ",".join(NAMES)]
+    names = ["popular", *RELEASE.retrievers]
+    words = ["evaluate", "--retrievers", "--weeks", "1", "--models", ",".join(names)]
     answer = CliRunner().invoke(main, [*words, "--customers", "30", "--json"])
     assert answer.exit_code == 0, answer.output
     result = json.loads(answer.stdout.splitlines()[-1])
     assert result["customers"] == 30
-    assert list(result["judged"]) == [UNION, MERGED, *NAMES]
+    assert list(result["judged"]) == [UNION, MERGED, *names]
     for judged in result["judged"].values():
         assert judged["metrics"][MAIN].keys() == {"mean", "low", "high"}
     page = own_shop / "reports" / "retrievers.html"
     assert result["page"] == str(page)
     text = page.read_text()
-    assert all(name in text for name in NAMES)
+    assert all(name in text for name in names)
     assert "<svg" in text
 
 
