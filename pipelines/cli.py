@@ -692,9 +692,9 @@ def _judge_retrievers(
     main_table = Table(title=title, title_justify="left")
     main_table.add_column("retriever", no_wrap=True)
     depths = [recall.removeprefix("recall") for recall in RECALLS]
-    headings = ("95% of @100", PRECISION, "only it", "cost", "per customer", "fit s", "s/1,000")
+    headings = ("95% of @100", PRECISION, "only it", "cost", "named", "fit s", "s/1,000")
     for heading in (*depths, *headings, "MB saved", "held", "p50 ms"):
-        main_table.add_column(heading, justify="right")
+        main_table.add_column(heading, justify="right", no_wrap=True)
 
     def number(value: float | None, digits: int) -> str:
         return "" if value is None else f"{value:,.{digits}f}"
@@ -728,8 +728,8 @@ def _judge_retrievers(
         by_segment.add_row(name, *cells, style="bold" if name in together else "")
     says = (
         "only it: of the purchases among the union's candidates, those that no other retriever names. "
-        f"cost: by how much the union's {MAIN} falls without it. held: arrays in memory without the "
-        "list of articles. (N): customers, summed over the weeks."
+        f"cost: by how much the union's {MAIN} falls without it. named: candidates per customer. "
+        "held: arrays in memory without the list of articles. (N): customers, summed over the weeks."
     )
     return Group(main_table, by_segment, says), {**found.to_dict(), "page": str(page)}
 
