@@ -1,5 +1,6 @@
 """What retrievers share in which an article is a vector and a customer the sum of their articles' parts."""
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping
 from itertools import pairwise
@@ -11,17 +12,12 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from pipelines.assortment import Assortment
-from pipelines.retrievers.base import (
-    NOTHING,
-    Asked,
-    Proposals,
-    Retriever,
-    best_of_each,
-)
+from pipelines.nearest import Index
+from pipelines.retrievers.base import NOTHING, Asked, Proposals, Retriever, ranked
 from pipelines.retrievers.purchase_matrix import habit
 
-_SCORES = 2**23
-"""Scores computed at a time: what bounds the memory of a batch."""
+MEASURED = 2_000
+"""Past customers, the latest, for whom an index of articles must find enough."""
 
 
 class ArticleFactors(Retriever):
@@ -36,16 +32,36 @@ class ArticleFactors(Retriever):
     """
 
     def __init__(self) -> None:
-        self.factors = self.search = np.zeros((0, 0), dtype="float32")
+        self.factors = np.zeros((0, 1), dtype="float32")
         self.trend_of = np.zeros(0, dtype="float32")
         self.offered = np.zeros(0, dtype="int64")
+        """Places of the articles that may be named, in the order of the index."""
+        self.index: Index | None = None
+        """None while no article may be named."""
 
-    def keep(self, factors: np.ndarray, trend_of: np.ndarray) -> None:
-        """Take these vectors, and stand ready to search among the articles on sale."""
-        self.factors = np.ascontiguousarray(factors, dtype="float32")
+    def keep(self, factors: np.ndarray, trend_of: np.ndarray, customers: np.ndarray) -> None:
+        """Take what was learnt, and index the articles on sale.
+
+        Args:
+            customers: vectors of some customers (N x D), for which the index must find enough.
+        """
+        self.take(np.ascontiguousarray(factors, dtype="float32"), trend_of)
+        self.index = None
+        if len(self.offered):
+            vectors = self.factors[self.offered] * self.trend_of[self.offered, None]
+            self.index = Index.build(vectors, made_for=self.version(), queries=customers)
+
+    def take(self, factors: np.ndarray, trend_of: np.ndarray) -> None:
+        self.factors = factors
         self.trend_of = trend_of
-        self.offered = np.flatnonzero(self.assortment.on_sale & (self.factors != 0).any(axis=1))
-        self.search = self.factors[self.offered] * self.trend_of[self.offered, None]
+        self.offered = np.flatnonzero(self.assortment.on_sale & (factors != 0).any(axis=1))
+
+    def version(self) -> str:
+        """Of the vectors, which an index of others does not fit."""
+        digest = hashlib.sha256(self.assortment.digest.encode())
+        for array in (self.factors, self.trend_of):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
 
     @abstractmethod
     def parts(self, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -73,21 +89,20 @@ class ArticleFactors(Retriever):
 
     def propose(self, asked: Asked, k: int) -> Proposals:
         history = asked.history(self.assortment)
-        if not len(history.customer) or not len(self.offered):
+        if not len(history.customer) or self.index is None:
             return NOTHING
         whom, starts = np.unique(history.customer, return_index=True)
         vectors = self.fold_in(
             np.append(starts, len(history.customer)), history.article, habit(history)
         )
-        at_once = max(1, _SCORES // len(self.offered))
-        found = []
-        for start in range(0, len(whom), at_once):
-            scores = vectors[start : start + at_once] @ self.search.T
-            best = best_of_each(scores, self.offered, k)
-            found.append(best._replace(customer=whom[start + best.customer]))
-        if len(found) == 1:
-            return found[0]
-        return Proposals(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
+        scores, found = self.index.search(vectors, k)
+        known = found.ravel() >= 0
+        return ranked(
+            np.repeat(whom, found.shape[1])[known],
+            self.offered[found.ravel()[known]],
+            scores.ravel()[known],
+            k,
+        )
 
     def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
         history = asked.history(self.assortment)
@@ -118,9 +133,12 @@ class ArticleFactors(Retriever):
         save_file(
             {"factors": self.factors, "trend_of": self.trend_of}, folder / "factors.safetensors"
         )
+        if self.index is not None:
+            self.index.save(folder)
 
     def load(self, folder: Path) -> Self:
         self.assortment = Assortment.load(folder)
         saved = load_file(folder / "factors.safetensors")
-        self.keep(saved["factors"], saved["trend_of"])
+        self.take(saved["factors"], saved["trend_of"])
+        self.index = Index.load(folder, made_for=self.version()) if len(self.offered) else None
         return self

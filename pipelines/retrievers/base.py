@@ -8,8 +8,11 @@ Inside, articles are places in an `Assortment` and customers are positions, so t
 microseconds and thousands of customers are a few matrix products.
 """
 
+import hashlib
+import inspect
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -22,6 +25,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import sparse
 
+from feature_repo import places
 from feature_repo.windows import DECAY_DAYS
 from pipelines.assortment import Assortment
 
@@ -113,22 +117,29 @@ class Past:
         con: an open connection; whoever reads takes days strictly before `cutoff`. It has the temporary
             table `places` (article_id, article): the assortment's articles with their places.
         assortment: the articles known then.
+        progress: told how far a long fit is.
     """
 
     con: duckdb.DuckDBPyConnection
     cutoff: date
     assortment: Assortment
+    progress: Callable[[str], None] = lambda text: None
 
     @classmethod
-    def at(cls, con: duckdb.DuckDBPyConnection, cutoff: date) -> "Past":
-        past = cls(con, cutoff, Assortment.at(con, cutoff))
-        places = pa.table(
+    def at(
+        cls,
+        con: duckdb.DuckDBPyConnection,
+        cutoff: date,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> "Past":
+        past = cls(con, cutoff, Assortment.at(con, cutoff), progress)
+        table = pa.table(
             {
                 "article_id": pa.array(past.assortment.ids.tolist(), pa.string()),
                 "article": np.arange(len(past.assortment), dtype="int32"),
             }
         )
-        con.register("arriving_places", places)
+        con.register("arriving_places", table)
         con.execute("CREATE OR REPLACE TEMP TABLE places AS FROM arriving_places")
         con.unregister("arriving_places")
         return past
@@ -259,6 +270,16 @@ class Retriever(ABC):
             row: a recommendation with the columns that the ranker saw; any may be missing.
             led_by: the name of the article that `because` gave.
         """
+
+    def settings(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def checkpoint(self, past: Past) -> Path:
+        """Where a long training that is killed leaves how far it came, for the next with these settings."""
+        said = json.dumps(self.settings(), sort_keys=True, default=str)
+        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
+        return places.home() / "training" / f"{self.name}-{past.cutoff}-{digest}.pt"
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -396,7 +417,7 @@ def best_of_sums(
     cells = np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
     value = matrix.data[cells] * np.repeat(weights.weight, sizes)
     scores = np.bincount(matrix.indices[cells], value, matrix.shape[1])
-    article = np.flatnonzero(scores)
+    article = np.flatnonzero(scores != 0)  # of truth values it is ten times as quick
     article = article[on_sale[article]]
     found = scores[article]
     if len(found) > k:

@@ -21,10 +21,10 @@ from pipelines.retrievers.base import (
     Past,
     Proposals,
     Retriever,
-    best_of_sparse,
-    largest,
+    Weights,
+    best_of_sums,
 )
-from pipelines.retrievers.purchase_matrix import bought, evened, habits, selling
+from pipelines.retrievers.purchase_matrix import bought, evened, habit, selling
 
 _BLOCK = 500
 """Customers answered at a time: what bounds the memory of a batch."""
@@ -53,7 +53,7 @@ class CustomerKnn(Retriever):
         self,
         customers: int = 200_000,
         neighbours: int = 300,
-        buyers: int = 1_000,
+        buyers: int = 200,
         sharp: float = 3.0,
         own: float = 1.0,
         days: int = 365,
@@ -70,6 +70,7 @@ class CustomerKnn(Retriever):
         self.trend = trend
         empty = sparse.csr_matrix((0, 0), dtype="float32")
         self.rows = self.buyers_of = self.offers = empty
+        self.trend_of = np.zeros(0, dtype="float32")
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
@@ -100,24 +101,32 @@ class CustomerKnn(Retriever):
             by_article.shape,
         )
         offered = np.where(self.assortment.on_sale, trend_of, 0).astype("float32")
-        self.offered = sparse.diags(offered, format="csr")
-        self.offers = sparse.csr_matrix(rows @ self.offered)
+        both = sparse.vstack([rows, sparse.identity(len(offered), dtype="float32")])
+        self.offers = sparse.csr_matrix(both @ sparse.diags(offered))
         self.offers.eliminate_zeros()
 
     def propose(self, asked: Asked, k: int) -> Proposals:
-        own = evened(habits(asked.history(self.assortment), len(asked), len(self.assortment)), 1.0)
-        if not own.nnz or not self.rows.nnz:
-            return NOTHING
+        history = asked.history(self.assortment)
+        weight = habit(history)
+        length = np.sqrt(np.bincount(history.customer, weight**2, len(asked)))
+        own = Weights(history.customer, history.article, weight / length[history.customer])
+        everybody = np.ones(self.rows.shape[0], dtype=bool)
         found = []
         for start in range(0, len(asked), _BLOCK):
-            block = own[start : start + _BLOCK]
-            near = largest(block @ self.buyers_of, self.neighbours)
-            near.data **= self.sharp
-            scores = near @ self.offers + self.own * block @ self.offered
-            best = best_of_sparse(scores, self.assortment.on_sale, k)
+            count = min(_BLOCK, len(asked) - start)
+            here = slice(*np.searchsorted(own.customer, [start, start + count]))
+            block = Weights(own.customer[here] - start, own.row[here], own.weight[here])
+            near = best_of_sums(block, count, self.buyers_of, everybody, self.neighbours)
+            # The customer's own articles stand below the rows of the others.
+            weights = Weights(
+                np.concatenate([near.customer, block.customer]),
+                np.concatenate([near.article, len(everybody) + block.row]),
+                np.concatenate([near.score**self.sharp, self.own * block.weight]),
+            )
+            best = best_of_sums(weights, count, self.offers, self.assortment.on_sale, k)
             found.append(best._replace(customer=start + best.customer))
-        if len(found) == 1:
-            return found[0]
+        if not found:
+            return NOTHING
         return Proposals(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:

@@ -41,7 +41,7 @@ class Ease(ArticleToArticle):
     def __init__(
         self,
         articles: int = 5_000,
-        ridge: float = 1.0,
+        ridge: float = 3.0,
         itself: bool = True,
         days: int = 365,
         decay: float = 60.0,

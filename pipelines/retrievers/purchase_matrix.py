@@ -96,11 +96,3 @@ def habit(history: History) -> np.ndarray:
     """How much each article of a customer counts (R,): every line exp(-age / 30 days), and for what is
     long ago times bought x exp(-days since / 365 days)."""
     return np.asarray(history.weight + history.times * np.exp(-history.age / LONG_DECAY))
-
-
-def habits(history: History, customers: int, articles: int) -> sparse.csr_matrix:
-    """`habit` as a matrix (customers x articles), float32."""
-    return sparse.csr_matrix(
-        (habit(history).astype("float32"), (history.customer, history.article)),
-        (customers, articles),
-    )

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
-from pipelines.retrievers.article_factors import ArticleFactors
+from pipelines.retrievers.article_factors import MEASURED, ArticleFactors
 from pipelines.retrievers.base import Past
 from pipelines.retrievers.purchase_matrix import bought, evened, selling
 
@@ -36,7 +36,7 @@ class PureSvd(ArticleFactors):
 
     def __init__(
         self,
-        dimensions: int = 128,
+        dimensions: int = 64,
         days: int = 365,
         decay: float = 120.0,
         common: float = 0.5,
@@ -58,11 +58,11 @@ class PureSvd(ArticleFactors):
         matrix = evened(bought(past, self.days, self.decay), self.even)
         matrix = evened(matrix.T.tocsr(), self.common).T.tocsr()
         size = min(self.dimensions, *matrix.shape)
-        vectors = np.zeros((len(self.assortment), 0))
+        vectors = np.zeros((len(self.assortment), 1), dtype="float32")
         if size:
             _, _, found = randomized_svd(matrix, size, n_iter=4, random_state=self.seed)
             vectors = found.T
-        self.keep(vectors, selling(past, self.trend))
+        self.keep(vectors, selling(past, self.trend), matrix[:MEASURED] @ vectors)
         return self
 
     def parts(self, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
