@@ -95,7 +95,7 @@ def train(
                 "purchases and run `lookbook features build`."
             )
         data = feature_tables.data_hash(con)
-        past = Past.at(con, cutoff)
+        past = Past.at(con, cutoff, progress)
         for name in names or [*settings.retrievers, settings.ranker]:
             if name in RETRIEVERS:
                 retriever = make_retriever(name).fit(past)

@@ -33,10 +33,10 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
     and what `Own` adds for the customer's own articles. c starts at the log of what sold of late.
     The sigmoid of the score is the chance that the customer buys the article in the week. Wq Q is worked
     out beforehand, so that a request costs articles on offer x (2 D + D D / 2) multiplications: only
-    the best-selling `offered` are scored. Each example has positives x negatives rows in memory.
+    the best-selling `most_offered` are scored. Each example has positives x negatives rows in memory.
 
     Args:
-        weeks, examples, articles, offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
+        weeks, examples, articles, most_offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
         positives: purchases drawn from a week each time it is seen.
         negatives: articles drawn for each of them, from those on sale at that moment.
     """
@@ -48,7 +48,7 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
         weeks: int = 40,
         examples: int = 200_000,
         articles: int = 20_000,
-        offered: int = 5_000,
+        most_offered: int = 5_000,
         steps: int = 300,
         batch_size: int = 256,
         learning_rate: float = 3e-3,
@@ -58,7 +58,9 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
     ) -> None:
         self.positives = positives
         self.negatives = negatives
-        super().__init__(weeks, examples, articles, offered, steps, batch_size, learning_rate, seed)
+        super().__init__(
+            weeks, examples, articles, most_offered, steps, batch_size, learning_rate, seed
+        )
 
     def make(self) -> "NeuMFNetwork":
         return NeuMFNetwork(len(self.known), min(self.width, 32))

@@ -19,6 +19,8 @@ from pipelines.retrievers.base import NOTHING, Asked, Past, Proposals, Retriever
 
 _BLOCK = 1_000
 """Customers scored at a time: what bounds the memory of a batch."""
+_SHORT = 1_000
+"""Steps of a training that is not worth a file to go on from."""
 _WIDTHS = (16, 128)
 _EPOCHS = (4, 60)
 _LEAST = 1e-6
@@ -163,7 +165,7 @@ class NextWeek(Retriever, Generic[Network]):
         weeks: look-back in weeks of the purchases to foretell.
         examples: weeks of customers to learn from, at most, the newest.
         articles: V, at most.
-        offered: how many articles it scores for a customer, those on sale that sold most of late.
+        most_offered: how many articles it scores for a customer, those on sale that sold most of late.
         steps: of training, about; but every example is seen at least 4 times and at most 60 times.
         batch_size: weeks of a step.
         learning_rate: of AdamW.
@@ -175,7 +177,7 @@ class NextWeek(Retriever, Generic[Network]):
         weeks: int,
         examples: int,
         articles: int,
-        offered: int,
+        most_offered: int,
         steps: int,
         batch_size: int,
         learning_rate: float,
@@ -184,7 +186,7 @@ class NextWeek(Retriever, Generic[Network]):
         self.weeks = weeks
         self.examples = examples
         self.articles = articles
-        self.most_offered = offered
+        self.most_offered = most_offered
         self.steps = steps
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -242,7 +244,9 @@ class NextWeek(Retriever, Generic[Network]):
             epochs = int(np.clip(self.steps // of_an_epoch, *_EPOCHS))
             loss, examples = self.lesson(past, found, epochs * of_an_epoch)
             settings = TrainingSettings(epochs, self.batch_size, self.learning_rate, seed=self.seed)
-            train(network, loss, examples, settings)
+            long = epochs * of_an_epoch > _SHORT
+            checkpoint = self.checkpoint(past) if long else None
+            train(network, loss, examples, settings, checkpoint=checkpoint, progress=past.progress)
         self._serve(network)
         return self
 

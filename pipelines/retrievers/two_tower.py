@@ -12,7 +12,6 @@ N customers, A articles, D numbers of a vector, R rows of what customers did.
 """
 
 import hashlib
-import inspect
 import json
 import math
 from collections.abc import Hashable, Mapping
@@ -27,7 +26,6 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from feature_repo import places
 from feature_repo.errors import LookbookError
 from pipelines.assortment import Assortment
 from pipelines.nearest import Index
@@ -384,7 +382,8 @@ class TwoTower(Retriever):
             tower_loss,
             TowerExamples(data, self.negatives),
             settings,
-            checkpoint=self._checkpoint(past) if len(data) * self.size.epochs > _SHORT else None,
+            checkpoint=self.checkpoint(past) if len(data) * self.size.epochs > _SHORT else None,
+            progress=past.progress,
         )
         with torch.inference_mode():
             self._take(towers, *self._embedded(towers, data))
@@ -401,15 +400,6 @@ class TwoTower(Retriever):
         specs = (of.customer.features.spec, of.content.features.spec, of.sales.features.spec)
         with seeded(self.seed):
             return Towers(*specs, self.size, self.top, self.forget, self.dropout)
-
-    def _checkpoint(self, past: Past) -> Path:
-        """Where a run that is killed leaves how far it came."""
-        said = json.dumps([past.cutoff.isoformat(), self._settings()], sort_keys=True)
-        digest = hashlib.sha256(said.encode()).hexdigest()[:12]
-        return places.home() / "training" / f"{self.name}-{past.cutoff}-{digest}.pt"
-
-    def _settings(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def _embedded(self, towers: Towers, data: Purchases) -> tuple[np.ndarray, np.ndarray]:
         """What all articles are, and their vectors as of the cutoff (A x D each)."""

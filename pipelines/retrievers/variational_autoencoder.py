@@ -31,7 +31,7 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
     for 5,000 offered and 0.5 ms for 10,000.
 
     Args:
-        weeks, examples, articles, offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
+        weeks, examples, articles, most_offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
         dropout: the share of x that training leaves out.
         beta: weight of the divergence from the prior at the end; it grows from 0 over the first half.
     """
@@ -43,7 +43,7 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
         weeks: int = 40,
         examples: int = 300_000,
         articles: int = 20_000,
-        offered: int = 5_000,
+        most_offered: int = 5_000,
         steps: int = 300,
         batch_size: int = 256,
         learning_rate: float = 3e-3,
@@ -53,7 +53,9 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
     ) -> None:
         self.dropout = dropout
         self.beta = beta
-        super().__init__(weeks, examples, articles, offered, steps, batch_size, learning_rate, seed)
+        super().__init__(
+            weeks, examples, articles, most_offered, steps, batch_size, learning_rate, seed
+        )
 
     def make(self) -> "MultVAE":
         return MultVAE(len(self.known), self.width, self.dropout)
