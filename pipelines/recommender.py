@@ -166,7 +166,6 @@ class Recommender:
             keys.append(turn[found.customer] * len(self._ids) + article)
         pairs, row = np.unique(np.concatenate([NO_PAIRS, *keys]), return_inverse=True)
         rows = np.split(row, np.cumsum([len(key) for key in keys])[:-1])
-        # One block of numbers: pandas takes its time over every column of its own.
         numbers = np.full((2 * len(named) + 1, len(pairs)), np.nan)
         scores, ranks, fused = numbers[:-1:2], numbers[1:-1:2], numbers[-1]
         fused[:] = 0
@@ -176,17 +175,21 @@ class Recommender:
             fused[where] += self.weights.get(name, 1.0) / (FUSION + found.rank)
         best = np.where(np.isnan(ranks), np.inf, ranks).argmin(axis=0)
         rank = ranks[best, np.arange(len(pairs))].astype("int64")
-        names = [f"{name}__{what}" for name in named for what in ("score", "rank")]
-        merged = pd.DataFrame(numbers.T, columns=[*names, "fused__score"], copy=False)
         customer = order[pairs // max(len(self._ids), 1)]
-        merged.insert(len(names), "best__rank", rank)
-        merged.insert(0, "rank", rank)
-        merged.insert(0, "source", np.array(list(named), dtype=object)[best])
-        merged.insert(0, "article_id", self._ids[pairs % max(len(self._ids), 1)])
-        merged.insert(0, "customer_id", asked.customers[customer])
-        postal_codes = asked.state[POSTAL_CODE].to_numpy(dtype=object)
-        merged.insert(len(merged.columns), "postal_code", postal_codes[customer])
-        return merged
+        texts = {
+            "customer_id": asked.customers[customer],
+            "article_id": self._ids[pairs % max(len(self._ids), 1)],
+            "source": np.array(list(named), dtype=object)[best],
+            "postal_code": asked.state[POSTAL_CODE].to_numpy(dtype=object)[customer],
+        }
+        names = [f"{name}__{what}" for name in named for what in ("score", "rank")]
+        # A block of each type: pandas takes its time over every column of its own.
+        blocks = [
+            pd.DataFrame(np.stack(list(texts.values())).T, columns=list(texts), dtype=object),
+            pd.DataFrame(np.stack([rank, rank]).T, columns=["rank", "best__rank"]),
+            pd.DataFrame(numbers.T, columns=[*names, "fused__score"]),
+        ]
+        return pd.concat(blocks, axis=1, copy=False)
 
 
 def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame:
