@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from feature_repo import places
 from pipelines.cli import main
+from pipelines.model_catalog import RELEASE
 
 
 def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -131,7 +132,7 @@ def test_features_join_refuses_what_it_cannot_answer(shop: Path, tmp_path: Path)
     assert "built up to 2020-09-23" in one_sentence(lookbook(*words, "--service", "ranking"))
     entities.write_text("customer_id,event_timestamp\na,2020-09-01\n")
     assert "'article_id'" in one_sentence(lookbook(*words, "--service", "ranking"))
-    assert "article_display, customer_state, everything, ranking" in one_sentence(
+    assert "article_display, article_sales, customer_state, everything, ranking" in one_sentence(
         lookbook(*words, "--service", "nonsense")
     )
     numbers = tmp_path / "labels.parquet"
@@ -201,7 +202,7 @@ def test_release_list_and_show(shop: Path) -> None:
     (production,) = [row["release"] for row in found if "production" in row["aliases"]]
     shown = as_json("release", "show")
     assert shown["release"] == production
-    assert set(shown["parts"]) >= {"popular", "repurchase", "co_purchase", "gradient_boosting"}
+    assert set(shown["parts"]) >= {*RELEASE.retrievers, RELEASE.ranker}
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_an_unknown_customer_gets_what_is_popular(shop: Path) -> None:
     found = answers.recommend("nobody", 5)
     assert not found.known
     assert found.fallback == "unknown_customer"
-    assert {row.source for row in found.recommendations} == {"popular"}
+    assert {row.source for row in found.recommendations} == {"popular_by_postal_code"}
     assert answers.customer("nobody").purchases == []
 
 
