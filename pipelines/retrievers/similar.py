@@ -80,7 +80,9 @@ class SimilarByMetadata(SimilarByContent):
         size = len(content)
         values = []
         for column in content.columns:
-            if column == "article_id" or any(map(pd.api.types.is_list_like, content[column].head(1))):
+            if column == "article_id" or any(
+                map(pd.api.types.is_list_like, content[column].head(1))
+            ):
                 continue
             codes, names = pd.factorize(content[column])
             has = np.flatnonzero(codes >= 0)
