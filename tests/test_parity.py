@@ -439,8 +439,10 @@ def test_values_are_kept_in_their_declared_types(shop: Path, own_shop: Path) -> 
     assert kept.schema.field("customer_recent__recent_days").type == pa.list_(pa.int64())
     assert [kept.schema.field(name).type for name in declared.names] == declared.types
     assert kept["postal_code"].null_count == rows["postal_code"].isna().sum() > 0
+    # The calendar is always there, and the made-up shop has no pictures.
     for name in declared.names:
-        assert 0 < kept[name].null_count < kept.num_rows or "calendar" in name or "desc" in name
+        if not any(part in name for part in ("calendar", "desc", "visual", "image")):
+            assert 0 < kept[name].null_count < kept.num_rows, name
 
 
 def test_a_value_that_is_not_what_was_declared_is_kept_as_it_is() -> None:
