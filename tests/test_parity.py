@@ -523,7 +523,7 @@ def test_a_wrong_setting_is_named_when_the_service_starts(
 
 def test_the_oldest_files_go_when_there_are_too_many(own_shop: Path) -> None:
     rows = pairs(20)
-    settings = Settings(sample=1, megabytes=0.5)
+    settings = Settings(sample=1, megabytes=1)
     names: list[str] = []
     for _ in range(8):
         log = serve([rows], [online_moment()], settings=settings)
@@ -531,7 +531,7 @@ def test_the_oldest_files_go_when_there_are_too_many(own_shop: Path) -> None:
     left = sorted(file.name for file in log.folder.iterdir())
     assert left == names[-len(left) :]
     assert 1 < len(left) < len(names) == 8
-    assert sum(file.stat().st_size for file in log.folder.iterdir()) <= 2**19
+    assert sum(file.stat().st_size for file in log.folder.iterdir()) <= 2**20
 
 
 def test_what_does_not_fit_is_dropped_and_counted_and_nobody_waits(
