@@ -175,7 +175,7 @@ def test_item_knn_by_hand(worlds: Worlds) -> None:
     dan = worlds([("dan", SHIRT, 2)]).state(["dan"])
     found = (
         worlds(purchases)
-        .fit("item_knn", shrink=0.5, decay=30.0, trend=0.0)
+        .fit("item_knn", weighting="cosine", shrink=0.5, trend=0.0)
         .candidates(dan, MOMENT, 10)
     )
     seed = math.exp(-2 / 30) + math.exp(-2 / 365)

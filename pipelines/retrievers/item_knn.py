@@ -36,9 +36,9 @@ class ItemKnn(ArticleToArticle):
 
     def __init__(
         self,
-        weighting: str = "cosine",
+        weighting: str = "bm25",
         days: int = 365,
-        decay: float = 60.0,
+        decay: float = 30.0,
         shrink: float = 0.01,
         neighbours: int = 300,
         trend: float = 0.25,

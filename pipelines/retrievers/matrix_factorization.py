@@ -25,7 +25,7 @@ from pipelines.retrievers.article_factors import MEASURED, ArticleFactors
 from pipelines.retrievers.base import Past
 from pipelines.retrievers.purchase_matrix import bought, selling
 
-_ENTRIES = 2**18
+_ENTRIES = 2**16
 """Entries of the matrix whose systems are solved at a time: what bounds the memory of training."""
 
 
@@ -113,22 +113,23 @@ class MatrixFactorization(ArticleFactors):
     ) -> np.ndarray:
         """Conjugate gradients on all rows at once."""
         row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-        bought_vectors = other[matrix.indices]
+        theirs = other[matrix.indices]
 
-        def mixed(values: np.ndarray) -> np.ndarray:
+        def seen(vectors: np.ndarray) -> np.ndarray:
+            """Of each purchase, its confidence above 1 times the product of its two vectors."""
+            return np.asarray(np.einsum("rd,rd->r", theirs, vectors[row]) * matrix.data)
+
+        def gathered(values: np.ndarray) -> np.ndarray:
+            """The other side's vectors, summed for each row with a value for each purchase."""
             weights = sparse.csr_matrix((values, matrix.indices, matrix.indptr), matrix.shape)
             return np.asarray(weights @ other)
 
-        def applied(vectors: np.ndarray) -> np.ndarray:
-            products = np.einsum("rd,rd->r", bought_vectors, vectors[row])
-            return np.asarray(vectors @ gram + mixed(products * matrix.data))
-
-        residual = mixed(1 + matrix.data) - applied(found)
+        residual = gathered(1 + matrix.data - seen(found)) - found @ gram
         direction = residual.copy()
         length = np.einsum("nd,nd->n", residual, residual)
         found = found.copy()
         for _ in range(self.steps):
-            moved = applied(direction)
+            moved = direction @ gram + gathered(seen(direction))
             curve = np.einsum("nd,nd->n", direction, moved)
             step = np.divide(length, curve, out=np.zeros_like(length), where=curve > 1e-20)
             found += step[:, None] * direction
@@ -139,16 +140,20 @@ class MatrixFactorization(ArticleFactors):
         return found
 
     def parts(self, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        own = self.factors[articles]
-        surer = self.alpha * weights[:, None].astype("float32")
-        system = self._gram + own.T @ (own * surer)
-        return np.asarray(np.linalg.solve(system, (own * (1 + surer)).T).T)
+        system, asked_for = self._equations(articles, weights)
+        return np.asarray(np.linalg.solve(system, asked_for.T).T)
 
     def fold_in(self, starts: np.ndarray, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        surer = self.alpha * weights[:, None].astype("float32")
         found = np.empty((len(starts) - 1, self.factors.shape[1]), dtype="float32")
         for customer, (start, end) in enumerate(pairwise(starts)):
-            own = self.factors[articles[start:end]]
-            system = self._gram + own.T @ (own * surer[start:end])
-            found[customer] = np.linalg.solve(system, (own * (1 + surer[start:end])).sum(axis=0))
+            system, asked_for = self._equations(articles[start:end], weights[start:end])
+            found[customer] = np.linalg.solve(system, asked_for.sum(axis=0))
         return found
+
+    def _equations(
+        self, articles: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Y'CY + ridge I (D x D) of a customer, and what each article adds to Y'C p (R x D)."""
+        own = self.factors[articles]
+        surer = self.alpha * weights[:, None].astype("float32")
+        return self._gram + own.T @ (own * surer), own * (1 + surer)
