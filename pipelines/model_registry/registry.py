@@ -44,6 +44,7 @@ RECORDED_LIBRARIES = (
     "numpy",
     "pandas",
     "pyarrow",
+    "scikit-learn",
     "scipy",
     "torch",
 )
