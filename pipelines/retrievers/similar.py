@@ -81,7 +81,7 @@ class SimilarByMetadata(SimilarByContent):
         values = []
         for column in content.columns:
             if column == "article_id" or any(
-                map(pd.api.types.is_list_like, content[column].head(1))
+                map(pd.api.types.is_list_like, content[column].dropna().head(1))
             ):
                 continue
             codes, names = pd.factorize(content[column])
