@@ -22,9 +22,12 @@ WITH bought AS (
         max(day) AS last_day,
         -- Exact sums: those of DOUBLEs would depend on how rows are shared among threads.
         sum(CAST(exp(-($cutoff - day) / $decay) AS DECIMAL(18, 12))) AS weight
-    FROM (SELECT DISTINCT customer_id, article_id, day FROM staging.purchases)
+    FROM (
+        SELECT DISTINCT customer_id, article_id, day
+        FROM staging.purchases
+        WHERE day < $cutoff AND day >= $cutoff - CAST($days AS INTEGER)
+    )
     INNER JOIN places USING (article_id)
-    WHERE day < $cutoff AND day >= $cutoff - CAST($days AS INTEGER)
     GROUP BY customer_id, article
 ),
 
