@@ -192,14 +192,14 @@ def test_no_warehouse_is_said(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluation]:
-    """The last week of Online Retail (data/README.md), every model."""
+    """The last week of Online Retail (data/README.md), the usual models and what is popular."""
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(tmp_path_factory.mktemp("online_retail"))
     try:
         load(f"online-retail:{places.PROJECT / 'data' / 'online_retail.parquet'}")
         built = feature_tables.build()
         features.apply()
-        yield evaluate(built.through, weeks=1)
+        yield evaluate(built.through, weeks=1, models=[*usual_names(), "popular"])
     finally:
         os.environ.pop("LOOKBOOK_HOME")
         if before is not None:
@@ -216,12 +216,12 @@ def test_the_baselines_are_where_others_find_them(online_retail: Evaluation) -> 
 
 
 def test_the_release_beats_the_best_simple_model(online_retail: Evaluation) -> None:
-    assert online_retail.models["release"]["MAP@12"]["mean"] > 0.2
+    assert online_retail.models["release"]["MAP@12"]["mean"] > 0.22
     wide = online_retail.per_customer.pivot_table(
         index=["customer_id", "week"], columns="model", values="MAP@12"
     )
     better = (wide["release"] - wide[HISTORY]).rename("MAP@12").reset_index()
-    assert bootstrap(better)["MAP@12"]["low"] > 0.03
+    assert bootstrap(better)["MAP@12"]["low"] > 0
 
 
 # --- beside the truth of a made-up shop ---------------------------------------------------------
