@@ -10,11 +10,16 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from feature_repo import places
+
+if TYPE_CHECKING:
+    from tests.retrieval_worlds import Worlds
 
 Serve = Callable[..., AbstractContextManager[str]]
 
@@ -79,6 +84,18 @@ def own_shop(built_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     shutil.copytree(built_shop, tmp_path / "own_shop")
     monkeypatch.setenv("LOOKBOOK_HOME", str(tmp_path / "own_shop"))
     return tmp_path / "own_shop"
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> "Worlds":
+    """The home of a list of purchases, made once."""
+    from tests.retrieval_worlds import Purchase, World, world
+
+    @cache
+    def of(purchases: tuple[Purchase, ...]) -> World:
+        return world(tmp_path_factory.mktemp("world"), purchases)
+
+    return lambda purchases: of(tuple(purchases))
 
 
 def until(true: Callable[[], bool], seconds: float = 20) -> None:

@@ -6,7 +6,7 @@ be known, day 0 is the cutoff itself and already the future.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -105,6 +105,10 @@ class World:
         """The service `customer_state`."""
         with self.inside():
             return customer_state(list(customers), OfflineFeatures(moment))
+
+
+Worlds = Callable[[Iterable[Purchase]], World]
+"""What the fixture `worlds` is: the home of a list of purchases, made once."""
 
 
 def world(

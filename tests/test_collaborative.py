@@ -1,9 +1,7 @@
 """The collaborative retrievers: their numbers by hand, and against plain algebra."""
 
 import math
-from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +31,10 @@ from tests.retrieval_worlds import (
     STAR,
     Purchase,
     World,
-    world,
+    Worlds,
 )
 
-Worlds = Callable[[Iterable[Purchase]], World]
 ALL = ["item_knn", "customer_knn", "matrix_factorization", "pure_svd", "ease"]
-
-
-@pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    """The home of a list of purchases, made once."""
-
-    @cache
-    def of(purchases: tuple[Purchase, ...]) -> World:
-        return world(tmp_path_factory.mktemp("world"), purchases)
-
-    return lambda purchases: of(tuple(purchases))
 
 
 def matrix_of(there: World, days: int = 365, decay: float = 60.0) -> tuple[np.ndarray, list[str]]:

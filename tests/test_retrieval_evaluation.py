@@ -3,10 +3,8 @@ force."""
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import date, timedelta
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +39,18 @@ from pipelines.recommender import FUSION, Recommender, customer_state
 from pipelines.retrievers.base import Proposals
 from pipelines.training import fit_retrievers
 from pipelines.warehouse import reading
-from tests.retrieval_worlds import BOOTS, COAT, CUTOFF, SHIRT, SOCKS, STAR, Purchase, World, world
+from tests.retrieval_worlds import (
+    BOOTS,
+    COAT,
+    CUTOFF,
+    SHIRT,
+    SOCKS,
+    STAR,
+    Purchase,
+    World,
+    Worlds,
+    world,
+)
 
 LAST_DAY = date(2020, 9, 22)
 NAMES = ["popular", "repurchase", "co_purchase", "popular_by_age"]
@@ -50,16 +59,6 @@ MIX = replace(
     per_source={"co_purchase": 30, "popular": 10, "repurchase": 5},
     weights={"popular": 0.1, "co_purchase": 3.0},
 )
-Worlds = Callable[[Iterable[Purchase]], World]
-
-
-@pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    @cache
-    def of(purchases: tuple[Purchase, ...]) -> World:
-        return world(tmp_path_factory.mktemp("world"), purchases)
-
-    return lambda purchases: of(tuple(purchases))
 
 
 # --- by hand ------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 numbers by hand."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -42,25 +42,12 @@ from tests.retrieval_worlds import (
     SOCKS,
     STAR,
     Purchase,
-    World,
-    world,
+    Worlds,
 )
 
-Worlds = Callable[[Iterable[Purchase]], World]
 Fitted = Callable[..., Retriever]
 
 HISTORY = [f"customer_recent__recent_{name}" for name in ("articles", "days", "times", "weights")]
-
-
-@pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
-    """The home of a list of purchases, made once."""
-
-    @cache
-    def of(purchases: tuple[Purchase, ...]) -> World:
-        return world(tmp_path_factory.mktemp("world"), purchases)
-
-    return lambda purchases: of(tuple(purchases))
 
 
 @pytest.fixture(scope="module")

@@ -63,18 +63,11 @@ class ArticleToArticle(Retriever):
 
     def save(self, folder: Path) -> None:
         self.assortment.save(folder)
-        matrix = self.likeness
-        np.savez(
-            folder / "likeness.npz", data=matrix.data, indices=matrix.indices, indptr=matrix.indptr
-        )
+        sparse.save_npz(folder / "likeness.npz", self.likeness, compressed=False)
 
     def load(self, folder: Path) -> Self:
         self.assortment = Assortment.load(folder)
-        with np.load(folder / "likeness.npz", allow_pickle=False) as saved:
-            self.likeness = sparse.csr_matrix(
-                (saved["data"], saved["indices"], saved["indptr"]),
-                (len(self.assortment), len(self.assortment)),
-            )
+        self.likeness = sparse.csr_matrix(sparse.load_npz(folder / "likeness.npz"))
         return self
 
 

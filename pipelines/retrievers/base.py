@@ -31,6 +31,8 @@ from pipelines.assortment import Assortment
 
 STATE_SERVICE = "customer_state"
 COLUMNS = ["customer_id", "article_id", "score", "rank"]
+EVENT_WEIGHTS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
+"""How much an event says, beside a purchase. What was dismissed says nothing."""
 
 
 class History(NamedTuple):
@@ -65,6 +67,11 @@ class Session(NamedTuple):
     article: np.ndarray
     kind: np.ndarray
     age: np.ndarray
+
+    @property
+    def says(self) -> np.ndarray:
+        """How much each event says by its kind (R,)."""
+        return np.array([EVENT_WEIGHTS.get(kind, 0.0) for kind in self.kind], dtype="float64")
 
 
 class Proposals(NamedTuple):

@@ -134,21 +134,11 @@ class CustomerKnn(Retriever):
 
     def save(self, folder: Path) -> None:
         self.assortment.save(folder)
-        rows = self.rows
-        np.savez(
-            folder / "customers.npz",
-            data=rows.data,
-            indices=rows.indices,
-            indptr=rows.indptr,
-            trend_of=self.trend_of,
-        )
+        sparse.save_npz(folder / "customers.npz", self.rows, compressed=False)
+        np.save(folder / "trend_of.npy", self.trend_of)
 
     def load(self, folder: Path) -> Self:
         self.assortment = Assortment.load(folder)
-        with np.load(folder / "customers.npz", allow_pickle=False) as saved:
-            rows = sparse.csr_matrix(
-                (saved["data"], saved["indices"], saved["indptr"]),
-                (len(saved["indptr"]) - 1, len(self.assortment)),
-            )
-            self._keep(rows, saved["trend_of"])
+        rows = sparse.csr_matrix(sparse.load_npz(folder / "customers.npz"))
+        self._keep(rows, np.load(folder / "trend_of.npy", allow_pickle=False))
         return self

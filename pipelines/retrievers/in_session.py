@@ -13,10 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
-from pipelines.retrievers.base import Asked, Past, Weights
-
-KINDS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
-"""How much an event says, beside a purchase. What is dismissed is not named again."""
+from pipelines.retrievers.base import EVENT_WEIGHTS, Asked, Past, Weights
 
 _VISITS = """
 WITH touched AS (
@@ -81,7 +78,7 @@ class InSession(ArticleToArticle):
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
-        kinds = {"kinds": list(KINDS), "weights": list(KINDS.values())}
+        kinds = {"kinds": list(EVENT_WEIGHTS), "weights": list(EVENT_WEIGHTS.values())}
         visits = past.query(_VISITS, days=self.days, decay=self.decay, **kinds)
         weighted = sparse.csr_matrix(
             (visits["weight"], (visits["visit"], visits["article"])),
@@ -94,7 +91,7 @@ class InSession(ArticleToArticle):
 
     def seeds(self, asked: Asked) -> Weights:
         session = asked.session(self.assortment)
-        says = np.array([KINDS.get(kind, 0.0) for kind in session.kind])
+        says = session.says
         weight = says * np.exp2(-session.age * 24 / self.half_life)
         counts = says > 0
         return Weights(session.customer[counts], session.article[counts], weight[counts])

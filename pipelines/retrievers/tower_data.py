@@ -32,8 +32,6 @@ RECENT_DAYS = 7.0
 """Time in which the weight of a purchase falls to 1/e where recency counts, in days."""
 SESSION_DAYS = 1.0
 """The same of an event of the session."""
-SESSION_KINDS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
-"""How much an event says; what was dismissed says nothing."""
 POOLS = 3
 """Ways to weigh what a customer did: by habit, by recency, and the session."""
 
@@ -96,7 +94,7 @@ def doings(asked: Asked, assortment: Assortment, before: np.ndarray | None = Non
         age = age - before[history.customer]
         weight = weight * np.exp(before[history.customer] / DECAY_DAYS)
         seen = seen - before[session.customer]
-    says = np.array([SESSION_KINDS.get(kind, 0.0) for kind in session.kind])
+    says = session.says
     bought = len(history.customer)
     weights = np.zeros((bought + len(says), POOLS), dtype="float32")
     weights[:bought, 0] = weight
