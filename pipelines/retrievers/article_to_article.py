@@ -111,39 +111,3 @@ def cosines(
         alike = sparse.csr_matrix((value, (row, col)), together.shape)
         blocks.append(largest(alike, neighbours))
     return sparse.vstack(blocks, format="csr")
-
-
-def as_unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1 (A x D); those of length 0 stay."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(length > 0, length, 1), dtype="float32")
-
-
-def nearest_vectors(unit: np.ndarray, on_sale: np.ndarray, neighbours: int) -> sparse.csr_matrix:
-    """The articles on sale with the largest positive cosine to each, but itself.
-
-    Args:
-        unit: unit vectors (A x D); an article without one has zeros, and is like none.
-        on_sale: articles that may be like another (A,).
-        neighbours: how many to keep of each article.
-
-    Returns:
-        A x A, float32.
-    """
-    there = np.flatnonzero(on_sale & (unit != 0).any(axis=1))
-    size = len(unit)
-    count = min(neighbours + 1, len(there))
-    blocks = [sparse.csr_matrix((0, size), dtype="float32")]
-    for start in range(0, size if count else 0, _BLOCK):
-        scores = unit[start : start + _BLOCK] @ unit[there].T
-        best = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-        row = np.repeat(np.arange(len(scores)), count)
-        col, value = there[best.ravel()], np.take_along_axis(scores, best, axis=1).ravel()
-        wanted = (row + start != col) & (value > 0)
-        alike = sparse.csr_matrix(
-            (value[wanted], (row[wanted], col[wanted])), (len(scores), size), dtype="float32"
-        )
-        blocks.append(largest(alike, neighbours))
-    if len(blocks) == 1:
-        blocks.append(sparse.csr_matrix((size, size), dtype="float32"))
-    return sparse.vstack(blocks, format="csr")

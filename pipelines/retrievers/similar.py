@@ -15,12 +15,8 @@ from scipy import sparse
 from sklearn.utils.extmath import randomized_svd
 
 from pipelines.features import OfflineFeatures, moment_of
-from pipelines.retrievers.article_to_article import (
-    ArticleToArticle,
-    as_unit,
-    cosines,
-    nearest_vectors,
-)
+from pipelines.nearest import faiss
+from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
 from pipelines.retrievers.base import Past, largest
 
 CONTENT_SERVICE = "article_content"
@@ -190,3 +186,32 @@ def vectors_of(column: pd.Series) -> np.ndarray:
     if width:
         vectors[has] = np.stack([np.asarray(found, dtype="float32") for found in lists[has]])
     return as_unit(vectors)
+
+
+def as_unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1 (A x D); those of length 0 stay."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), dtype="float32")
+
+
+def nearest_vectors(unit: np.ndarray, on_sale: np.ndarray, neighbours: int) -> sparse.csr_matrix:
+    """The articles on sale with the largest positive cosine to each, but itself.
+
+    Args:
+        unit: unit vectors (A x D); an article without one has zeros, and is like none.
+        on_sale: articles that may be like another (A,).
+        neighbours: how many to keep of each article.
+
+    Returns:
+        A x A, float32.
+    """
+    there = np.flatnonzero(on_sale & (unit != 0).any(axis=1))
+    size = len(unit)
+    count = min(neighbours + 1, len(there))
+    if not count:
+        return sparse.csr_matrix((size, size), dtype="float32")
+    value, nth = faiss.knn(unit, unit[there], count, metric=faiss.METRIC_INNER_PRODUCT)
+    row, col, value = np.repeat(np.arange(size), count), there[nth.ravel()], value.ravel()
+    wanted = (row != col) & (value > 0)
+    alike = sparse.csr_matrix((value[wanted], (row[wanted], col[wanted])), (size, size))
+    return largest(alike, neighbours)
