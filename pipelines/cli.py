@@ -622,9 +622,20 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
     metavar="N",
     help="With --retrievers: at most so many buyers of each week, the same ones each time.",
 )
+@click.option(
+    "--per-source",
+    type=click.IntRange(1),
+    metavar="N",
+    help="With --retrievers: how many candidates each names for the union; 100 if left out.",
+)
 @_verb
 def evaluate(
-    weeks: int, models: str | None, truth: Path | None, retrievers: bool, customers: int | None
+    weeks: int,
+    models: str | None,
+    truth: Path | None,
+    retrievers: bool,
+    customers: int | None,
+    per_source: int | None,
 ) -> Any:
     """Judge the recommender, its retrievers and baselines on the last weeks.
 
@@ -642,6 +653,7 @@ def evaluate(
       lookbook evaluate --truth /tmp/shop
       lookbook evaluate --retrievers
       lookbook evaluate --retrievers --models popular,repurchase --customers 5000 --weeks 1
+      lookbook evaluate --retrievers --models ease,repurchase --per-source 200
     """
     from pipelines.feature_tables import latest_build
 
@@ -649,9 +661,10 @@ def evaluate(
     if retrievers:
         if truth is not None:
             raise click.UsageError("--truth is of the recommender: leave out --retrievers or it.")
-        return _judge_retrievers(latest_build().through, weeks, names, customers)
-    if customers is not None:
-        raise click.UsageError("--customers goes with --retrievers: add it or leave this out.")
+        return _judge_retrievers(latest_build().through, weeks, names, customers, per_source)
+    for option, value in (("--customers", customers), ("--per-source", per_source)):
+        if value is not None:
+            raise click.UsageError(f"{option} goes with --retrievers: add it or leave this out.")
     from pipelines.evaluation.weekly import evaluate as judge
 
     found = judge(latest_build().through, weeks=weeks, models=names, truth=truth, progress=_say)
@@ -670,18 +683,35 @@ def evaluate(
 
 
 def _judge_retrievers(
-    last_day: date, weeks: int, names: list[str] | None, customers: int | None
+    last_day: date,
+    weeks: int,
+    names: list[str] | None,
+    customers: int | None,
+    per_source: int | None,
 ) -> tuple[Any, dict[str, Any]]:
     from rich.console import Group
 
     from feature_repo import places
-    from pipelines.evaluation.retrieval import MAIN, PRECISION, RECALLS, judge_retrievers
+    from pipelines.evaluation.retrieval import (
+        MAIN,
+        PER_SOURCE,
+        PRECISION,
+        RECALLS,
+        judge_retrievers,
+    )
     from pipelines.evaluation.retrieval_page import write_page
     from pipelines.reports import check_place
 
     page = places.home() / "reports" / "retrievers.html"
     check_place(page)
-    found = judge_retrievers(last_day, weeks, names, customers=customers, progress=_say)
+    found = judge_retrievers(
+        last_day,
+        weeks,
+        names,
+        customers=customers,
+        per_source=per_source or PER_SOURCE,
+        progress=_say,
+    )
     write_page(found, page)
     _say(f"{page} written")
     together = found.together

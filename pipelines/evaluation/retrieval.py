@@ -29,7 +29,7 @@ from pipelines.retrievers.base import Asked, Past, Proposals, Retriever
 from pipelines.training import sampled
 from pipelines.warehouse import reading
 
-DEPTHS = (50, 100, 200, 500)
+DEPTHS = (50, 100, 200, 300, 500)
 RECALLS = tuple(f"recall@{k}" for k in DEPTHS)
 MAIN = "recall@100"
 PRECISION = "MAP@12"
