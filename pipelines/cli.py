@@ -601,6 +601,9 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
     from pipelines.model_registry import publishing
 
     tags = publishing.train(cutoff or latest_build().end, models or None, progress=_say)
+    if not tags:
+        # Of the processes that `torchrun` starts, the first one answers.
+        click.get_current_context().exit()
     return "\n".join(tags.values()), {"versions": tags}
 
 
