@@ -29,6 +29,8 @@ _VECTORS = "nearest.faiss"
 _RECORD = "nearest.json"
 _SAMPLE = 500
 """Queries on which recall is measured."""
+LEAST_RECALL = 0.98
+"""What an approximate index must find of the nearest to be built or opened."""
 _LINKS = (32, 64)
 """Links of a vector in the graph: more are tried where the first find too little."""
 
@@ -71,6 +73,10 @@ class Index:
     ) -> None:
         self._faiss = found
         self.made_for = made_for
+        if type(found) not in _KINDS:
+            raise NearestError(
+                f"An index of the type {type(found).__name__} is none of ours: build it."
+            )
         self.kind: Kind = _KINDS[type(found)]
         self.dimension = dimension
         self.recall = recall
@@ -89,7 +95,7 @@ class Index:
         exact_below: int = 20_000,
         kind: Literal["auto"] | Kind = "auto",
         queries: np.ndarray | None = None,
-        least_recall: float = 0.98,
+        least_recall: float = LEAST_RECALL,
         at: int = 100,
         most_effort: int = 1024,
         seed: int = 0,
@@ -190,14 +196,16 @@ class Index:
             partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, *, made_for: str) -> "Index":
+    def load(cls, folder: Path, *, made_for: str, least_recall: float = LEAST_RECALL) -> "Index":
         """A saved index.
 
         Args:
             made_for: version of the towers or the encoder whose queries it will be asked.
+            least_recall: what it must have found when it was built.
 
         Raises:
-            NearestError: a file is missing or damaged, or the vectors are of another version.
+            NearestError: a file is missing or damaged, the vectors are of another version, or the index
+                found too little.
         """
         try:
             record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
@@ -217,6 +225,11 @@ class Index:
             raise NearestError(
                 f"The index in {folder.name} holds vectors of {record['made_for']}, and those of "
                 f"{made_for} are needed: build it again with {made_for}."
+            )
+        if record["recall"] < least_recall:
+            raise NearestError(
+                f"The index in {folder.name} finds {record['recall']:.3f} of the nearest, and {least_recall} "
+                "is needed: build it again with more effort, or exact."
             )
         found = faiss.deserialize_index(np.frombuffer(vectors, dtype="uint8"))
         return cls(found, **record)

@@ -418,30 +418,6 @@ small = st.integers(1, 5)
 seeds = st.integers(0, 2**31)
 
 
-@given(seeds, st.integers(2, 6), small, st.booleans())
-@settings(deadline=None, max_examples=40)
-def test_in_batch_softmax(seed: int, rows: int, width: int, weighted: bool) -> None:
-    with seeded(seed):
-        queries, articles = torch.randn(2, rows, width)
-        article = torch.randint(0, rows, (rows,))
-        log_q = torch.rand(rows).log()[article]
-        weights = torch.rand(rows) + 0.1 if weighted else None
-    expected, total = 0.0, 0.0
-    for i in range(rows):
-        scores = {}
-        for j in range(rows):
-            if j == i or article[j] != article[i]:
-                dot = sum(float(queries[i, d]) * float(articles[j, d]) for d in range(width))
-                scores[j] = math.exp(dot / 0.5 - float(log_q[j]))
-        weight = float(weights[i]) if weights is not None else 1.0
-        expected -= weight * math.log(scores[i] / sum(scores.values()))
-        total += weight
-    found = losses.in_batch_softmax(
-        queries, articles, article, log_q, temperature=0.5, weights=weights
-    )
-    assert float(found) == pytest.approx(expected / total, rel=1e-3, abs=1e-4)
-
-
 def least(parameters: Tensor, loss: Callable[[], Tensor]) -> Tensor:
     """The parameters, where the loss is least."""
     optimizer = torch.optim.LBFGS([parameters], max_iter=300, line_search_fn="strong_wolfe")

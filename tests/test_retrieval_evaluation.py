@@ -385,7 +385,7 @@ def test_nothing_finds_anything(worlds: Worlds, tmp_path: Path) -> None:
     with worlds([("ann", STAR, 100), ("bob", NEW, -1)]).inside():
         found = judge_retrievers(LAST_DAY, 1, ["repurchase", "co_purchase"])
         write_page(found, tmp_path / "page.html")
-    assert means(found, UNION) == [0.0] * 4
+    assert means(found, UNION) == [0.0] * len(RECALLS)
     assert found.judged["repurchase"].alone == 0.0
     assert found.judged[UNION].candidates == 0
 

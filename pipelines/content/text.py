@@ -258,13 +258,12 @@ class ModelTextEncoder(TextEncoder):
 
 
 def _fingerprint(folder: Path) -> str:
-    """Names and sizes of a folder's files, and what is in the small ones: weights are large."""
+    """Of the names of a folder's files and all that is in them."""
     found = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        size = file.stat().st_size
-        found.update(f"{file.relative_to(folder).as_posix()} {size}\n".encode())
-        if size < 1_000_000:
-            found.update(file.read_bytes())
+        found.update(f"{file.relative_to(folder).as_posix()} {file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
     return found.hexdigest()[:16]
 
 

@@ -420,6 +420,14 @@ def bytes_held(model: object) -> int:
     """
     seen: set[int] = set()
 
+    def once(address: int, size: int) -> int:
+        # Arrays and tensors may be one memory.
+        key = -address
+        if key in seen:
+            return 0
+        seen.add(key)
+        return size
+
     def size(value: Any) -> int:
         if id(value) in seen or isinstance(value, Assortment | type):
             return 0
@@ -429,9 +437,9 @@ def bytes_held(model: object) -> int:
             if value.base is not None and isinstance(value.base, np.ndarray):
                 return size(value.base)
             texts = sum(map(size, value.ravel().tolist())) if value.dtype == object else 0
-            return value.nbytes + texts
+            return once(value.ctypes.data, value.nbytes) + texts
         if module.startswith("torch") and hasattr(value, "element_size"):
-            return int(value.element_size() * value.nelement())
+            return once(value.data_ptr(), int(value.element_size() * value.nelement()))
         if module.startswith("faiss") and hasattr(value, "ntotal"):
             import faiss
 

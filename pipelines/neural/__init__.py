@@ -38,7 +38,7 @@ Where the pieces are:
 - `encoding`: `FeatureEncoder` and its `spec`, `IdLists` for sequences, `padded` for sequences from other rows,
   `hashed` for ids, `under` and `part` for two encoded things in one batch.
 - `layers`: `MLP`, `HashedEmbedding`, `BucketEmbedding`, `pooled`, `AttentionPooling`, `FeatureEmbedding`.
-- `losses`: softmax within the batch or over sampled negatives with log q, binary cross entropy after
+- `losses`: softmax over sampled negatives with log q, binary cross entropy after
   down-sampling, variational autoencoder, BPR.
 - `weights`: `save_network`, `load_network`.
 

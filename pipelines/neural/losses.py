@@ -9,38 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def in_batch_softmax(
-    queries: Tensor,
-    articles: Tensor,
-    article: Tensor,
-    log_q: Tensor,
-    *,
-    temperature: float = 1.0,
-    weights: Tensor | None = None,
-) -> Tensor:
-    """Softmax over the articles of the batch, corrected for how often each article comes in one.
-
-    Popular articles are negatives of other rows too often; subtracting log q makes up for that (Yi et al.,
-    RecSys 2019). Another row with the same article is no negative.
-
-    Args:
-        queries: of customers (B x D).
-        articles: of what each bought (B x D).
-        article: which article that is (B,), int64.
-        log_q: log of the share of rows with that article (B,).
-        temperature: scores are divided by it.
-        weights: of the rows (B,); all equal if None.
-    """
-    scores = queries.float() @ articles.float().T / temperature - log_q.float()  # B x B
-    same = article[:, None] == article[None, :]
-    same.fill_diagonal_(False)
-    scores = scores.masked_fill(same, -torch.inf)
-    lost = functional.cross_entropy(
-        scores, torch.arange(len(scores), device=scores.device), reduction="none"
-    )
-    return _mean(lost, weights)
-
-
 def sampled_softmax(
     positive: Tensor,
     negatives: Tensor,

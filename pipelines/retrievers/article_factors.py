@@ -34,6 +34,8 @@ class ArticleFactors(Retriever):
     def __init__(self) -> None:
         self.factors = np.zeros((0, 1), dtype="float32")
         self.trend_of = np.zeros(0, dtype="float32")
+        self.taught = np.zeros(0, dtype=bool)
+        """Of which articles anything was learnt (A,)."""
         self.offered = np.zeros(0, dtype="int64")
         """Places of the articles that may be named, in the order of the index."""
         self.index: Index | None = None
@@ -54,7 +56,8 @@ class ArticleFactors(Retriever):
     def take(self, factors: np.ndarray, trend_of: np.ndarray) -> None:
         self.factors = factors
         self.trend_of = trend_of
-        self.offered = np.flatnonzero(self.assortment.on_sale & (factors != 0).any(axis=1))
+        self.taught = (factors != 0).any(axis=1)
+        self.offered = np.flatnonzero(self.assortment.on_sale & self.taught)
 
     def version(self) -> str:
         """Of the vectors, which an index of others does not fit."""
@@ -89,11 +92,13 @@ class ArticleFactors(Retriever):
 
     def propose(self, asked: Asked, k: int) -> Proposals:
         history = asked.history(self.assortment)
-        if not len(history.customer) or self.index is None:
+        # Whoever bought only what nothing was learnt of is like one who bought nothing.
+        taught = np.flatnonzero(self.taught[history.article])
+        if not len(taught) or self.index is None:
             return NOTHING
-        whom, starts = np.unique(history.customer, return_index=True)
+        whom, starts = np.unique(history.customer[taught], return_index=True)
         vectors = self.fold_in(
-            np.append(starts, len(history.customer)), history.article, habit(history)
+            np.append(starts, len(taught)), history.article[taught], habit(history)[taught]
         )
         scores, found = self.index.search(vectors, k)
         known = found.ravel() >= 0

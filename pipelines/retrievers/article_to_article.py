@@ -1,7 +1,8 @@
 """What retrievers share that go from the customer's own articles to like ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,10 @@ from pipelines.retrievers.base import (
     Proposals,
     Retriever,
     Weights,
+    best_of_sparse,
     best_of_sums,
     largest,
+    without,
 )
 
 _BLOCK = 2_000
@@ -26,6 +29,9 @@ _BLOCK = 2_000
 class ArticleToArticle(Retriever):
     """A customer's score of an article is the sum, over their own articles, of how much each counts
     (`weigh`) times how like the two are (`likeness`)."""
+
+    names_own: ClassVar[bool] = True
+    """Whether articles that the customer has are named again."""
 
     def __init__(self) -> None:
         self.likeness = sparse.csr_matrix((0, 0), dtype="float32")
@@ -41,8 +47,35 @@ class ArticleToArticle(Retriever):
         return Weights(history.customer, history.article, self.weigh(history))
 
     def propose(self, asked: Asked, k: int) -> Proposals:
-        return best_of_sums(
-            self.seeds(asked), len(asked), self.likeness, self.assortment.on_sale, k
+        seeds, on_sale = self.seeds(asked), self.assortment.on_sale
+        if self.names_own:
+            return best_of_sums(seeds, len(asked), self.likeness, on_sale, k)
+        most = int(np.bincount(seeds.customer).max(initial=0))
+        found = best_of_sums(seeds, len(asked), self.likeness, on_sale, k + most)
+        return without(found, seeds.customer, seeds.row, k)
+
+    def similar_articles(self, article_ids: Sequence[str], k: int) -> pd.DataFrame:
+        """The articles on sale that are most like each of these, but itself.
+
+        Args:
+            article_ids: S articles; one that is not known is like none.
+            k: at most so many for each, no more than were kept of it when the retriever was fitted.
+
+        Returns:
+            article_id, similar_id, score (likeness, higher is more like) and rank (from 1); at most
+            S x k rows, in order of `article_ids` and rank.
+        """
+        places = self.assortment.places(list(article_ids))
+        known = np.flatnonzero(places >= 0)
+        found = best_of_sparse(self.likeness[places[known]], self.assortment.on_sale, k + 1)
+        found = without(found, np.arange(len(known)), places[known], k)
+        return pd.DataFrame(
+            {
+                "article_id": np.array(list(article_ids), dtype=object)[known][found.customer],
+                "similar_id": self.assortment.ids[found.article],
+                "score": found.score,
+                "rank": found.rank,
+            }
         )
 
     def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:

@@ -121,8 +121,7 @@ class Past:
     """What retrievers learn from: the warehouse as it was on `cutoff` 00:00 UTC.
 
     Attributes:
-        con: an open connection; whoever reads takes days strictly before `cutoff`. It has the temporary
-            table `places` (article_id, article): the assortment's articles with their places.
+        con: an open connection; whoever reads takes days strictly before `cutoff`.
         assortment: the articles known then.
         progress: told how far a long fit is.
     """
@@ -147,12 +146,19 @@ class Past:
             }
         )
         con.register("arriving_places", table)
-        con.execute("CREATE OR REPLACE TEMP TABLE places AS FROM arriving_places")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE {past._places} AS FROM arriving_places")
         con.unregister("arriving_places")
         return past
 
+    @property
+    def _places(self) -> str:
+        return f"places_{self.assortment.digest[:16]}"
+
     def query(self, sql: str, **values: object) -> dict[str, np.ndarray]:
-        """The columns that a query gives, as arrays; `$cutoff` is the cutoff."""
+        """The columns that a query gives, as arrays; `$cutoff` is the cutoff, and `places` (article_id,
+        article) the assortment's articles with their places."""
+        # A connection may have seen several pasts: each query sees the places of its own.
+        self.con.execute(f"CREATE OR REPLACE TEMP VIEW places AS FROM {self._places}")
         used = {"cutoff": self.cutoff, **values}
         found = self.con.execute(sql, {n: v for n, v in used.items() if f"${n}" in sql})
         return {name: np.asarray(column) for name, column in found.fetchnumpy().items()}
@@ -357,14 +363,12 @@ def best_of_each(scores: np.ndarray, places: np.ndarray, k: int) -> Proposals:
     count = min(k, scores.shape[1])
     if not count or not len(scores):
         return NOTHING
+    wanted = np.isfinite(scores)
     if count < scores.shape[1]:
-        columns = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    else:
-        columns = np.broadcast_to(np.arange(count), (len(scores), count))
-    values = np.take_along_axis(scores, columns, axis=1)
-    found = np.isfinite(values)
-    customer = np.repeat(np.arange(len(scores)), found.sum(axis=1))
-    return ranked(customer, places[columns[found]], values[found], k)
+        # All that are as good as the last one, so that of equal ones the first are kept.
+        wanted &= scores >= np.partition(scores, -count, axis=1)[:, [-count]]
+    customer, column = np.nonzero(wanted)
+    return ranked(customer, places[column], scores[wanted], k)
 
 
 def best_of_sparse(scores: sparse.csr_matrix, on_sale: np.ndarray, k: int) -> Proposals:
@@ -430,6 +434,18 @@ def best_of_sums(
     if len(found) > k:
         article = article[found >= np.partition(found, -k)[-k]]
     return ranked(np.zeros(len(article), dtype="int64"), article, scores[article], k)
+
+
+def without(found: Proposals, customer: np.ndarray, article: np.ndarray, k: int) -> Proposals:
+    """Each customer's k best of what was found that are none of these pairs.
+
+    Args:
+        customer: positions (R,).
+        article: places (R,).
+    """
+    span = 1 + max(found.article.max(initial=0), article.max(initial=0))
+    left = ~np.isin(found.customer * span + found.article, customer * span + article)
+    return ranked(found.customer[left], found.article[left], found.score[left], k)
 
 
 NOTHING = Proposals(

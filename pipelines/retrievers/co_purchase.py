@@ -56,6 +56,7 @@ class CoPurchase(ArticleToArticle):
     """
 
     name = "co_purchase"
+    names_own = False
 
     def __init__(
         self,

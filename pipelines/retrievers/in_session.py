@@ -45,6 +45,10 @@ ORDER BY visit, article
 """
 
 
+_OVER = 30.0
+"""Days after which nothing is picked up any more."""
+
+
 class InSession(ArticleToArticle):
     """Articles by how often the visits that touched what the customer just touched had them too.
 
@@ -93,7 +97,7 @@ class InSession(ArticleToArticle):
         session = asked.session(self.assortment)
         says = session.says
         weight = says * np.exp2(-session.age * 24 / self.half_life)
-        counts = says > 0
+        counts = (says > 0) & (session.age < _OVER)
         return Weights(session.customer[counts], session.article[counts], weight[counts])
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:

@@ -23,6 +23,9 @@ from pipelines.neural.training import Batch, Examples, Loss
 from pipelines.retrievers.base import Past
 from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks, WithOwn, as_shares
 
+_POOL = 2
+"""How many times as many negatives as an example shows at once are drawn for it beforehand."""
+
 
 class NeuMF(NextWeek["NeuMFNetwork"]):
     """A customer is p = sum of weight x P[article] over the articles bought, weights decayed and of sum 1, an
@@ -33,7 +36,8 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
     and what `Own` adds for the customer's own articles. c starts at the log of what sold of late.
     The sigmoid of the score is the chance that the customer buys the article in the week. Wq Q is worked
     out beforehand, so that a request costs articles on offer x (2 D + D D / 2) multiplications: only
-    the best-selling `most_offered` are scored. Each example has positives x negatives rows in memory.
+    the best-selling `most_offered` are scored. Each example has 2 x positives x negatives rows in memory,
+    of which it shows another half each time.
 
     Args:
         weeks, examples, articles, most_offered, steps, batch_size, learning_rate, seed: see `NextWeek`.
@@ -97,15 +101,20 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
                 "day": found.start[week],
             }
         )
-        drawing = RandomPerWeek(self.positives * self.negatives, first_day=past.cutoff.weekday())
+        pool = _POOL * self.positives * self.negatives
+        drawing = RandomPerWeek(pool, first_day=past.cutoff.weekday())
         drawn = drawing.draw(past.con, positives, seed=self.seed)
         column = pd.Index(ids).get_indexer(pd.Index(drawn["article_id"]))
         there = column >= 0
         of, article, log_q = week[drawn["row"][there]], column[there], drawn["log_q"][there]
-        places, taken = padded(
-            of, article, np.exp(log_q), len(found.weight), self.positives * self.negatives
+        places, taken = padded(of, article, np.exp(log_q), len(found.weight), pool)
+        return _Weeks(
+            found,
+            self.positives,
+            self.negatives,
+            torch.from_numpy(places.astype("int32")),
+            torch.from_numpy(taken),
         )
-        return _Weeks(found, self.positives, torch.from_numpy(places), torch.from_numpy(taken))
 
     def ready(self, network: "NeuMFNetwork") -> None:
         width = network.width
@@ -172,21 +181,28 @@ class NeuMFNetwork(WithOwn):
 
 
 class _Weeks:
-    """Weeks as batches, each with its negatives and some of its purchases, drawn anew each time.
+    """Weeks as batches, each with some of its purchases and of its negatives, drawn anew each time.
 
     Args:
         found: the weeks.
         positives: how many purchases to draw of each.
-        negatives: columns of articles (W x N).
-        taken: the chance with which each was drawn, 0 where there is none (W x N).
+        negatives: how many negatives to draw for each of them.
+        pool: columns of articles to draw negatives from (W x N).
+        taken: the chance with which each came into the pool, 0 where there is none (W x N).
     """
 
     def __init__(
-        self, found: ShoppingWeeks, positives: int, negatives: Tensor, taken: Tensor
+        self,
+        found: ShoppingWeeks,
+        positives: int,
+        negatives: int,
+        pool: Tensor,
+        taken: Tensor,
     ) -> None:
         self.found = found
         self.positives = positives
-        self.negatives = negatives
+        self.shown = positives * negatives
+        self.pool = pool
         self.taken = taken
         self.starts = torch.from_numpy(found.bought.indptr.astype("int64"))
         self.bought = torch.from_numpy(found.bought.indices.astype("int64"))
@@ -199,11 +215,15 @@ class _Weeks:
         first, count = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
         drawn = torch.rand(len(rows), self.positives, generator=generator) * count[:, None]
         bought = self.bought[first[:, None] + drawn.long()]
-        asked = torch.cat([bought, self.negatives[rows]], dim=1)
         taken = self.taken[rows]
-        there = torch.cat([torch.ones(bought.shape), (taken > 0).float()], dim=1)
+        turn = torch.rand(taken.shape, generator=generator).masked_fill(taken == 0, -1)
+        shown = turn.topk(min(self.shown, taken.shape[1]), dim=1).indices
+        pooled = (taken > 0).sum(dim=1)
+        asked = torch.cat([bought, self.pool[rows].gather(1, shown).long()], dim=1)
+        there = torch.cat([torch.ones(bought.shape), (taken.gather(1, shown) > 0).float()], dim=1)
         # A share of the negatives was taken, and another of the purchases.
-        share = taken.amax(dim=1) * count / self.positives
+        of_pool = (shown.shape[1] / pooled.clamp_min(1)).clamp(max=1)
+        share = taken.amax(dim=1) * of_pool * count / self.positives
         before = self.found.before[rows.numpy()]
         row = np.repeat(np.arange(len(rows)), asked.shape[1])
         own = np.asarray(before[row, asked.numpy().ravel()]).reshape(asked.shape)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from feature_repo.windows import DECAY_DAYS, RECENT_ARTICLES
 from pipelines.assortment import Assortment
-from pipelines.neural.training import Examples, Loss, TrainingSettings, seeded, train
+from pipelines.neural.training import Examples, Loss, TrainingSettings, process_count, seeded, train
 from pipelines.neural.weights import load_network, save_network
 from pipelines.retrievers.base import NOTHING, Asked, Past, Proposals, Retriever, best_of_each
 
@@ -240,7 +240,7 @@ class NextWeek(Retriever, Generic[Network]):
             network = self.make()
         self.start(network)
         if len(found.weight):
-            of_an_epoch = math.ceil(len(found.weight) / self.batch_size)
+            of_an_epoch = math.ceil(len(found.weight) / self.batch_size / process_count())
             epochs = int(np.clip(self.steps // of_an_epoch, *_EPOCHS))
             loss, examples = self.lesson(past, found, epochs * of_an_epoch)
             settings = TrainingSettings(epochs, self.batch_size, self.learning_rate, seed=self.seed)

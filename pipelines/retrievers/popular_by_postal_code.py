@@ -35,7 +35,11 @@ weighed AS (
 ),
 
 everywhere AS (
-    SELECT '' AS kind, article, CAST(sum(weight) AS DOUBLE) AS score
+    -- The share of all, also of what is not kept.
+    SELECT
+        '' AS kind,
+        article,
+        CAST(sum(weight) AS DOUBLE) / CAST(sum(sum(weight)) OVER () AS DOUBLE) AS score
     FROM weighed
     GROUP BY article
     ORDER BY score DESC, article
@@ -77,7 +81,7 @@ class PopularByPostalCode(PopularInKind):
         self.decay = decay
         self.smoothing = smoothing
         self.bought = np.zeros(0)
-        """All that was bought in each kind (kinds,)."""
+        """All that was bought in each postal code (kinds,)."""
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
@@ -90,16 +94,14 @@ class PopularByPostalCode(PopularInKind):
         everywhere = self.kinds.get(_EVERYWHERE)
         if everywhere is None:
             return here
-        bought = np.zeros(len(asked))
+        bought = np.zeros(len(asked))  # nothing where the postal code is unknown
         bought[here.customer] = self.bought[here.row]
         weight = 1 / (bought + self.smoothing)
         everybody = np.arange(len(asked))
         return Weights(
             np.concatenate([here.customer, everybody]),
             np.concatenate([here.row, np.full(len(asked), everywhere)]),
-            np.concatenate(
-                [weight[here.customer], self.smoothing * weight / self.bought[everywhere]]
-            ),
+            np.concatenate([weight[here.customer], self.smoothing * weight]),
         )
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:

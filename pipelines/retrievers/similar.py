@@ -34,6 +34,7 @@ class Similar(ArticleToArticle):
     """
 
     in_words: ClassVar[str]
+    names_own = False
 
     def __init__(self, neighbours: int = 100) -> None:
         super().__init__()

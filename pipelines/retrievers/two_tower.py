@@ -26,14 +26,13 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from feature_repo.errors import LookbookError
 from pipelines.assortment import Assortment
 from pipelines.nearest import Index
 from pipelines.negatives import FOR_NEUMF, NEGATIVES
 from pipelines.neural.encoding import Spec, part
 from pipelines.neural.layers import MLP, FeatureEmbedding, HashedEmbedding
 from pipelines.neural.losses import sampled_softmax
-from pipelines.neural.training import Batch, TrainingSettings, seeded, train
+from pipelines.neural.training import Batch, TrainingSettings, process_count, seeded, train
 from pipelines.neural.weights import load_network, save_network
 from pipelines.retrievers.base import NOTHING, Asked, Past, Proposals, Retriever, ranked
 from pipelines.retrievers.tower_data import (
@@ -49,7 +48,7 @@ from pipelines.retrievers.tower_data import (
 Top = Literal["dot", "mlp"]
 
 _BLOCK = 4_096
-"""Customers or articles that go through a tower at a time."""
+"""Articles that go through a tower at a time."""
 _SHORT = 1_000_000
 """Purchases times epochs that are learnt in a minute or two: such a run starts again if it was killed."""
 _LEAST_STEPS = 300
@@ -57,10 +56,8 @@ _RIVALS = 64
 """Articles of a batch against which the MLP on top learns."""
 _SHORTLIST = 4
 """How many times as many articles as are wanted the MLP on top puts in order."""
-
-
-class TowerError(LookbookError, ValueError):
-    """Saved towers do not fit together; the text says what differs."""
+_JUDGED = 100_000
+"""Pairs of customer and article that go through the MLP on top at a time."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def size_for(purchases: int, articles: int) -> Size:
         field=max(4, dimension // 8),
         buckets=int(np.clip(2 ** round(math.log2(max(2, articles))), 64, 2**20)),
         batch_size=batch_size,
-        epochs=-(-_LEAST_STEPS // steps),
+        epochs=-(-_LEAST_STEPS * process_count() // steps),
     )
 
 
@@ -230,7 +227,7 @@ def tower_loss(towers: nn.Module, batch: Batch) -> Tensor:
     hits = article[:count, None] == article[None, :]  # B x shared
     articles, own = articles[:shared], articles[shared:].view(*own_log_q.shape, customers.shape[1])
 
-    def lost(bought: Tensor, others: Tensor, own: Tensor, columns: Tensor) -> Tensor:
+    def lost(bought: Tensor, others: Tensor, own: Tensor, log_q: Tensor, columns: Tensor) -> Tensor:
         # What is drawn for a purchase alone is in nobody else's sum.
         against = torch.cat([others, own], dim=1)
         chances = torch.cat([log_q[columns].expand(count, -1), own_log_q], dim=1)
@@ -238,9 +235,11 @@ def tower_loss(towers: nn.Module, batch: Batch) -> Tensor:
         return sampled_softmax(bought, against, log_q[:count], chances, hits=masked)
 
     every = torch.arange(shared, device=article.device)
-    scores = customers.float() @ articles.float().T * towers.scale()
-    of_own = torch.einsum("bd,bkd->bk", customers.float(), own.float()) * towers.scale()
-    found = lost(scores[every[:count], every[:count]], scores, of_own, every)
+    # Products of mixed precision are off by a tenth where they are multiplied with 33.
+    with torch.autocast(article.device.type, enabled=False):
+        scores = customers.float() @ articles.float().T * towers.scale()
+        of_own = torch.einsum("bd,bkd->bk", customers.float(), own.float()) * towers.scale()
+    found = lost(scores[every[:count], every[:count]], scores, of_own, log_q, every)
     if towers.top is None:
         return found
     # The MLP learns from the towers, which learn from the product alone: it is what finds the shortlist.
@@ -250,6 +249,8 @@ def tower_loss(towers: nn.Module, batch: Batch) -> Tensor:
         towers.judged(customers, articles[:count, None]).squeeze(1),
         towers.judged(customers, articles[rivals]),
         towers.judged(customers, own),
+        # So many columns fewer are drawn for each purchase.
+        log_q + math.log(len(rivals) / shared),
         rivals,
     )
 
@@ -320,7 +321,9 @@ class TwoTower(Retriever):
         weeks: look-back in weeks of the purchases to learn from, at most.
         purchases: how many of them, at most, the newest.
         negatives: articles on sale drawn for each batch, as a share of it.
-        own: a strategy of `pipelines.negatives` that draws negatives for each purchase, none if empty.
+        own: a strategy of `pipelines.negatives` that draws negatives for each purchase, none if empty. They
+            stand beside those of the batch, so what they draw counts for more than its share: hard
+            negatives, of which the model is to be surer than the purchases alone would make it.
         own_count: how many of them.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
@@ -453,21 +456,20 @@ class TwoTower(Retriever):
             logits = self._judged(vectors, article)
         customer = np.repeat(np.arange(len(vectors)), article.shape[1])
         known = found.ravel() >= 0
-        return ranked(
-            customer[known],
-            article.ravel()[known],
-            1 / (1 + np.exp(-logits.ravel()[known])),
-            k,
-        )
+        best = ranked(customer[known], article.ravel()[known], logits.ravel()[known], k)
+        return best._replace(score=1 / (1 + np.exp(-best.score)))
 
     def _judged(self, vectors: np.ndarray, article: np.ndarray) -> np.ndarray:
         """N x K logits of the MLP on top."""
         assert self.towers is not None
+        found = np.empty(article.shape)
+        at_once = max(1, _JUDGED // max(1, article.shape[1]))
         with torch.inference_mode():
-            found = self.towers.judged(
-                torch.from_numpy(vectors), torch.from_numpy(self.vectors[article])
-            )
-        return found.numpy().astype("float64")
+            for start in range(0, len(vectors), at_once):
+                some = slice(start, start + at_once)
+                theirs = torch.from_numpy(self.vectors[article[some]])
+                found[some] = self.towers.judged(torch.from_numpy(vectors[some]), theirs).numpy()
+        return found
 
     def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
         found: list[str | None] = [None] * len(pairs)
