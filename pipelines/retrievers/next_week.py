@@ -278,8 +278,7 @@ class NextWeek(Retriever, Generic[Network]):
 
     def weeks_before(self, past: Past) -> ShoppingWeeks:
         """The examples, of articles that are known."""
-        values = {"cutoff": past.cutoff, "weeks": self.weeks, "most": self.examples}
-        past.con.execute(_WEEKS, values)
+        past.query(_WEEKS, weeks=self.weeks, most=self.examples)
         try:
             weeks = past.query(
                 "SELECT customer_id, start, $cutoff - start AS age FROM shopping_weeks ORDER BY week"

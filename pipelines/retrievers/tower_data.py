@@ -228,7 +228,14 @@ class Purchases:
         for number in range(1, int(week.max()) + 1):
             then = Assortment.at(past.con, past.cutoff - timedelta(days=DAYS_IN_WEEK * number))
             places = past.assortment.places(then.ids[then.on_sale])
-            on_sale.append(places[places >= 0])
+            # The file of articles names those too that came later: what was first sold after the week
+            # was not on offer in it.
+            later = np.zeros(len(past.assortment), dtype=bool)
+            unsold = past.assortment.places(then.ids[then.is_new])
+            later[unsold[unsold >= 0]] = True
+            later &= ~past.assortment.is_new
+            later[found["article"][week == number]] = False
+            on_sale.append(places[(places >= 0) & ~later[places]])
         own, own_log_q = _own_negatives(past, len(week), negatives, seed)
         ids = hashed(past.assortment.ids)
         ids[torch.from_numpy(past.assortment.is_new)] = 0
@@ -277,7 +284,7 @@ def _own_negatives(
     places = np.full((purchases, width), -1, dtype="int64")
     log_q = np.full((purchases, width), np.inf, dtype="float32")
     if negatives:
-        drawn = negatives.draw(past.con, past.con.execute(_POSITIVES).df(), seed=seed)
+        drawn = negatives.draw(past.con, pd.DataFrame(past.query(_POSITIVES)), seed=seed)
         row = drawn["row"].to_numpy()
         column = np.arange(len(row)) - np.searchsorted(row, row)
         places[row, column] = past.assortment.places(drawn["article_id"].tolist())
