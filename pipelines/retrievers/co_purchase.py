@@ -56,7 +56,6 @@ class CoPurchase(ArticleToArticle):
     """
 
     name = "co_purchase"
-    names_own = False
 
     def __init__(
         self,
