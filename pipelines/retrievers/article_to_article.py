@@ -47,12 +47,14 @@ class ArticleToArticle(Retriever):
         return Weights(history.customer, history.article, self.weigh(history))
 
     def propose(self, asked: Asked, k: int) -> Proposals:
-        seeds, on_sale = self.seeds(asked), self.assortment.on_sale
-        if self.names_own:
-            return best_of_sums(seeds, len(asked), self.likeness, on_sale, k)
-        most = int(np.bincount(seeds.customer).max(initial=0))
-        found = best_of_sums(seeds, len(asked), self.likeness, on_sale, k + most)
-        return without(found, seeds.customer, seeds.row, k)
+        return best_of_sums(
+            self.seeds(asked),
+            len(asked),
+            self.likeness,
+            self.assortment.on_sale,
+            k,
+            rows_too=self.names_own,
+        )
 
     def similar_articles(self, article_ids: Sequence[str], k: int) -> pd.DataFrame:
         """The articles on sale that are most like each of these, but itself.

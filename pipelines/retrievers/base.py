@@ -408,7 +408,13 @@ class Weights(NamedTuple):
 
 
 def best_of_sums(
-    weights: Weights, customers: int, matrix: sparse.csr_matrix, on_sale: np.ndarray, k: int
+    weights: Weights,
+    customers: int,
+    matrix: sparse.csr_matrix,
+    on_sale: np.ndarray,
+    k: int,
+    *,
+    rows_too: bool = True,
 ) -> Proposals:
     """Each customer's k best articles by the sum of their rows of a matrix, each times its weight.
 
@@ -416,18 +422,25 @@ def best_of_sums(
         customers: N, how many are asked about.
         matrix: rows x A.
         on_sale: which columns count (A,).
+        rows_too: whether a customer's rows may be among their best, where the matrix is A x A.
     """
     if customers != 1:
         # Of another type than the matrix, scipy would convert the whole matrix.
         counts = weights.matrix(customers, matrix.shape[0]).astype(matrix.dtype)
         scores = counts @ matrix
-        return best_of_sparse(scores, on_sale, k)
+        if rows_too:
+            return best_of_sparse(scores, on_sale, k)
+        most = int(np.bincount(weights.customer).max(initial=0))
+        best = best_of_sparse(scores, on_sale, k + most)
+        return without(best, weights.customer, weights.row, k)
     # For one, making sparse matrices costs more than what is in them.
     starts = matrix.indptr[weights.row]
     sizes = matrix.indptr[weights.row + 1] - starts
     cells = np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
     value = matrix.data[cells] * np.repeat(weights.weight, sizes)
     scores = np.bincount(matrix.indices[cells], value, matrix.shape[1])
+    if not rows_too:
+        scores[weights.row] = 0
     article = np.flatnonzero(scores != 0)  # of truth values it is ten times as quick
     article = article[on_sale[article]]
     found = scores[article]

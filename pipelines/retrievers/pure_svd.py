@@ -69,6 +69,9 @@ class PureSvd(ArticleFactors):
         return np.asarray(self.factors[articles] * weights[:, None].astype("float32"))
 
     def fold_in(self, starts: np.ndarray, articles: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        if len(starts) == 2:
+            # For one, making a sparse matrix costs more than what is in it.
+            return np.asarray(weights.astype("float32") @ self.factors[articles])[None]
         counts = sparse.csr_matrix(
             (weights.astype("float32"), articles, starts), (len(starts) - 1, len(self.factors))
         )
