@@ -97,6 +97,7 @@ RELEASE = ReleaseSettings(
         "co_purchase": 50,
         "popular_by_postal_code": 100,
         "popular_by_age": 50,
+        "similar": 50,
     },
     ranker="gradient_boosting",
     training_weeks=8,

@@ -364,6 +364,17 @@ def test_the_parts_of_a_customers_articles_add_up(
     np.testing.assert_allclose(model.parts(articles, weights).sum(axis=0), whole[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["pure_svd", "matrix_factorization"])
+def test_of_whom_nothing_was_learnt_nothing_is_said(name: str, worlds: Worlds) -> None:
+    old = "0000000999"
+    there = worlds([*RANDOM, ("old", old, 500)])
+    model = there.fit(name, dimensions=4)
+    assert model.candidates(there.state(["old"]), MOMENT, 10).empty
+    # Beside others too, and what says nothing changes nothing.
+    both = model.candidates(there.state(["c07", "old"]), MOMENT, 10)
+    assert set(both["customer_id"]) == {"c07"}
+
+
 def test_factors_are_not_searched_with_an_index_of_others(worlds: Worlds, tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("other", 2)):
         (tmp_path / name).mkdir()

@@ -174,6 +174,13 @@ def test_a_sentence_model_may_stand_in_its_place(text_model: Path, tmp_path: Pat
     saved.mkdir()
     made.save(saved)
     assert np.array_equal(load_text(saved).encode(TEXTS), found[:-1])
+    # Other weights of the same size, as those of a model that learnt on.
+    weights = text_model / "weights.bin"
+    weights.write_bytes(bytes(2_000_000))
+    before = ModelTextEncoder(text_model).fingerprint
+    weights.write_bytes(bytes(1_999_999) + b"1")
+    assert ModelTextEncoder(text_model).fingerprint != before
+    weights.unlink()
     (text_model / "modules.json").write_text("[1]")
     with pytest.raises(TextModelError, match="not the one"):
         load_text(saved)

@@ -185,6 +185,16 @@ def test_an_index_that_finds_too_little_is_refused() -> None:
         Index.build(wide, made_for="a", kind="ivf", most_effort=2)
 
 
+def test_an_index_that_found_too_little_is_not_opened(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(3).standard_normal((5_000, 32), dtype="float32")
+    poor = Index.build(vectors, made_for="v1", kind="ivf", least_recall=0.1)
+    assert poor.recall < 0.98
+    poor.save(tmp_path)
+    with pytest.raises(NearestError, match=r"finds 0\.\d+ of the nearest, and 0.98 is needed"):
+        Index.load(tmp_path, made_for="v1")
+    assert len(Index.load(tmp_path, made_for="v1", least_recall=0.1)) == 5_000
+
+
 def test_effort_grows_until_enough_is_found() -> None:
     wide = vectors(4_000, 64)
     little, much = (

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from pipelines.retrievers.base import Past, Retriever
-from pipelines.retrievers.neu_mf import NeuMFNetwork
+from pipelines.retrievers.neu_mf import NeuMF, NeuMFNetwork
 from pipelines.retrievers.next_week import NextWeek, as_shares
 from pipelines.retrievers.variational_autoencoder import MultVAE
 from pipelines.warehouse import reading
@@ -199,3 +199,19 @@ def test_chances_are_those_of_the_whole_assortment(tmp_path: Path) -> None:
     loss(Same(), batch).backward()
     assert said.grad is not None
     assert abs(float(said.grad)) < 1e-4
+
+
+def test_an_example_shows_other_negatives_of_its_pool_each_time(tastes: World) -> None:
+    model = tastes.fit("neu_mf", positives=2, negatives=2)
+    assert isinstance(model, NeuMF)
+    with tastes.inside(), reading() as con:
+        past = Past.at(con, CUTOFF)
+        _, examples = model.lesson(past, model.weeks_before(past), 10)
+    rows = torch.arange(len(examples))
+    shown = [examples.batch(rows, torch.Generator().manual_seed(seed)) for seed in (1, 2)]
+    negatives = [batch["asked"][:, 2:] for batch in shown]
+    assert negatives[0].shape[1] == 4
+    assert (negatives[0] != negatives[1]).any()
+    # None is shown twice, and each had the same chance.
+    assert all(len(set(row.tolist())) == 4 for row in negatives[0])
+    torch.testing.assert_close(shown[0]["kept"], shown[1]["kept"])

@@ -360,6 +360,8 @@ def test_bytes_held_of_tensors_and_indexes() -> None:
     import torch
 
     layer = torch.nn.Linear(300, 200)
+    shared = {"layer": layer, "weight": layer.weight.detach().numpy()}
+    assert bytes_held(shared) == pytest.approx(bytes_held(layer), rel=0.1)
     assert bytes_held(layer) == pytest.approx(4 * (300 * 200 + 200), rel=0.1)
     index = faiss.IndexFlatIP(32)
     index.add(np.zeros((1000, 32), dtype="float32"))

@@ -19,6 +19,7 @@ from pipelines.retrievers import article_to_article
 from pipelines.retrievers.base import (
     COLUMNS,
     Asked,
+    Past,
     Retriever,
     best_of_each,
     largest,
@@ -27,9 +28,11 @@ from pipelines.retrievers.base import (
     top,
 )
 from pipelines.retrievers.repurchase import Repurchase
+from pipelines.warehouse import reading
 from tests.retrieval_worlds import (
     BOOTS,
     COAT,
+    CUTOFF,
     EVERYBODY,
     FORGOTTEN,
     GONE,
@@ -48,6 +51,7 @@ from tests.retrieval_worlds import (
 Fitted = Callable[..., Retriever]
 
 HISTORY = [f"customer_recent__recent_{name}" for name in ("articles", "days", "times", "weights")]
+SESSION = [f"customer_session__session_{name}" for name in ("articles", "kinds", "moments")]
 
 
 @pytest.fixture(scope="module")
@@ -106,16 +110,18 @@ def test_a_retriever_says_what_it_was_made_with(name: str) -> None:
 
 
 def test_the_obvious_answer_comes_first(name: str, fit: Fitted, worlds: Worlds) -> None:
-    ann = worlds(OBVIOUS).state(["ann"])
-    found = fit(name, OBVIOUS).candidates(ann, MOMENT, 3)
-    assert found["article_id"].iloc[0] in OBVIOUS_FIRST.get(name, [STAR])
+    customer, first = OBVIOUS_FIRST.get(name, ("ann", [STAR]))
+    found = fit(name, OBVIOUS).candidates(worlds(OBVIOUS).state([customer]), MOMENT, 3)
+    assert found["article_id"].iloc[0] in first
 
 
-OBVIOUS_FIRST: dict[str, list[str]] = {
+OBVIOUS_FIRST = {
     # It learns from purchases with a history, of which this world has two: the star and the shirt.
-    "two_tower": [STAR, SHIRT],
+    "two_tower": ("ann", [STAR, SHIRT]),
+    # What a customer has is not named: c1 has the star and the shirt, and the socks have its colour.
+    **{name: ("c1", [SOCKS]) for name in RETRIEVERS if name.startswith("similar")},
 }
-"""Where the answer is less obvious than to others."""
+"""Who is asked and what comes first, where it is less obvious than to others."""
 
 
 @pytest.mark.parametrize("k", [1, 7, 100, 10_000])
@@ -145,13 +151,13 @@ def test_fewer_candidates_are_the_first_of_more(fitted: Retriever, asked: pd.Dat
     same(fitted.candidates(asked, MOMENT, 4), more[more["rank"] <= 4].reset_index(drop=True))
 
 
-@pytest.mark.parametrize("history", [None, np.array([], dtype=object)], ids=["none", "empty"])
+@pytest.mark.parametrize("lists", [None, np.array([], dtype=object)], ids=["none", "empty"])
 def test_a_customer_without_history_changes_nobodys_answer(
-    fitted: Retriever, asked: pd.DataFrame, worlds: Worlds, history: object
+    fitted: Retriever, asked: pd.DataFrame, worlds: Worlds, lists: object
 ) -> None:
     nobody = worlds(RANDOM).state(["nobody"])
-    for column in HISTORY:
-        nobody.at[0, column] = history
+    for column in [*HISTORY, *SESSION]:
+        nobody.at[0, column] = lists
     both = pd.concat([nobody, asked], ignore_index=True)
 
     found = fitted.candidates(both, MOMENT, 10)
@@ -167,14 +173,13 @@ def test_a_customer_without_history_changes_nobodys_answer(
 def test_an_article_that_was_never_seen_does_no_harm(fitted: Retriever, worlds: Worlds) -> None:
     def dan(*articles: str) -> pd.DataFrame:
         state = worlds(RANDOM).state(["dan"])
-        lists = (
-            list(articles),
-            [18_500] * len(articles),
-            [1] * len(articles),
-            [1.0] * len(articles),
-        )
-        for column, values in zip(HISTORY, lists, strict=True):
-            state[column] = pd.Series([np.array(values)], dtype=object)
+        # Bought some weeks ago, and looked at an hour ago.
+        seen = int((MOMENT - timedelta(hours=1)).timestamp() * 1e6)
+        values: dict[str, object] = {HISTORY[0]: articles, SESSION[0]: articles}
+        values |= zip(HISTORY[1:], ([v] * len(articles) for v in (18_500, 1, 1.0)), strict=True)
+        values |= zip(SESSION[1:], ([v] * len(articles) for v in ("view", seen)), strict=True)
+        for column, found in values.items():
+            state[column] = pd.Series([np.array(found)], dtype=object)
         return state
 
     same(
@@ -183,6 +188,24 @@ def test_an_article_that_was_never_seen_does_no_harm(fitted: Retriever, worlds: 
     )
     only_unknown = fitted.candidates(dan("0999999999"), MOMENT, 10)
     assert list(only_unknown.columns) == COLUMNS
+
+
+@pytest.mark.parametrize("kind", ["popular", "item_knn"])
+def test_a_past_is_not_mixed_up_with_another_on_the_same_connection(
+    kind: str, worlds: Worlds
+) -> None:
+    purchases: list[Purchase] = [("ann", SHIRT, 3), ("bob", SHIRT, 2), ("bob", COAT, 5)]
+    asked = worlds(purchases).state(["ann", "bob"])
+    # The star is first sold after the cutoff, on no file, and the first of all by id.
+    there = worlds([*purchases, ("ann", STAR, -1)])
+    with there.inside(), reading() as con:
+        past = Past.at(con, CUTOFF)
+        later = Past.at(con, CUTOFF + timedelta(days=7))
+        assert len(later.assortment) == len(past.assortment) + 1
+        found = make_retriever(kind).fit(past)
+    expected = worlds(purchases).fit(kind).candidates(asked, MOMENT, 10)
+    assert len(expected)
+    same(found.candidates(asked, MOMENT, 10), expected)
 
 
 def test_no_customers_get_no_candidates(fitted: Retriever, asked: pd.DataFrame) -> None:
@@ -263,6 +286,16 @@ def test_reasons_are_the_customers_own_articles(fitted: Retriever, asked: pd.Dat
     own = {(customer, article) for customer, article, _ in RANDOM}
     for customer, reason in zip(found["customer_id"], reasons, strict=True):
         assert reason is None or (customer, reason) in own
+    given = sum(reason is not None for reason in reasons)
+    assert given == 0 if fitted.name in WITHOUT_REASON else given > 0.9 * len(reasons)
+
+
+WITHOUT_REASON = {name for name in RETRIEVERS if name.startswith("popular")} | {
+    "customer_knn",
+    "variational_autoencoder",
+    "neu_mf",
+}
+"""What names no article of the customer's own as its reason."""
 
 
 def test_reasons_are_sentences(fitted: Retriever, asked: pd.DataFrame) -> None:
@@ -306,7 +339,8 @@ def test_popular_keeps_only_so_many(worlds: Worlds) -> None:
     assert len(found) == 3
 
 
-def test_near_you_is_weighed_against_everywhere(worlds: Worlds) -> None:
+@pytest.mark.parametrize("keep", [3, 500])
+def test_near_you_is_weighed_against_everywhere(worlds: Worlds, keep: int) -> None:
     there = worlds(RANDOM)
     state = there.state([*EVERYBODY, "nobody"])
     lives = dict(zip(state["customer_id"], state["customer_profile__postal_code"], strict=True))
@@ -318,15 +352,20 @@ def test_near_you_is_weighed_against_everywhere(worlds: Worlds) -> None:
         if lives[customer] == lives["c01"]:
             here[article] = here.get(article, 0) + weight
     bought, total = sum(here.values()), sum(everywhere.values())
-    smoothed = {a: (here.get(a, 0) + 5 * g / total) / (bought + 5) for a, g in everywhere.items()}
+    # Shares are of all that was bought, whatever is kept of it.
+    best = sorted(everywhere, key=lambda a: (-everywhere[a], a))[:keep]
+    kept = {a: everywhere[a] for a in best}
+    smoothed = {
+        a: (here.get(a, 0) + 5 * kept.get(a, 0) / total) / (bought + 5) for a in here | kept
+    }
 
-    retriever = there.fit("popular_by_postal_code", smoothing=5.0)
+    retriever = there.fit("popular_by_postal_code", smoothing=5.0, keep=keep)
     found = retriever.candidates(state, MOMENT, 1000)
 
     own = found[found["customer_id"] == "c01"].set_index("article_id")["score"].to_dict()
     assert own == pytest.approx(smoothed)
     nobodys = found[found["customer_id"] == "nobody"].set_index("article_id")["score"].to_dict()
-    assert nobodys == pytest.approx({a: g / total for a, g in everywhere.items()})
+    assert nobodys == pytest.approx({a: g / total for a, g in kept.items()})
 
 
 def test_popular_of_the_groups_that_a_customer_buys_from(worlds: Worlds) -> None:
@@ -505,12 +544,9 @@ def test_ranked_and_best_of_each_agree_with_sorting(
 
     dense = np.full((4, 10), -np.inf)
     for customer, article, score in cells:
-        dense[customer, article] = score + article / 1000  # without ties
+        dense[customer, article] = score
     found = best_of_each(dense, np.arange(100, 110), k)
-    for customer in range(4):
-        own = [a for who, a in zip(found.customer, found.article, strict=True) if who == customer]
-        mine = sorted((-s - a / 1000, 100 + a) for who, a, s in cells if who == customer)[:k]
-        assert own == [article for _, article in mine]
+    assert list(zip(*found, strict=True)) == [(c, 100 + a, s, r) for c, a, s, r in expected]
 
 
 def test_recent_purchases_are_rows_by_position(worlds: Worlds) -> None:

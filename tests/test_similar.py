@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import Asked
 from tests.retrieval_worlds import (
     BOOTS,
@@ -57,6 +58,30 @@ def test_what_has_nothing_in_common_is_not_named(shop: World, retriever: str) ->
     # A top is like a top, and nothing like shoes.
     assert found >= {NEW_TOP, STAR}
     assert not found & {COAT, BOOTS, NEW_BOOTS}
+
+
+@pytest.mark.parametrize("retriever", [*CONTENT, "similar_by_transactions"])
+def test_what_the_customer_has_is_not_named(shop: World, retriever: str) -> None:
+    fitted = shop.fit(retriever)
+    both = shop.state(["c0", "eve"])  # of whom c0 has the star and the shirt, which are alike
+    together, alone = (fitted.candidates(of, MOMENT, 10) for of in (both, both.iloc[[0]]))
+    found = together[together["customer_id"] == "c0"]
+    assert not set(found["article_id"]) & {STAR, SHIRT}
+    assert found["article_id"].tolist() == alone["article_id"].tolist()
+    assert found["rank"].tolist() == list(range(1, 1 + len(found)))
+
+
+def test_similar_articles(shop: World) -> None:
+    similar = shop.fit("similar")
+    assert isinstance(similar, ArticleToArticle)
+    found = similar.similar_articles([NEW_BOOTS, "0999999999", SHIRT], 1)
+    assert found["article_id"].tolist() == [NEW_BOOTS, SHIRT]
+    assert found["similar_id"].tolist() == [BOOTS, NEW_TOP]
+    assert found["rank"].tolist() == [1, 1]
+    more = similar.similar_articles([SHIRT], 100)
+    assert more["score"].is_monotonic_decreasing
+    assert SHIRT not in set(more["similar_id"])
+    assert similar.similar_articles([], 3).empty
 
 
 @pytest.mark.parametrize(
@@ -125,6 +150,13 @@ def test_an_event_counts_by_kind_and_age(shop: World) -> None:
     view = retriever.candidates(in_session(shop, (SHIRT, "view", now)), MOMENT, 1)["score"].item()
     day_old = in_session(shop, (SHIRT, "view", now + timedelta(hours=24)))
     assert retriever.candidates(day_old, MOMENT, 1)["score"].item() == pytest.approx(view / 2)
+
+
+def test_what_was_looked_at_long_ago_says_nothing_to_one_or_to_many(shop: World) -> None:
+    retriever = shop.fit("in_session")
+    old = in_session(shop, (SHIRT, "view", timedelta(days=160)))
+    assert retriever.candidates(old, MOMENT, 10).empty
+    assert retriever.candidates(pd.concat([old, old.assign(customer_id="z")]), MOMENT, 10).empty
 
 
 def test_what_was_dismissed_leads_to_nothing(shop: World) -> None:

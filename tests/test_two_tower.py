@@ -372,3 +372,40 @@ def test_helping_processes_register_nothing(
         assert not list(registry.list_versions())
         monkeypatch.setenv("RANK", "0")
         assert set(publishing.train(CUTOFF, ["popular"])) == {"popular", publishing.SAMPLE_PART}
+
+
+def test_products_are_not_rounded_where_training_is_of_mixed_precision() -> None:
+    class Half(two_tower.Towers):
+        def __init__(self) -> None:
+            torch.nn.Module.__init__(self)
+            self.top = None
+
+        def forward(self, batch: two_tower.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+            return vectors[:8], vectors
+
+        def scale(self) -> torch.Tensor:
+            return torch.tensor(33.0)
+
+    vectors = torch.nn.functional.normalize(
+        torch.randn(16, 8, generator=torch.Generator().manual_seed(3)), dim=1
+    )
+    batch = {
+        "article": torch.arange(16),
+        "log_q": torch.zeros(16),
+        "own_log_q": torch.zeros(8, 0),
+    }
+    exact = two_tower.tower_loss(Half(), batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = two_tower.tower_loss(Half(), batch)
+    assert float(mixed) == pytest.approx(float(exact), rel=1e-6)
+
+
+def test_customers_are_judged_some_at_a_time(
+    fit: Callable[..., TwoTower], everybody: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = fit(top="mlp")
+    whole = judged.candidates(everybody, MOMENT, 3)
+    monkeypatch.setattr(two_tower, "_JUDGED", 30)
+    some = judged.candidates(everybody, MOMENT, 3)
+    assert some["article_id"].tolist() == whole["article_id"].tolist()
+    np.testing.assert_allclose(some["score"], whole["score"], rtol=1e-5)

@@ -20,7 +20,7 @@ from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
 from pipelines.retrievers.base import Past, largest
 
 CONTENT_SERVICE = "article_content"
-COMMON = 0.1
+COMMON = 0.03
 """Attribute values that a greater share of articles has say too little to make two alike."""
 FEW = 50
 """Articles among which no value is too common."""
