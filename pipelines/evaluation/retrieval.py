@@ -41,7 +41,8 @@ UNION = "union"
 SEGMENTS = {"cold": 0, "1-4": 1, "5-19": 5, "20+": 20}
 """Customers by purchases (lines) before the week: the fewest of each."""
 NEW_ARTICLES = "new articles"
-"""Purchases of articles that had never been sold before the week."""
+"""Purchases of articles that had never been sold before the week. The file of articles has no dates: what it
+names, it names at every cutoff."""
 
 Interval = Mapping[str, float]
 """mean, low, high."""

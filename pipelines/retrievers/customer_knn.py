@@ -2,7 +2,7 @@
 
 Resnick, Iacovou, Suchak, Bergstrom and Riedl, "GroupLens" (CSCW 1994), for purchases in place of grades, with
 the most alike customers only (Herlocker, Konstan, Borchers and Riedl, SIGIR 1999). The others are rows without
-a name: those who bought last, at most so many, and of each article only the latest buyers are looked through,
+a name: those who bought last, at most so many, and of each article only the buyers among them who bought anything last are looked through,
 as session-based neighbours are found (Jannach and Ludewig, RecSys 2017). Cost of fitting: one pass over
 the purchases; of a request: the customer's articles times `buyers`, then the neighbours' articles.
 """
@@ -39,7 +39,7 @@ class CustomerKnn(Retriever):
     Args:
         customers: at most so many are kept, those who bought last.
         neighbours: how many of them answer.
-        buyers: how many of an article's buyers are looked through, the latest.
+        buyers: how many of an article's buyers are looked through, those who bought anything last.
         sharp: how much more the most alike count.
         own: how much the customer counts beside a neighbour who is all like them.
         days: look-back in days.

@@ -2,7 +2,7 @@
 
 Steck, "Embarrassingly shallow autoencoders for sparse data" (WWW 2019), on a customers x articles matrix
 whose entries fade with age. With G the Gram matrix of N articles and P the inverse of G + ridge, the weight
-of article i for article j is -P_ij / P_jj. Cost of fitting: N^3 and 16 N^2 bytes (N = 5,000: 0.4 GB), whatever
+of article i for article j is -P_ij / P_jj. Cost of fitting: N^3 and 32 N^2 bytes (N = 5,000: 0.8 GB), whatever
 the shop's size; of a request: the customer's articles times the weights kept of each.
 """
 
@@ -27,7 +27,8 @@ class Ease(ArticleToArticle):
     model is then plain ridge regression, whose weights are those of I - ridge P.
 
     Args:
-        articles: N, the most sold of those on sale; the others are not named.
+        articles: N, the most sold of those on sale; the others are neither named nor listened to (measured:
+            with what is gone from sale among them nothing more is found).
         ridge: what keeps weights small, as a multiple of the mean of G's diagonal.
         itself: whether an article has a weight for itself.
         days: look-back in days.

@@ -42,7 +42,7 @@ counted AS (
     CROSS JOIN latest
     WHERE
         day < $cutoff
-        -- After a pause in sales the days before it count: a new customer is never answered nothing.
+        -- After a pause in sales the days before it count, as long as what they sold is still on sale.
         AND day >= CASE
             WHEN last_day >= $cutoff - CAST($days AS INTEGER) THEN $cutoff - CAST($days AS INTEGER)
             ELSE last_day + 1 - CAST($days AS INTEGER)

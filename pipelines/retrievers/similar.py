@@ -64,7 +64,8 @@ class SimilarByContent(Similar):
 
 
 class SimilarByMetadata(SimilarByContent):
-    """By what the article file says: product, type, group, colour, pattern, section and so on.
+    """By what the article file says: product, type, group, colour, pattern, section and so on, and by the
+    visual cluster where there are pictures.
 
     Two articles are alike by the cosine of their attribute values, each weighted by the logarithm of how
     rare it is (inverse document frequency, Sparck Jones 1972).
