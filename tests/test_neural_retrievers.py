@@ -11,7 +11,7 @@ from scipy import sparse
 
 from pipelines.retrievers.base import Past, Retriever
 from pipelines.retrievers.neu_mf import NeuMF, NeuMFNetwork
-from pipelines.retrievers.next_week import NextWeek, as_shares
+from pipelines.retrievers.next_week import NextWeek, Rows
 from pipelines.retrievers.variational_autoencoder import MultVAE
 from pipelines.warehouse import reading
 from tests.retrieval_worlds import CUTOFF, MOMENT, Purchase, World, world
@@ -74,7 +74,8 @@ def test_before_anything_is_learnt_the_scores_are_what_sold(name: str, tmp_path:
     there = world(tmp_path, [*purchases, ("ann", SUMMER[2], 2)])
     found = there.fit(name)
     assert isinstance(found, NextWeek)
-    nothing = found.scores(sparse.csr_matrix((1, 3), dtype="float32"))[0]
+    first = Rows(np.array([0]), np.array([0]), np.array([1.0], dtype="float32"))
+    nothing = found.scores(first)[0]
     assert np.exp(nothing) == pytest.approx(np.array([3, 5, 2]) / 10, rel=1e-5)
     own = found.candidates(there.state(["ann"]), MOMENT, 3)
     assert own["article_id"].tolist() == [SUMMER[2], SUMMER[1], SUMMER[0]]
@@ -147,29 +148,32 @@ def test_a_request_is_what_the_network_says(fitted: NextWeek) -> None:
     dense = np.where(rng.random((6, size)) < 0.3, rng.random((6, size)), 0).astype("float32")
     dense[:, 0] = 0.1
     bought = sparse.csr_matrix(dense)
-    shares = as_shares(bought)
+    shares = Rows.of(bought).as_shares()
     batch = {
         "before": torch.from_numpy(bought.indices.astype("int64")),
         "starts": torch.from_numpy(bought.indptr.astype("int64")),
     }
     network = fitted.network
     if isinstance(network, MultVAE):
-        lengths = np.sqrt((shares.toarray() ** 2).sum(axis=1))
         row = np.repeat(np.arange(6), np.diff(bought.indptr))
-        batch["scaled"] = torch.from_numpy((shares.data / lengths[row]).astype("float32"))
+        lengths = np.sqrt(np.bincount(row, shares.value.astype("float64") ** 2))
+        batch["scaled"] = torch.from_numpy((shares.value / lengths[row]).astype("float32"))
         batch["own"] = torch.from_numpy(bought.data)
         batch["before_row"] = torch.from_numpy(row)
         with torch.no_grad():
             expected = network(batch)[0]
     else:
         assert isinstance(network, NeuMFNetwork)
-        batch["share"] = torch.from_numpy(shares.data)
+        batch["share"] = torch.from_numpy(shares.value)
         batch["asked"] = torch.arange(size).expand(6, size)
         batch["own"] = torch.from_numpy(dense)
         with torch.no_grad():
             expected = network(batch)
     np.testing.assert_allclose(
-        fitted.all_scores(bought), expected.numpy()[:, fitted.offered], rtol=1e-4, atol=1e-4
+        fitted.all_scores(Rows.of(bought)),
+        expected.numpy()[:, fitted.offered],
+        rtol=1e-4,
+        atol=1e-4,
     )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 from torch import Generator, Tensor, nn
 
 from pipelines.negatives import FOR_NEUMF, RandomPerWeek
@@ -21,7 +20,7 @@ from pipelines.neural.layers import MLP
 from pipelines.neural.losses import binary_cross_entropy
 from pipelines.neural.training import Batch, Examples, Loss
 from pipelines.retrievers.base import Past
-from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks, WithOwn, as_shares
+from pipelines.retrievers.next_week import NextWeek, Rows, ShoppingWeeks, WithOwn
 
 _POOL = 2
 """How many times as many negatives as an example shows at once are drawn for it beforehand."""
@@ -129,8 +128,8 @@ class NeuMF(NextWeek["NeuMFNetwork"]):
         self._outer = found["perceptron.2.weight"][0], found["perceptron.2.bias"][0]
         self._popularity = found["popularity.weight"][self.offered, 0]
 
-    def scores(self, shares: sparse.csr_matrix) -> np.ndarray:
-        customers = shares @ self._customers  # N x 2D
+    def scores(self, shares: Rows) -> np.ndarray:
+        customers = shares.times(self._customers)  # N x 2D
         width = customers.shape[1] // 2
         found = customers[:, :width] @ self._product + self._popularity  # N x S
         for row, own in enumerate(customers[:, width:] @ self._of_customer):
@@ -229,7 +228,7 @@ class _Weeks:
         own = np.asarray(before[row, asked.numpy().ravel()]).reshape(asked.shape)
         return {
             "before": torch.from_numpy(before.indices.astype("int64")),
-            "share": torch.from_numpy(as_shares(before).data),
+            "share": torch.from_numpy(Rows.of(before).as_shares().value),
             "starts": torch.from_numpy(before.indptr.astype("int64")),
             "asked": asked,
             "own": torch.from_numpy(own),

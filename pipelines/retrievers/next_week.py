@@ -126,6 +126,49 @@ class ShoppingWeeks(NamedTuple):
     before: sparse.csr_matrix
 
 
+class Rows(NamedTuple):
+    """Rows of a sparse matrix, none of them empty, one after the other.
+
+    For a request, making a sparse matrix of scipy costs more than what is done with it.
+
+    Attributes:
+        starts: where each row begins (N,).
+        column: (R,).
+        value: (R,).
+    """
+
+    starts: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: sparse.csr_matrix) -> "Rows":
+        return cls(matrix.indptr[:-1], matrix.indices, matrix.data)
+
+    @property
+    def row(self) -> np.ndarray:
+        """Which row each column stands in (R,)."""
+        sizes = np.diff(self.starts, append=len(self.column))
+        return np.repeat(np.arange(len(self.starts)), sizes)
+
+    def times(self, table: np.ndarray) -> np.ndarray:
+        """The product with a matrix of D columns (N x D)."""
+        return np.asarray(
+            np.add.reduceat(table[self.column] * self.value[:, None], self.starts, axis=0)
+        )
+
+    def as_shares(self) -> "Rows":
+        """Each row divided by its sum, in float32."""
+        weight = np.maximum(self.value, _LEAST)
+        total = np.add.reduceat(weight, self.starts)
+        return self._replace(value=(weight / total[self.row]).astype("float32"))
+
+    def of_length_one(self) -> "Rows":
+        """Each row divided by its length, in float32."""
+        length = np.sqrt(np.add.reduceat(self.value.astype("float64") ** 2, self.starts))
+        return self._replace(value=(self.value / length[self.row]).astype("float32"))
+
+
 class Own(nn.Module):
     """What an article gains from being the customer's own: a + b x log of its decayed weight.
 
@@ -221,8 +264,8 @@ class NextWeek(Retriever, Generic[Network]):
         """Take from the network what a request needs: the scores of the articles `offered`."""
 
     @abstractmethod
-    def scores(self, shares: sparse.csr_matrix) -> np.ndarray:
-        """Scores of the articles `offered` (N x S); N customers' shares of articles are N x V."""
+    def scores(self, shares: Rows) -> np.ndarray:
+        """Scores of the articles `offered` (N x S) for N customers' shares of the articles they bought."""
 
     def fit(self, past: Past) -> Self:
         self.assortment = past.assortment
@@ -260,14 +303,13 @@ class NextWeek(Retriever, Generic[Network]):
         self._own = network.own.line.detach().numpy()
         self.ready(network)
 
-    def all_scores(self, bought: sparse.csr_matrix) -> np.ndarray:
-        """What the network says with the customer's own (N x S); decayed weights are N x V."""
-        found = self.scores(as_shares(bought))
-        column = self._offer_of[bought.indices]
-        own = column >= 0
-        row = np.repeat(np.arange(len(found)), np.diff(bought.indptr))[own]
-        weight = np.maximum(bought.data[own], _LEAST)
-        found[row, column[own]] += self._own[0] + self._own[1] * np.log(weight)
+    def all_scores(self, bought: Rows) -> np.ndarray:
+        """What the network says with the customer's own (N x S), of decayed weights by known article."""
+        found = self.scores(bought.as_shares())
+        column = self._offer_of[bought.column]
+        own = np.flatnonzero(column >= 0)
+        weight = np.maximum(bought.value[own], _LEAST)
+        found[bought.row[own], column[own]] += self._own[0] + self._own[1] * np.log(weight)
         return found
 
     def _know(self, places: np.ndarray, sold: np.ndarray) -> None:
@@ -315,17 +357,22 @@ class NextWeek(Retriever, Generic[Network]):
 
     def propose(self, asked: Asked, k: int) -> Proposals:
         history = asked.history(self.assortment)
-        bought = self._matrix(history.customer, history.article, history.weight, len(asked))
+        column = self.column_of[history.article]
+        there = np.flatnonzero(column >= 0)
         # Nothing is said of those of whom nothing is known.
-        heard = np.flatnonzero(np.diff(bought.indptr))
+        first = np.flatnonzero(np.diff(history.customer[there], prepend=-1))
         parts = []
-        for start in range(0, len(heard), _BLOCK):
-            customers = heard[start : start + _BLOCK]
-            rows = bought if len(customers) == len(asked) else bought[customers]
+        for start in range(0, len(first), _BLOCK):
+            starts = first[start : start + _BLOCK]
+            end = first[start + _BLOCK] if start + _BLOCK < len(first) else len(there)
+            here = there[starts[0] : end]
+            rows = Rows(starts - starts[0], column[here], history.weight[here].astype("float32"))
             best = best_of_each(self.all_scores(rows), self.known[self.offered], k)
-            parts.append(best._replace(customer=customers[best.customer]))
+            parts.append(best._replace(customer=history.customer[there[starts]][best.customer]))
         if not parts:
             return NOTHING
+        if len(parts) == 1:
+            return parts[0]
         return Proposals(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def save(self, folder: Path) -> None:
@@ -342,12 +389,3 @@ class NextWeek(Retriever, Generic[Network]):
         if len(self.known):
             self._serve(load_network(self.make(), folder / "network.safetensors"))
         return self
-
-
-def as_shares(rows: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Each row divided by its sum, in float32."""
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    weight = np.maximum(rows.data, _LEAST)
-    total = np.bincount(row, weight, rows.shape[0])
-    shares = (weight / total[row]).astype("float32")
-    return sparse.csr_matrix((shares, rows.indices, rows.indptr), rows.shape)

@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Generator, Tensor, nn
 
 from pipelines.neural.losses import multinomial_vae
 from pipelines.neural.training import Batch, Examples, Loss
 from pipelines.retrievers.base import Past
-from pipelines.retrievers.next_week import NextWeek, ShoppingWeeks, WithOwn, as_shares
+from pipelines.retrievers.next_week import NextWeek, Rows, ShoppingWeeks, WithOwn
 
 
 class VariationalAutoencoder(NextWeek["MultVAE"]):
@@ -83,8 +82,8 @@ class VariationalAutoencoder(NextWeek["MultVAE"]):
         self._decoder = found["decoder.weight"].T, found["decoder.bias"]
         self._out = found["out.weight"][self.offered].T, found["out.bias"][self.offered]
 
-    def scores(self, shares: sparse.csr_matrix) -> np.ndarray:
-        hidden = np.tanh(of_length_one(shares) @ self._table + self._shift)
+    def scores(self, shares: Rows) -> np.ndarray:
+        hidden = np.tanh(shares.of_length_one().times(self._table) + self._shift)
         z = hidden @ self._mean[0] + self._mean[1]
         decoded = np.tanh(z @ self._decoder[0] + self._decoder[1])
         return decoded @ self._out[0] + self._out[1]
@@ -153,18 +152,10 @@ class _Weeks:
             "before_row": np.repeat(np.arange(len(rows)), np.diff(before.indptr)),
             "before": before.indices.astype("int64"),
             "own": before.data,
-            "scaled": of_length_one(as_shares(before)).data,
+            "scaled": Rows.of(before).as_shares().of_length_one().value,
             "starts": before.indptr.astype("int64"),
             "bought": bought.indices.astype("int64"),
             "row": row,
             "weight": self.weight[rows.numpy()][row],
         }
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-
-def of_length_one(rows: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Each row divided by its length."""
-    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    length = np.sqrt(np.bincount(row, rows.data.astype("float64") ** 2, rows.shape[0]))
-    scaled = rows.data / length[row]
-    return sparse.csr_matrix((scaled.astype("float32"), rows.indices, rows.indptr), rows.shape)
