@@ -104,9 +104,11 @@ def _measure(folder: Path, share: float, names: list[str], asked: argparse.Names
             f"{single[f'{name} p99']:.2f} ms",
         ]
         print(f"| {name} | {' | '.join(cells)} |")
-    whole = [f"{single[f'whole {q}']:.2f} ms" for q in ("p50", "p99")]
-    union = f"{batch['union recall']:.3f}"
-    print(f"| *all together, merged* | | | | | | {union} | {' | '.join(whole)} |", flush=True)
+    for name, text in (("all", "all together"), ("release", "a release's")):
+        if f"{name} p50" in single:
+            cells = [f"{batch[f'{name} recall']:.3f}"]
+            cells += [f"{single[f'{name} {q}']:.2f} ms" for q in ("p50", "p99")]
+            print(f"| *{text}, merged* | | | | | | {' | '.join(cells)} |", flush=True)
     if asked.peers:
         step("matrix")
         for name, peer in _peers(asked.peers, folder / "matrix.npz").items():
@@ -121,7 +123,7 @@ def _measure(folder: Path, share: float, names: list[str], asked: argparse.Names
         f"\nCandidates: {CANDIDATES} each, for {batch['customers']:,.0f} customers in batches, {how}; reading "
         f"what is known of them took {batch['read']:.0f} s more, once for all retrievers. Peak memory of that "
         f"process: {batch['gigabytes']:.1f} GB. Of a request's time {single['shared p50']:.2f} ms are the "
-        "unpacking of what the customer did, once for all retrievers, and counted in the last row alone."
+        "unpacking of what the customer did, once for all retrievers, and counted in the merged rows alone."
     )
     trained = {name: fit for name, fit in fits.items() if fit.get("examples")}
     if trained:
@@ -268,7 +270,7 @@ def _buyers() -> Any:
 def _candidates(folder: Path, names: str, everybody: str) -> dict[str, Any]:
     from pipelines.evaluation.metrics import recall
     from pipelines.features import OfflineFeatures
-    from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
+    from pipelines.recommender import BATCH_CUSTOMERS, customer_state
     from pipelines.retrievers.base import Asked
 
     retrievers = _load(folder, names)
@@ -300,25 +302,36 @@ def _candidates(folder: Path, names: str, everybody: str) -> dict[str, Any]:
         named = retriever.candidates(state, week.moment, CANDIDATES)
         found[f"{name} seconds"] = seconds[name]
         found[f"{name} recall"] = float(recall(named, bought, CANDIDATES).mean())
-    together = Recommender(retrievers, dict.fromkeys(retrievers, CANDIDATES))
-    best = together.recommend(
-        list(state["customer_id"]), features, week.moment, CANDIDATES, state=state
-    )
-    found["union recall"] = float(recall(best, bought, CANDIDATES).mean())
+    for name, together in _together(retrievers).items():
+        best = together.recommend(
+            list(state["customer_id"]), features, week.moment, CANDIDATES, state=state
+        )
+        found[f"{name} recall"] = float(recall(best, bought, CANDIDATES).mean())
+    return found
+
+
+def _together(retrievers: dict[str, Any]) -> dict[str, Any]:
+    """All of them, and those of a release where they are all there."""
+    from pipelines.model_catalog import RELEASE
+    from pipelines.recommender import Recommender
+
+    found = {"all": Recommender(retrievers, dict.fromkeys(retrievers, CANDIDATES))}
+    if set(RELEASE.retrievers) <= set(retrievers):
+        mix = {name: retrievers[name] for name in RELEASE.retrievers}
+        found["release"] = Recommender(mix, RELEASE.per_source, weights=RELEASE.weights)
     return found
 
 
 def _requests(folder: Path, names: str) -> dict[str, Any]:
     from pipelines.evaluation.retrieval import time_requests
     from pipelines.features import OfflineFeatures
-    from pipelines.recommender import Recommender, customer_state
+    from pipelines.recommender import customer_state
 
     retrievers = _load(folder, names)
     week = _week()
     state = customer_state(_sampled(REQUESTS), OfflineFeatures(week.moment))
     limits = dict.fromkeys(retrievers, CANDIDATES)
-    whole = {"whole": Recommender(retrievers, limits)}
-    timed = time_requests(retrievers, limits, whole, state, week.moment)
+    timed = time_requests(retrievers, limits, _together(retrievers), state, week.moment)
     timed["shared"] = timed.pop("")
     return {f"{name} {q}": took for name, of in timed.items() for q, took in of.items()}
 

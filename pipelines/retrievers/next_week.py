@@ -148,8 +148,9 @@ class Rows(NamedTuple):
     @property
     def row(self) -> np.ndarray:
         """Which row each column stands in (R,)."""
-        sizes = np.diff(self.starts, append=len(self.column))
-        return np.repeat(np.arange(len(self.starts)), sizes)
+        row = np.zeros(len(self.column), dtype="int64")
+        row[self.starts[1:]] = 1
+        return np.cumsum(row)
 
     def times(self, table: np.ndarray) -> np.ndarray:
         """The product with a matrix of D columns (N x D)."""
@@ -360,7 +361,8 @@ class NextWeek(Retriever, Generic[Network]):
         column = self.column_of[history.article]
         there = np.flatnonzero(column >= 0)
         # Nothing is said of those of whom nothing is known.
-        first = np.flatnonzero(np.diff(history.customer[there], prepend=-1))
+        whose = history.customer[there]
+        first = np.flatnonzero(np.append(len(there) > 0, whose[1:] != whose[:-1]))
         parts = []
         for start in range(0, len(first), _BLOCK):
             starts = first[start : start + _BLOCK]
@@ -368,7 +370,7 @@ class NextWeek(Retriever, Generic[Network]):
             here = there[starts[0] : end]
             rows = Rows(starts - starts[0], column[here], history.weight[here].astype("float32"))
             best = best_of_each(self.all_scores(rows), self.known[self.offered], k)
-            parts.append(best._replace(customer=history.customer[there[starts]][best.customer]))
+            parts.append(best._replace(customer=whose[starts][best.customer]))
         if not parts:
             return NOTHING
         if len(parts) == 1:
