@@ -1,6 +1,7 @@
 """Negatives: for articles that customers bought, others that they could have bought and did not.
 
-Every strategy draws from articles on sale: sold in the `ON_SALE_DAYS` days before the moment, strictly.
+Every strategy draws from articles on sale: sold in the `ON_SALE_DAYS` days before the moment, strictly; what a
+customer was shown was on sale too, whether or not it had sold.
 None ever names what the customer buys in the period, nor uses what only later days tell.
 
 Each negative comes with `log_q`, the logarithm of the probability with which it is among those of its
@@ -120,7 +121,8 @@ class Negatives(ABC):
             NegativesError: a column or a value is missing, or a table that the strategy needs is missing
                 or empty.
         """
-        with _asking(con, positives, self.starts) as asked:
+        self.check(con)
+        with _asking(con, positives, self.starts, self.known) as asked:
             pairs = self.pairs(asked)
             parts = []
             for day, moment, groups in asked.moments():
@@ -141,6 +143,12 @@ class Negatives(ABC):
                 "log_q": log_q[order],
             }
         return pd.DataFrame(found, columns=COLUMNS)
+
+    known: ClassVar[str] = "SELECT article_id, day FROM staging.purchases"
+    """SQL: articles that may be drawn, and days on which they were seen to be on sale."""
+
+    def check(self, con: duckdb.DuckDBPyConnection) -> None:  # noqa: B027
+        """Refuse a warehouse that lacks what the strategy needs."""
 
     def starts(self, day: np.ndarray) -> np.ndarray:
         """The first day of the period that each day, in days since 1970, belongs to."""
@@ -292,7 +300,8 @@ class LastTransactions(Negatives):
         )
 
     def pick(self, moment: Moment, pairs: Pairs, rng: np.random.Generator) -> Drawn:
-        return _from_own(moment, pairs, self.n, rng)
+        own = Pairs(*(column[moment.sold[pairs.article] > 0] for column in pairs))
+        return _from_own(moment, own, self.n, rng)
 
 
 class Shown(Negatives):
@@ -312,9 +321,16 @@ class Shown(Negatives):
         super().__init__(n)
         self.days = days
 
-    def pairs(self, asked: "Asked") -> Pairs:
+    known = """
+    SELECT article_id, day FROM staging.purchases
+    UNION ALL
+    SELECT article_id, CAST(event_time AS DATE) FROM raw.interactions
+    WHERE kind IN ('impression', 'dismiss')
+    """
+
+    def check(self, con: duckdb.DuckDBPyConnection) -> None:
         try:
-            some = asked.con.execute("FROM raw.interactions LIMIT 1").fetchone()
+            some = con.execute("FROM raw.interactions LIMIT 1").fetchone()
         except duckdb.CatalogException:
             some = None
         if some is None:
@@ -322,6 +338,8 @@ class Shown(Negatives):
                 "The warehouse has no interactions, of which the negatives 'shown' are drawn: load "
                 "interactions, or choose another of " + ", ".join(sorted(NEGATIVES)) + "."
             )
+
+    def pairs(self, asked: "Asked") -> Pairs:
         return asked.query(
             """
             WITH events AS (
@@ -375,7 +393,7 @@ class Asked:
     Attributes:
         con: the warehouse, with `asked_for` (asked_group, customer_id, day) and `article_codes`
             (article_id, article).
-        articles: ids of all articles on sale at any moment (A,), ascending.
+        articles: ids of all articles that may be drawn at any moment (A,), ascending.
         row: row numbers of the positives (P,), in order of group.
         group: of each (P,): one for a customer in a period, numbered in order of day.
         days: of each group (G,), days since 1970, ascending.
@@ -416,10 +434,7 @@ class Asked:
             )
 
 
-_SOLD = """
-FROM staging.purchases
-WHERE day >= $first - CAST($days AS INTEGER) AND day < $last
-"""
+_SPAN = "WHERE day >= $first - CAST($days AS INTEGER) AND day < $last"
 
 
 @contextmanager
@@ -427,6 +442,7 @@ def _asking(
     con: duckdb.DuckDBPyConnection,
     positives: pd.DataFrame,
     starts: Callable[[np.ndarray], np.ndarray],
+    known: str,
 ) -> Iterator[Asked]:
     """The positives by group, while their tables stand in the warehouse."""
     day = starts(_days(positives))
@@ -443,7 +459,7 @@ def _asking(
     }
     try:
         ids = con.execute(
-            f"SELECT DISTINCT article_id {_SOLD} ORDER BY article_id", span
+            f"SELECT DISTINCT article_id FROM ({known}) {_SPAN} ORDER BY article_id", span
         ).fetchnumpy()["article_id"]
     except duckdb.CatalogException as error:
         raise NegativesError(
@@ -468,7 +484,9 @@ def _asking(
         sold = con.execute(
             f"""
             SELECT CAST(day - DATE '1970-01-01' AS BIGINT) AS day, article, CAST(sum(line_count) AS BIGINT)
-            {_SOLD.replace("WHERE", "INNER JOIN article_codes USING (article_id) WHERE")}
+            FROM staging.purchases
+            INNER JOIN article_codes USING (article_id)
+            {_SPAN}
             GROUP BY ALL
             ORDER BY ALL
             """,
@@ -574,12 +592,10 @@ def _different(left: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.n
 
 
 def _from_own(moment: Moment, pairs: Pairs, n: int, rng: np.random.Generator) -> Drawn:
-    """`n` different ones of a list that each group has of its own, each as likely, of what is on sale."""
+    """`n` different ones of a list that each group has of its own, each as likely."""
     span = len(moment.sold)
     key = pairs.group * span + pairs.article
-    may = (moment.sold[pairs.article] > 0) & ~np.isin(
-        key, moment.barred.group * span + moment.barred.article
-    )
+    may = ~np.isin(key, moment.barred.group * span + moment.barred.article)
     whose, article = pairs.group[may], pairs.article[may]
     first = np.searchsorted(whose, moment.group)
     own = np.searchsorted(whose, moment.group, side="right") - first
