@@ -110,7 +110,7 @@ def _verb(function: Callable[..., Any]) -> Callable[..., None]:
             click.echo(text)
         else:
             # A pipe has no width; a table must not be cut to fit one.
-            Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(text)
+            Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(text)
         if status:
             sys.exit(status[0])
 
@@ -363,7 +363,8 @@ def build(through: date | None) -> Any:
 @click.option(
     "--epochs",
     type=click.IntRange(1),
-    help="Times the picture encoder learns from each picture.  [default: 12]",
+    help="Times the picture encoder learns from each picture: 12 when it is first made; another number than "
+    "last time makes it anew.",
 )
 @click.option("--retrain", is_flag=True, help="Make the encoders anew, and encode everything.")
 @_verb
@@ -611,7 +612,8 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
 @click.option("--weeks", default=4, show_default=True, type=click.IntRange(1), help="Test weeks.")
 @click.option(
     "--models",
-    help="Names separated by commas, of any retriever too; what a release is made of if left out.",
+    help="Names separated by commas, of any retriever too; if left out what a release is made of, with "
+    "--retrievers all.",
 )
 @click.option(
     "--truth",
@@ -660,7 +662,11 @@ def evaluate(
     """
     from pipelines.feature_tables import latest_build
 
-    names = [name.strip() for name in models.split(",")] if models else None
+    names = None if models is None else [name.strip() for name in models.split(",")]
+    if names is not None and not all(names):
+        raise click.UsageError(
+            f"--models {models!r} has an empty name: separate names by one comma."
+        )
     if retrievers:
         if truth is not None:
             raise click.UsageError("--truth is of the recommender: leave out --retrievers or it.")
@@ -696,10 +702,10 @@ def _judge_retrievers(
 
     from feature_repo import places
     from pipelines.evaluation.retrieval import (
+        DEPTHS,
         MAIN,
         PER_SOURCE,
         PRECISION,
-        RECALLS,
         judge_retrievers,
     )
     from pipelines.evaluation.retrieval_page import write_page
@@ -717,54 +723,81 @@ def _judge_retrievers(
     )
     write_page(found, page)
     _say(f"{page} written")
-    together = found.together
-    title = (
-        f"Recall of {many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
-        f"(the union is of {found.per_source} candidates of each)"
-    )
-    main_table = Table(title=title, title_justify="left")
-    main_table.add_column("retriever", no_wrap=True)
-    depths = [recall.removeprefix("recall") for recall in RECALLS]
-    headings = ("95% of @100", PRECISION, "only it", "cost", "named", "fit s", "s/1,000")
-    for heading in (*depths, *headings, "MB saved", "held", "p50 ms"):
-        main_table.add_column(heading, justify="right", no_wrap=True)
+    order = [*found.together, *found.retrievers]
+    size = f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]}"
 
-    def number(value: float | None, digits: int) -> str:
-        return "" if value is None else f"{value:,.{digits}f}"
+    def table(title: str, headings: list[str], cells: Callable[[str], list[str | None]]) -> Table:
+        # Folded rather than cut where there is no room.
+        made = Table(title=title, title_justify="left")
+        made.add_column("retriever", overflow="fold")
+        for heading in headings:
+            made.add_column(heading, justify="right", overflow="fold")
+        for name in order:
+            row = [cell or "" for cell in cells(name)]
+            made.add_row(name, *row, style="bold" if name in found.together else "")
+        return made
 
-    for name in (*together, *found.retrievers):
+    def number(value: float | None, digits: int) -> str | None:
+        return None if value is None else f"{value:,.{digits}f}"
+
+    def finds(name: str) -> list[str | None]:
         judged = found.judged[name]
-        recall = [f"{judged.metrics[at]['mean']:.3f}" for at in RECALLS]
-        spread = judged.metrics[MAIN]
-        main_table.add_row(
-            name,
-            *recall,
-            f"[{spread['low']:.3f}, {spread['high']:.3f}]",
+        return [
+            # Of candidates together there are no more than those that were named.
+            *(
+                number(judged.metrics[f"recall@{k}"]["mean"], 3)
+                if name not in found.together or k <= judged.candidates
+                else None
+                for k in DEPTHS
+            ),
             number(judged.metrics[PRECISION]["mean"], 3),
-            "" if judged.alone is None else f"{judged.alone:.1%}",
-            number((judged.cost or {}).get("mean"), 4),
             number(judged.candidates, 0),
+        ]
+
+    def adds(name: str) -> list[str | None]:
+        judged = found.judged[name]
+        shares = [None if of is None else f"{of:.1%}" for of in (judged.named, judged.alone)]
+        return [*shares, number((judged.cost or {}).get("mean"), 4)]
+
+    def costs(name: str) -> list[str | None]:
+        judged = found.judged[name]
+        return [
             number(judged.fit_seconds, 1),
             number(judged.seconds_per_1000, 2),
             number(judged.megabytes_saved, 1),
             number(judged.megabytes_held, 1),
             number((judged.milliseconds or {}).get("p50"), 2),
-            style="bold" if name in together else "",
-        )
-    by_segment = Table(title=f"{MAIN} by purchases (lines) before the week", title_justify="left")
-    by_segment.add_column("retriever", no_wrap=True)
-    for segment, size in found.segments.items():
-        by_segment.add_column(f"{segment} ({size['customers']:,})", justify="right")
-    for name in (*together, *found.retrievers):
-        intervals = [of[MAIN] for of in found.judged[name].segments.values()]
-        cells = [f"{of['mean']:.3f} [{of['low']:.3f}, {of['high']:.3f}]" for of in intervals]
-        by_segment.add_row(name, *cells, style="bold" if name in together else "")
-    says = (
-        "only it: of the purchases among the union's candidates, those that no other retriever names. "
-        f"cost: by how much the union's {MAIN} falls without it. named: candidates per customer. "
-        "held: arrays in memory without the list of articles. (N): customers, summed over the weeks."
+        ]
+
+    def by_segment(name: str) -> list[str | None]:
+        segments = found.judged[name].segments
+        return [number(segments[of][MAIN]["mean"], 3) for of in found.segments]
+
+    tables = (
+        table(
+            f"Recall at k: {size}",
+            [*(f"@{k}" for k in DEPTHS), PRECISION, "candidates"],
+            finds,
+        ),
+        table(
+            "Of the purchases among the union's candidates",
+            ["names", "only it names", "lost without it"],
+            adds,
+        ),
+        table(
+            f"{MAIN} by purchases (lines) before the week",
+            [f"{name}\n({of['customers']:,})" for name, of in found.segments.items()],
+            by_segment,
+        ),
+        table("Costs", ["fit s", "s per 1,000", "MB saved", "MB held", "p50 ms"], costs),
     )
-    return Group(main_table, by_segment, says), {**found.to_dict(), "page": str(page)}
+    says = (
+        f"The union is of {found.per_source} candidates of each, a single retriever may name {DEPTHS[-1]}; "
+        "candidates: per customer. "
+        f"lost without it: by how much the union's {MAIN} falls. MB held: arrays in memory without the list "
+        "of articles. (N): customers, each once for every week. Intervals are on the page."
+    )
+    return Group(*tables, says), {**found.to_dict(), "page": str(page)}
 
 
 @main.group()
@@ -951,9 +984,22 @@ def recommend(
 
     if (customer is None) == (not everyone):
         raise click.UsageError("Give either --customer ID or --all.")
+    if customer is not None and not customer.strip():
+        raise click.UsageError("--customer is empty: give the customer's id.")
+    for option, value, other in (
+        ("--sponsored", sponsored and everyone, "--customer"),
+        ("--out", out and not everyone, "--all"),
+        ("--customers", customers and not everyone, "--all"),
+    ):
+        if value:
+            raise click.UsageError(f"{option} goes with {other}: add it or leave this out.")
     if everyone:
         if out is None:
             raise click.UsageError("--all needs --out FILE.")
+        if not out.absolute().parent.is_dir():
+            raise click.UsageError(
+                f"There is no folder {out.parent}: make it, or give another --out."
+            )
         rows = recommending.to_file(out, k=k, at=at, customers=customers, progress=_say)
         return f"{out}: {rows:,} customers", {"out": str(out), "customers": rows}
     assert customer is not None

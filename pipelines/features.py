@@ -96,6 +96,11 @@ def feature_store() -> "FeatureStore":
     return _open_store(places.home())
 
 
+def require_service(name: str) -> None:
+    """Raise FeatureError if there is no such feature service, before anything long is begun."""
+    _service(name)
+
+
 def _service(name: str) -> Any:
     from feast.errors import FeastObjectNotFoundException, FeatureServiceNotFoundException
 

@@ -15,16 +15,13 @@ import pandas as pd
 
 from pipelines.features import Features
 from pipelines.rankers.base import Ranker
-from pipelines.retrievers.base import STATE_SERVICE, Asked, Proposals, Retriever, top
+from pipelines.retrievers.base import FUSION, STATE_SERVICE, Asked, Proposals, Retriever, top
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
 SPONSORED = "sponsored"
 """The source of articles that somebody pays for, or wants seen."""
 POSTAL_CODE = "customer_profile__postal_code"
 BATCH_CUSTOMERS = 2_000
-FUSION = 60.0
-"""How slowly a rank loses weight where the ranks of several sources are put together: reciprocal rank
-fusion (Cormack, Clarke and Buettcher, SIGIR 2009), with its customary constant."""
 NO_IDS = np.array([], dtype=object)
 NO_PAIRS = np.array([], dtype="int64")
 

@@ -149,6 +149,27 @@ def test_a_moment_after_the_features_is_refused(shop: Path) -> None:
     assert "2020-09-23" in one_sentence(lookbook("train", "popular", "--cutoff", "2030-01-01"))
 
 
+def test_models_learn_from_something(shop: Path) -> None:
+    before = as_json("release", "list")
+    said = one_sentence(lookbook("train", "popular", "--cutoff", "1999-01-01"))
+    assert "days before the cutoff 1999-01-01" in said
+    assert as_json("release", "list") == before
+
+
+def test_recommend_refuses_what_does_not_go_together(shop: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out.csv")
+    for words, said in (
+        (("--all", "--out", out, "--sponsored", "0108775015"), "--sponsored goes with --customer"),
+        (("--customer", "x", "--out", out), "--out goes with --all"),
+        (("--customer", " "), "--customer is empty"),
+        (("--all", "--out", str(tmp_path / "no" / "out.csv")), "There is no folder"),
+    ):
+        answer = lookbook("recommend", *words)
+        assert answer.exit_code != 0
+        assert said in answer.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_features_join_names_the_bad_row(shop: Path, tmp_path: Path) -> None:
     entities = tmp_path / "labels.csv"
     entities.write_text(

@@ -143,6 +143,16 @@ def test_a_run_that_stopped_goes_on_to_the_same_weights(stop_at: int, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_checkpoint_may_outlive_the_training(tmp_path: Path) -> None:
+    file = tmp_path / "run.checkpoint"
+    first, again, rest = a_network(), a_network(), Noisy()
+    train(first, squared, Noisy(), SHORT, checkpoint=file, keep_checkpoint=True)
+    train(again, squared, rest, SHORT, checkpoint=file, keep_checkpoint=True)
+    assert same(first, again)
+    assert len(rest.asked) == 1  # for the fingerprint: nothing is learnt again
+    assert file.exists()
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -413,13 +413,16 @@ def test_the_table(own_shop: Path) -> None:
     words = ["evaluate", "--retrievers", "--weeks", "1", "--models", "popular,repurchase"]
     answer = CliRunner().invoke(main, words)
     assert answer.exit_code == 0, answer.output
-    for said in ("union", "popular", "repurchase", "only it", "cold (", "new articles"):
+    for said in ("union", "popular", "repurchase", "only it names", "cold", "new articles"):
         assert said in answer.stdout
+    assert "…" not in answer.stdout
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (["--per-source", "3"], "--per-source goes with --retrievers"),
+        (["--retrievers", "--models", ""], "has an empty name"),
         (["--customers", "3"], "--customers goes with --retrievers"),
         (["--retrievers", "--models", "magic"], "No retriever is called 'magic'"),
         (["--retrievers", "--customers", "0"], "--customers"),

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import Asked
+from pipelines.retrievers.similar import by_rank
 from tests.retrieval_worlds import (
     BOOTS,
     COAT,
@@ -69,6 +71,12 @@ def test_what_the_customer_has_is_not_named(shop: World, retriever: str) -> None
     assert not set(found["article_id"]) & {STAR, SHIRT}
     assert found["article_id"].tolist() == alone["article_id"].tolist()
     assert found["rank"].tolist() == list(range(1, 1 + len(found)))
+
+
+def test_kinds_of_likeness_are_put_together_by_rank() -> None:
+    likeness = sparse.csr_matrix(np.array([[0.0, 0.9, 0.99, 0.9], [0.2, 0.0, 0.0, 0.0]]))
+    found = by_rank(likeness).toarray()
+    np.testing.assert_allclose(found, [[0, 1 / 62, 1 / 61, 1 / 63], [1 / 61, 0, 0, 0]], rtol=1e-6)
 
 
 def test_similar_articles(shop: World) -> None:

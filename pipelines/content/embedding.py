@@ -41,6 +41,9 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CLUSTERED = ("product_type_name", "colour_group_name", "graphical_appearance_name")
 """Attributes that say how pure clusters are."""
 
+_SHOWN = 20
+"""Articles that are named where there may be many."""
+
 Progress = Callable[[str], None]
 
 
@@ -58,7 +61,8 @@ class Embedded:
         with_picture: articles that have a picture vector now.
         texts: how many were encoded now.
         pictures: how many were encoded now.
-        broken: pictures that cannot be read, with an example's reason.
+        broken: how many pictures cannot be read.
+        unreadable: their articles.
         clusters: visual clusters that have an article.
         encoders: {name: version} in use.
         trained: those of them that were made now.
@@ -77,6 +81,7 @@ class Embedded:
     trained: tuple[str, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
+    unreadable: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,10 +101,17 @@ class Embedded:
                     f"(the most common one: {common:.1%})"
                 )
         if self.broken:
-            lines.append(f"{many(self.broken, 'picture')} cannot be read and left out")
-        lines.append(
-            "Take them up with `lookbook features build`." if self.changed else "Nothing was new."
-        )
+            some = ", ".join(self.unreadable[:_SHOWN])
+            more = len(self.unreadable) - _SHOWN
+            lines.append(
+                f"{many(self.broken, 'picture')} cannot be read and left out: those of {some}"
+                + (f" and {more:,} more (--json names all)" if more > 0 else "")
+            )
+        if self.changed:
+            lines.append("Take them up with `lookbook features build`.")
+        else:
+            again = self.trained or self.texts or self.pictures
+            lines.append("Everything came out as it was." if again else "Nothing was new.")
         return "\n".join(lines)
 
 
@@ -170,6 +182,9 @@ def embed(
         }
     )
     changed = _write(table, before, sources[0])
+    unreadable = articles["article_id"][
+        np.array([bool(stamp) for stamp in shown.vectors.of]) & ~shown.vectors.has
+    ]
     tags = {TEXT_ENCODER: text_tag, PICTURE_ENCODER: shown.tag}
     return Embedded(
         articles=len(articles),
@@ -177,7 +192,8 @@ def embed(
         with_picture=int(shown.vectors.has.sum()),
         texts=new_texts,
         pictures=shown.encoded,
-        broken=sum(map(bool, shown.vectors.of)) - int(shown.vectors.has.sum()),
+        broken=len(unreadable),
+        unreadable=tuple(unreadable),
         clusters=len(set(shown.clusters) - {None}),
         encoders={name: tag for name, tag in tags.items() if tag},
         trained=tuple(shop.trained),
@@ -334,6 +350,7 @@ class _Shop:
         from pipelines.content.pictures import LABELS, PictureEncoder
 
         shown = self._articles.set_index("article_id").loc[names]
+        checkpoint = places.home() / "picture_encoder.checkpoint"
         encoder = PictureEncoder(**({} if epochs is None else {"epochs": epochs}))
         self._progress(f"learning from {many(len(names), 'picture')}")
         encoder.fit(
@@ -344,7 +361,7 @@ class _Shop:
                 for article, product in zip(names, shown["product_code"], strict=True)
             ],
             self._progress,
-            checkpoint=places.home() / "picture_encoder.checkpoint",
+            checkpoint=checkpoint,
         )
         self._progress("finding what looks alike")
         vectors = encoder.encode(pixels)
@@ -363,6 +380,7 @@ class _Shop:
         tag = self._register(
             PICTURE_ENCODER, write, encoder.settings, seen.hexdigest()[:16], encoder.metrics
         )
+        checkpoint.unlink(missing_ok=True)
         return open_version(tag)
 
     def _clustered(self, vectors: _Vectors, version: Version | None, encoded: int) -> _Shown:

@@ -291,7 +291,8 @@ class PictureEncoder:
             pixels: uint8 (N, height, width, 3).
             labels: {label: of each picture} for LABELS; None where it is not known.
             products: of each picture, which product it shows.
-            checkpoint: a file that lets a run that was killed go on.
+            checkpoint: a file that lets a run that was killed go on, until whoever keeps the encoder
+                deletes it.
 
         Raises:
             PictureError: there are no pictures.
@@ -326,6 +327,7 @@ class PictureEncoder:
             _Labelled(pixels, learnt, numbers),
             settings,
             checkpoint=checkpoint,
+            keep_checkpoint=True,
             progress=lambda line: progress(f"pictures: {line}"),
         )
         self.metrics = {

@@ -24,8 +24,8 @@ from pipelines.evaluation.metrics import average_precision, bootstrap
 from pipelines.evaluation.weekly import MERGED, require_history
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings, make_retriever
-from pipelines.recommender import BATCH_CUSTOMERS, FUSION, Recommender, customer_state
-from pipelines.retrievers.base import Asked, Past, Proposals, Retriever
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
+from pipelines.retrievers.base import FUSION, Asked, Past, Proposals, Retriever
 from pipelines.training import sampled
 from pipelines.warehouse import reading
 
@@ -189,7 +189,7 @@ def judge_retrievers(
                 kept = sampled(bought["customer_id"].unique(), customers)
                 bought = bought[bought["customer_id"].isin(kept)].reset_index(drop=True)
             told = f"week {number}/{len(tests)} from {week.start}"
-            past = Past.at(con, week.start)
+            past = Past.at(con, week.start, progress)
             retrievers = {}
             for name in chosen:
                 started = perf_counter()

@@ -5,8 +5,8 @@ from pathlib import Path
 from pipelines.evaluation.retrieval import (
     DEPTHS,
     MAIN,
+    NEW_ARTICLES,
     PRECISION,
-    RECALLS,
     UNION,
     Interval,
     RetrievalReport,
@@ -30,7 +30,8 @@ def write_page(report: RetrievalReport, out: Path) -> None:
         "What the retrievers find",
         f"{many(len(report.retrievers), 'retriever')}, judged on {many(report.customers, 'customer')} "
         f"who bought in {weeks}. All together have {said_share(union['mean'])} of what a customer buys "
-        f"among their first 100 candidates ({_between(union)}).",
+        f"among their first 100 candidates ({_between(union)}). Who buys in several weeks is asked about in "
+        f"each: {sum(of['customers'] for s, of in report.segments.items() if s != NEW_ARTICLES):,} times in all.",
         footer="Made by: lookbook evaluate --retrievers",
     )
     _found(page, report)
@@ -47,10 +48,10 @@ def _found(page: Page, report: RetrievalReport) -> None:
         "candidates, a mean over customers. Everybody who buys counts, also who never bought before.",
     )
     shown = [*report.together, *report.retrievers[:CURVES]][: len(plots.COLOURS)]
-    curves = {
-        name: (DEPTHS, [report.judged[name].metrics[recall]["mean"] for recall in RECALLS])
-        for name in shown
-    }
+    curves = {}
+    for name in shown:
+        reached = _reached(report, name)
+        curves[name] = ([k for k, _ in reached], [recall for _, recall in reached])
     section.figure(
         plots.lines(curves, x="candidates", y="recall", said=plots.percent, dots=True, wide=True),
         f"Recall by the number of candidates: together, and the best at {MAIN}",
@@ -63,8 +64,8 @@ def _found(page: Page, report: RetrievalReport) -> None:
             [
                 name,
                 *(
-                    _percent(report.judged[name].metrics[recall]["mean"], bar=recall == MAIN)
-                    for recall in RECALLS
+                    _percent(dict(_reached(report, name)).get(k), bar=f"recall@{k}" == MAIN)
+                    for k in DEPTHS
                 ),
                 _between(report.judged[name].metrics[MAIN]),
                 f"{report.judged[name].metrics[PRECISION]['mean']:.4f}",
@@ -76,16 +77,24 @@ def _found(page: Page, report: RetrievalReport) -> None:
     )
     section.text(
         f"For the union each names at most {report.per_source} candidates, put in order by the sum of "
-        "1 / (60 + rank); “merged” is the mix of the release. Candidates are per customer.",
+        "1 / (60 + rank); “merged” is the mix of the release. Candidates are per customer; a single retriever "
+        f"may name {DEPTHS[-1]}, and of candidates together there are no more than were named.",
         note=True,
     )
+
+
+def _reached(report: RetrievalReport, name: str) -> list[tuple[int, float]]:
+    """Depths and recall there; of candidates together only as deep as there are any."""
+    judged = report.judged[name]
+    depths = [k for k in DEPTHS if name not in report.together or k <= judged.candidates]
+    return [(k, judged.metrics[f"recall@{k}"]["mean"]) for k in depths or DEPTHS[:1]]
 
 
 def _alone(page: Page, report: RetrievalReport) -> None:
     section = page.section(
         "What each adds",
         "Of the purchases among the candidates of the union: the share that the retriever names, and "
-        "the share that no other names. Without it, the union's recall@100 falls by the cost.",
+        "the share that no other names; and by how much the union's recall@100 falls without it.",
     )
     judged = [(name, report.judged[name]) for name in report.retrievers]
     alone = [100 * (found.alone or 0) for _, found in judged]
@@ -103,7 +112,7 @@ def _alone(page: Page, report: RetrievalReport) -> None:
         "Two bars for each retriever: what it alone names, and what others name too.",
     )
     section.table(
-        ["retriever", "named", "by it alone", "recall@100 without it", "its cost", "95%"],
+        ["retriever", "names", "only it names", "recall@100 without it", "lost without it", "95%"],
         [
             [
                 name,
@@ -118,7 +127,7 @@ def _alone(page: Page, report: RetrievalReport) -> None:
         align="nrrrrr",
     )
     section.text(
-        "A cost below zero says that its candidates push better ones back in the order: a ranker may "
+        "A loss below zero says that its candidates push better ones back in the order: a ranker may "
         "still use them.",
         note=True,
     )

@@ -14,10 +14,10 @@ from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.metrics import METRICS, bootstrap, measure
-from pipelines.features import Features, OfflineFeatures
+from pipelines.features import Features, OfflineFeatures, require_service
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
-from pipelines.retrievers.base import COLUMNS, Retriever
+from pipelines.retrievers.base import COLUMNS, STATE_SERVICE, Retriever
 from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
 from pipelines.warehouse import reading
 
@@ -214,11 +214,12 @@ def _require_loaded(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:
 
 
 def require_history(con: duckdb.DuckDBPyConnection, start: date) -> None:
-    """There must be purchases before everything that is trained.
+    """There must be purchases before everything that is trained, and features to ask for.
 
     Raises:
-        LookbookError: there is none before `start`.
+        LookbookError: there is none before `start`, or no feature service is registered.
     """
+    require_service(STATE_SERVICE)
     row = con.execute("SELECT min(day) FROM staging.purchases").fetchone()
     if row is None or row[0] is None or row[0] >= start:
         raise LookbookError(

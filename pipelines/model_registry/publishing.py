@@ -94,6 +94,12 @@ def train(
                 f"Features are built up to {end}, and the cutoff {cutoff} is later: load later "
                 "purchases and run `lookbook features build`."
             )
+        first = con.execute("SELECT min(day) FROM staging.purchases").fetchall()[0][0]
+        if first is None or first >= cutoff:
+            raise RegistryError(
+                f"Purchases start on {first}, and models learn from days before the cutoff {cutoff}: give a "
+                "later one, or load a longer history."
+            )
         data = feature_tables.data_hash(con)
         past = Past.at(con, cutoff, progress)
         for name in names or [*settings.retrievers, settings.ranker]:

@@ -223,6 +223,7 @@ def train(
     validation: Callable[[nn.Module], float] | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = 30.0,
+    keep_checkpoint: bool = False,
     progress: Callable[[str], None] = lambda line: None,
 ) -> History:
     """Fit the network to the examples.
@@ -239,7 +240,9 @@ def train(
             each epoch, in the main process alone. `mean_loss` of other examples is one.
         checkpoint: a file that lets a run that was killed go on. It is written after every epoch and every
             `checkpoint_seconds`, whole or not at all; one of another run or a damaged one is not used;
-            it is gone when the training ends.
+            it is gone when the training ends, unless it is kept.
+        keep_checkpoint: leave it, with the end of the training in it, to a caller who has more to do before
+            the network is safe.
         checkpoint_seconds: more if writing takes more than a twentieth of the time; 0 is every step.
         progress: told now and then how far it is.
 
@@ -247,7 +250,7 @@ def train(
         TrainingError: there are no examples, or the loss is no number any more.
     """
     return _Run(network, loss, examples, settings or TrainingSettings(), progress).train(
-        validation, checkpoint, checkpoint_seconds
+        validation, checkpoint, checkpoint_seconds, keep_checkpoint
     )
 
 
@@ -306,6 +309,7 @@ class _Run:
         validation: Callable[[nn.Module], float] | None,
         checkpoint: Path | None,
         checkpoint_seconds: float,
+        keep_checkpoint: bool,
     ) -> History:
         settings, history = self.settings, self.history
         if checkpoint:
@@ -336,7 +340,7 @@ class _Run:
                     f"epoch {self.epoch} of {settings.epochs}: loss {history.losses[-1]:.4f}{figure}, "
                     f"{history.examples_per_second:,.0f} examples/s"
                 )
-                if checkpoint and self.epoch < settings.epochs:
+                if checkpoint and (keep_checkpoint or self.epoch < settings.epochs):
                     self._save(checkpoint)
                     saved = time.monotonic()
         if self.best is not None:
@@ -346,7 +350,7 @@ class _Run:
             for tensor in self.network.state_dict().values():
                 distributed.broadcast(tensor, 0)
         self.network.to("cpu").eval()
-        if checkpoint and is_main():
+        if checkpoint and is_main() and not keep_checkpoint:
             checkpoint.unlink(missing_ok=True)
         return history
 

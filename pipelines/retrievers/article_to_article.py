@@ -66,7 +66,12 @@ class ArticleToArticle(Retriever):
         Returns:
             article_id, similar_id, score (likeness, higher is more like) and rank (from 1); at most
             S x k rows, in order of `article_ids` and rank.
+
+        Raises:
+            ValueError: k is below 0.
         """
+        if k < 0:
+            raise ValueError(f"k is {k}: how many articles like each are wanted, 0 or more.")
         places = self.assortment.places(list(article_ids))
         known = np.flatnonzero(places >= 0)
         found = best_of_sparse(self.likeness[places[known]], self.assortment.on_sale, k + 1)

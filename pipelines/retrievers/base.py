@@ -31,6 +31,9 @@ from pipelines.assortment import Assortment
 
 STATE_SERVICE = "customer_state"
 COLUMNS = ["customer_id", "article_id", "score", "rank"]
+FUSION = 60.0
+"""How slowly a rank loses weight where ranks of several sources are put together: reciprocal rank fusion
+(Cormack, Clarke and Buettcher, SIGIR 2009), with its customary constant."""
 EVENT_WEIGHTS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
 """How much an event says, beside a purchase. What was dismissed says nothing."""
 
@@ -252,7 +255,12 @@ class Retriever(ABC):
         Returns:
             customer_id, article_id, score (higher is better) and rank (from 1), in order of customer_id
             and rank.
+
+        Raises:
+            ValueError: k is below 0.
         """
+        if k < 0:
+            raise ValueError(f"k is {k}: how many candidates a customer may get, 0 or more.")
         asked = Asked(state, moment)
         found = self.propose(asked, k)
         order = np.argsort(asked.customers.astype(str)[found.customer], kind="stable")

@@ -17,7 +17,7 @@ from sklearn.utils.extmath import randomized_svd
 from pipelines.features import OfflineFeatures, moment_of
 from pipelines.nearest import faiss
 from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
-from pipelines.retrievers.base import Past, largest
+from pipelines.retrievers.base import FUSION, Past, largest
 
 CONTENT_SERVICE = "article_content"
 COMMON = 0.03
@@ -101,6 +101,15 @@ class SimilarByVector(SimilarByContent):
 
     column: ClassVar[str]
 
+    def fit(self, past: Past) -> Self:
+        super().fit(past)
+        if not self.likeness.nnz:
+            past.progress(
+                f"{self.name} names nothing: too few articles have the vectors that `lookbook features embed` "
+                "makes of them"
+            )
+        return self
+
     def alike(self, content: pd.DataFrame) -> sparse.csr_matrix:
         return nearest_vectors(
             vectors_of(content[self.column]), self.assortment.on_sale, self.neighbours
@@ -164,8 +173,11 @@ class SimilarByTransactions(Similar):
 
 
 class SimilarBlended(SimilarByContent):
-    """By attributes, words and picture together: the mean of the three likenesses, of which one counts
-    as nothing where the other article is not among the nearest by it."""
+    """By attributes, words and picture together: the sum of what each kind gives an article for its rank
+    among the nearest, 1 / (60 + rank) (reciprocal rank fusion; Cormack et al., SIGIR 2009).
+
+    Likenesses themselves cannot be added up: those of pictures lie close together near 1, and would decide.
+    """
 
     name = "similar"
     in_words = "Like"
@@ -175,8 +187,19 @@ class SimilarBlended(SimilarByContent):
         for kind in (SimilarByMetadata, SimilarByText, SimilarByImage):
             one = kind(self.neighbours)
             one.assortment = self.assortment
-            total = total + one.alike(content) / 3
+            total = total + by_rank(one.alike(content))
         return largest(total, self.neighbours)
+
+
+def by_rank(likeness: sparse.csr_matrix) -> sparse.csr_matrix:
+    """1 / (60 + rank) in place of each value, by its rank in its row; of equal ones the first column is
+    before."""
+    row = np.repeat(np.arange(likeness.shape[0]), np.diff(likeness.indptr))
+    order = np.lexsort((likeness.indices, -likeness.data, row))
+    rank = np.empty(likeness.nnz)
+    rank[order] = 1 + np.arange(likeness.nnz) - likeness.indptr[row]
+    shares = (1 / (FUSION + rank)).astype("float32")
+    return sparse.csr_matrix((shares, likeness.indices, likeness.indptr), likeness.shape)
 
 
 def vectors_of(column: pd.Series) -> np.ndarray:
