@@ -34,8 +34,9 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         if not sys.warnoptions:
-            # What libraries tell their developers is not for people who use the command.
-            warnings.simplefilter("ignore")
+            # What libraries tell their developers is not for people who use the command. A filter would
+            # not do: Feast sets its own when it is imported.
+            warnings.showwarning = lambda *said, **more: None
         try:
             return super().invoke(ctx)
         except LookbookError as error:
@@ -726,13 +727,18 @@ def _judge_retrievers(
     order = [*found.together, *found.retrievers]
     size = f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]}"
 
-    def table(title: str, headings: list[str], cells: Callable[[str], list[str | None]]) -> Table:
+    def table(
+        title: str,
+        headings: list[str],
+        cells: Callable[[str], list[str | None]],
+        names: list[str] = order,
+    ) -> Table:
         # Folded rather than cut where there is no room.
         made = Table(title=title, title_justify="left")
         made.add_column("retriever", overflow="fold")
         for heading in headings:
             made.add_column(heading, justify="right", overflow="fold")
-        for name in order:
+        for name in names:
             row = [cell or "" for cell in cells(name)]
             made.add_row(name, *row, style="bold" if name in found.together else "")
         return made
@@ -783,6 +789,7 @@ def _judge_retrievers(
             "Of the purchases among the union's candidates",
             ["names", "only it names", "lost without it"],
             adds,
+            found.retrievers,
         ),
         table(
             f"{MAIN} by purchases (lines) before the week",
