@@ -699,17 +699,10 @@ def _judge_retrievers(
     customers: int | None,
     per_source: int | None,
 ) -> tuple[Any, dict[str, Any]]:
-    from rich.console import Group
-
     from feature_repo import places
-    from pipelines.evaluation.retrieval import (
-        DEPTHS,
-        MAIN,
-        PER_SOURCE,
-        PRECISION,
-        judge_retrievers,
-    )
+    from pipelines.evaluation.retrieval import PER_SOURCE, judge_retrievers
     from pipelines.evaluation.retrieval_page import write_page
+    from pipelines.evaluation.retrieval_tables import in_tables
     from pipelines.reports import check_place
 
     page = places.home() / "reports" / "retrievers.html"
@@ -724,87 +717,7 @@ def _judge_retrievers(
     )
     write_page(found, page)
     _say(f"{page} written")
-    order = [*found.together, *found.retrievers]
-    size = f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]}"
-
-    def table(
-        title: str,
-        headings: list[str],
-        cells: Callable[[str], list[str | None]],
-        names: list[str] = order,
-    ) -> Table:
-        # Folded rather than cut where there is no room.
-        made = Table(title=title, title_justify="left")
-        made.add_column("retriever", overflow="fold")
-        for heading in headings:
-            made.add_column(heading, justify="right", overflow="fold")
-        for name in names:
-            row = [cell or "" for cell in cells(name)]
-            made.add_row(name, *row, style="bold" if name in found.together else "")
-        return made
-
-    def number(value: float | None, digits: int) -> str | None:
-        return None if value is None else f"{value:,.{digits}f}"
-
-    def finds(name: str) -> list[str | None]:
-        judged = found.judged[name]
-        return [
-            # Of candidates together there are no more than those that were named.
-            *(
-                number(judged.metrics[f"recall@{k}"]["mean"], 3)
-                if name not in found.together or k <= judged.candidates
-                else None
-                for k in DEPTHS
-            ),
-            number(judged.metrics[PRECISION]["mean"], 3),
-            number(judged.candidates, 0),
-        ]
-
-    def adds(name: str) -> list[str | None]:
-        judged = found.judged[name]
-        shares = [None if of is None else f"{of:.1%}" for of in (judged.named, judged.alone)]
-        return [*shares, number((judged.cost or {}).get("mean"), 4)]
-
-    def costs(name: str) -> list[str | None]:
-        judged = found.judged[name]
-        return [
-            number(judged.fit_seconds, 1),
-            number(judged.seconds_per_1000, 2),
-            number(judged.megabytes_saved, 1),
-            number(judged.megabytes_held, 1),
-            number((judged.milliseconds or {}).get("p50"), 2),
-        ]
-
-    def by_segment(name: str) -> list[str | None]:
-        segments = found.judged[name].segments
-        return [number(segments[of][MAIN]["mean"], 3) for of in found.segments]
-
-    tables = (
-        table(
-            f"Recall at k: {size}",
-            [*(f"@{k}" for k in DEPTHS), PRECISION, "candidates"],
-            finds,
-        ),
-        table(
-            "Of the purchases among the union's candidates",
-            ["names", "only it names", "lost without it"],
-            adds,
-            found.retrievers,
-        ),
-        table(
-            f"{MAIN} by purchases (lines) before the week",
-            [f"{name}\n({of['customers']:,})" for name, of in found.segments.items()],
-            by_segment,
-        ),
-        table("Costs", ["fit s", "s per 1,000", "MB saved", "MB held", "p50 ms"], costs),
-    )
-    says = (
-        f"The union is of {found.per_source} candidates of each, a single retriever may name {DEPTHS[-1]}; "
-        "candidates: per customer. "
-        f"lost without it: by how much the union's {MAIN} falls. MB held: arrays in memory without the list "
-        "of articles. (N): customers, each once for every week. Intervals are on the page."
-    )
-    return Group(*tables, says), {**found.to_dict(), "page": str(page)}
+    return in_tables(found), {**found.to_dict(), "page": str(page)}
 
 
 @main.group()

@@ -119,6 +119,12 @@ class RetrievalReport:
         names = [name for name in self.judged if name not in self.together]
         return sorted(names, key=lambda name: -self.judged[name].metrics[MAIN]["mean"])
 
+    def reached(self, name: str) -> list[tuple[int, float]]:
+        """Depths, and recall there; of candidates together only as deep as there are any."""
+        judged = self.judged[name]
+        depths = [k for k in DEPTHS if name not in self.together or k <= judged.candidates]
+        return [(k, judged.metrics[f"recall@{k}"]["mean"]) for k in depths or DEPTHS[:1]]
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "weeks": [week.isoformat() for week in self.weeks],

@@ -50,7 +50,7 @@ def _found(page: Page, report: RetrievalReport) -> None:
     shown = [*report.together, *report.retrievers[:CURVES]][: len(plots.COLOURS)]
     curves = {}
     for name in shown:
-        reached = _reached(report, name)
+        reached = report.reached(name)
         curves[name] = ([k for k, _ in reached], [recall for _, recall in reached])
     section.figure(
         plots.lines(curves, x="candidates", y="recall", said=plots.percent, dots=True, wide=True),
@@ -64,7 +64,7 @@ def _found(page: Page, report: RetrievalReport) -> None:
             [
                 name,
                 *(
-                    _percent(dict(_reached(report, name)).get(k), bar=f"recall@{k}" == MAIN)
+                    _percent(dict(report.reached(name)).get(k), bar=f"recall@{k}" == MAIN)
                     for k in DEPTHS
                 ),
                 _between(report.judged[name].metrics[MAIN]),
@@ -81,13 +81,6 @@ def _found(page: Page, report: RetrievalReport) -> None:
         f"may name {DEPTHS[-1]}, and of candidates together there are no more than were named.",
         note=True,
     )
-
-
-def _reached(report: RetrievalReport, name: str) -> list[tuple[int, float]]:
-    """Depths and recall there; of candidates together only as deep as there are any."""
-    judged = report.judged[name]
-    depths = [k for k in DEPTHS if name not in report.together or k <= judged.candidates]
-    return [(k, judged.metrics[f"recall@{k}"]["mean"]) for k in depths or DEPTHS[:1]]
 
 
 def _alone(page: Page, report: RetrievalReport) -> None:
