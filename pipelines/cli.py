@@ -930,11 +930,15 @@ def recommend(
         table.add_column(column)
     for row in answer.rows:
         table.add_row(str(row["rank"]), row["article_id"], row["name"] or "", row["reason"])
+    if answer.sponsored:
+        placed = [f"{article} is number {rank}" for article, rank in answer.sponsored.items()]
+        table.caption = f"Sponsored: {', '.join(placed)} of {many(answer.candidates, 'candidate')}."
     return table, {
         "customer_id": customer,
         "known": answer.known,
         "release": answer.release,
         "moment": answer.moment,
+        "sponsored": answer.sponsored,
         "recommendations": answer.rows,
     }
 

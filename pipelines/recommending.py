@@ -1,6 +1,7 @@
 """Recommendations by the release in charge: for one customer, or for every one into a file."""
 
 import csv
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,10 @@ class Answer:
     known: bool
     """False for a customer of whom the shop has heard nothing; the answer is then what is popular."""
     rows: list[dict[str, Any]]
+    candidates: int
+    """How many articles were put in order."""
+    sponsored: dict[str, int]
+    """The rank of each sponsored article among them."""
 
 
 def for_customer(
@@ -67,11 +72,20 @@ def for_customer(
         require_fresh(chosen, moment)
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
     state = customer_state([customer], features)
-    best = recommender.recommend(
-        [customer], features, moment, k, state=state, sponsored=sponsored, with_features=True
+    everything = sys.maxsize
+    ordered = recommender.recommend(
+        [customer],
+        features,
+        moment,
+        everything,
+        state=state,
+        sponsored=sponsored,
+        with_features=True,
     )
-    rows = explained(recommender, best, state, features, moment)
-    return Answer(chosen.tag, moment, is_known(state), rows)
+    rank = dict(zip(ordered["article_id"], ordered["rank"], strict=True))
+    rows = explained(recommender, ordered[ordered["rank"] <= k], state, features, moment)
+    placed = {article: int(rank[article]) for article in sponsored}
+    return Answer(chosen.tag, moment, is_known(state), rows, len(ordered), placed)
 
 
 def _release(at: datetime | None) -> Release:

@@ -138,6 +138,11 @@ def test_sponsored_articles_are_candidates_for_everybody(
     beside = found.drop(columns=["sponsored__score", "sponsored__rank"])
     assert len(beside) >= len(usual)
     answer = for_customer(customers[0], k=5, sponsored=common)
+    assert set(answer.sponsored) == set(common)
+    assert all(1 <= rank <= answer.candidates for rank in answer.sponsored.values())
+    shown = {row["article_id"]: row["rank"] for row in answer.rows}
+    assert len(shown) == 5
+    assert all(rank > 5 or shown[a] == rank for a, rank in answer.sponsored.items())
     assert len(answer.rows) == 5
     with pytest.raises(LookbookError, match=r"sponsored article 0999999999 is not on sale"):
         for_customer(customers[0], k=5, sponsored=["0999999999"])
