@@ -95,6 +95,8 @@ class Negatives(ABC):
     """
 
     name: ClassVar[str]
+    known: ClassVar[str] = "SELECT article_id, day FROM staging.purchases"
+    """SQL: articles that may be drawn, and days on which they were seen to be on sale."""
 
     def __init__(self, n: int = FOR_NEUMF) -> None:
         if n < 0:
@@ -143,9 +145,6 @@ class Negatives(ABC):
                 "log_q": log_q[order],
             }
         return pd.DataFrame(found, columns=COLUMNS)
-
-    known: ClassVar[str] = "SELECT article_id, day FROM staging.purchases"
-    """SQL: articles that may be drawn, and days on which they were seen to be on sale."""
 
     def check(self, con: duckdb.DuckDBPyConnection) -> None:  # noqa: B027
         """Refuse a warehouse that lacks what the strategy needs."""
@@ -316,17 +315,16 @@ class Shown(Negatives):
     """
 
     name = "shown"
-
-    def __init__(self, n: int = FOR_NEUMF, days: int = 7) -> None:
-        super().__init__(n)
-        self.days = days
-
     known = """
     SELECT article_id, day FROM staging.purchases
     UNION ALL
     SELECT article_id, CAST(event_time AS DATE) FROM raw.interactions
     WHERE kind IN ('impression', 'dismiss')
     """
+
+    def __init__(self, n: int = FOR_NEUMF, days: int = 7) -> None:
+        super().__init__(n)
+        self.days = days
 
     def check(self, con: duckdb.DuckDBPyConnection) -> None:
         try:

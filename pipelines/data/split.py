@@ -32,6 +32,12 @@ def weeks_before(day: date, weeks: int) -> list[Week]:
     return [Week(day - timedelta(days=DAYS_IN_WEEK * n)) for n in range(weeks, 0, -1)]
 
 
+def first_day(con: duckdb.DuckDBPyConnection) -> date | None:
+    """The first day with a purchase, None if there is none."""
+    ((day,),) = con.execute("SELECT min(day) FROM staging.purchases").fetchall()
+    return day if isinstance(day, date) else None
+
+
 def buyers(con: duckdb.DuckDBPyConnection, week: Week) -> pd.DataFrame:
     """Who bought what in the week: distinct customer_id, article_id, in order."""
     return con.execute(

@@ -10,7 +10,7 @@ import duckdb
 import pandas as pd
 
 from feature_repo.errors import LookbookError
-from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.data.split import Week, buyers, first_day, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.metrics import METRICS, bootstrap, measure
@@ -220,9 +220,9 @@ def require_history(con: duckdb.DuckDBPyConnection, start: date) -> None:
         LookbookError: there is none before `start`, or no feature service is registered.
     """
     require_service(STATE_SERVICE)
-    row = con.execute("SELECT min(day) FROM staging.purchases").fetchone()
-    if row is None or row[0] is None or row[0] >= start:
+    first = first_day(con)
+    if first is None or first >= start:
         raise LookbookError(
-            f"Purchases start on {row[0] if row else None}, and this evaluation trains on weeks from "
+            f"Purchases start on {first}, and this evaluation trains on weeks from "
             f"{start}: ask for fewer weeks, or load a longer history."
         )

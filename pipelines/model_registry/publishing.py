@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from pipelines import feature_tables
+from pipelines.data.split import first_day
 from pipelines.features import moment_of, schema_hash
 from pipelines.model_catalog import (
     RANKERS,
@@ -94,7 +95,7 @@ def train(
                 f"Features are built up to {end}, and the cutoff {cutoff} is later: load later "
                 "purchases and run `lookbook features build`."
             )
-        first = con.execute("SELECT min(day) FROM staging.purchases").fetchall()[0][0]
+        first = first_day(con)
         if first is None or first >= cutoff:
             raise RegistryError(
                 f"Purchases start on {first}, and models learn from days before the cutoff {cutoff}: give a "

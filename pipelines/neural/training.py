@@ -241,9 +241,9 @@ def train(
         checkpoint: a file that lets a run that was killed go on. It is written after every epoch and every
             `checkpoint_seconds`, whole or not at all; one of another run or a damaged one is not used;
             it is gone when the training ends, unless it is kept.
+        checkpoint_seconds: more if writing takes more than a twentieth of the time; 0 is every step.
         keep_checkpoint: leave it, with the end of the training in it, to a caller who has more to do before
             the network is safe.
-        checkpoint_seconds: more if writing takes more than a twentieth of the time; 0 is every step.
         progress: told now and then how far it is.
 
     Raises:

@@ -16,10 +16,8 @@ from pipelines.retrievers.base import (
     Proposals,
     Retriever,
     Weights,
-    best_of_sparse,
     best_of_sums,
     largest,
-    without,
 )
 
 _BLOCK = 2_000
@@ -74,8 +72,10 @@ class ArticleToArticle(Retriever):
             raise ValueError(f"k is {k}: how many articles like each are wanted, 0 or more.")
         places = self.assortment.places(list(article_ids))
         known = np.flatnonzero(places >= 0)
-        found = best_of_sparse(self.likeness[places[known]], self.assortment.on_sale, k + 1)
-        found = without(found, np.arange(len(known)), places[known], k)
+        each = Weights(np.arange(len(known)), places[known], np.ones(len(known)))
+        found = best_of_sums(
+            each, len(known), self.likeness, self.assortment.on_sale, k, rows_too=False
+        )
         return pd.DataFrame(
             {
                 "article_id": np.array(list(article_ids), dtype=object)[known][found.customer],

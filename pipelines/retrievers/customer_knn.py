@@ -2,9 +2,10 @@
 
 Resnick, Iacovou, Suchak, Bergstrom and Riedl, "GroupLens" (CSCW 1994), for purchases in place of grades, with
 the most alike customers only (Herlocker, Konstan, Borchers and Riedl, SIGIR 1999). The others are rows without
-a name: those who bought last, at most so many, and of each article only the buyers among them who bought anything last are looked through,
-as session-based neighbours are found (Jannach and Ludewig, RecSys 2017). Cost of fitting: one pass over
-the purchases; of a request: the customer's articles times `buyers`, then the neighbours' articles.
+a name: those who bought last, at most so many, and of each article only the buyers among them who bought
+anything last are looked through, as session-based neighbours are found (Jannach and Ludewig, RecSys 2017).
+Cost of fitting: one pass over the purchases; of a request: the customer's articles times `buyers`, then
+the neighbours' articles.
 """
 
 from collections.abc import Hashable, Mapping

@@ -17,7 +17,7 @@ from sklearn.utils.extmath import randomized_svd
 from pipelines.features import OfflineFeatures, moment_of
 from pipelines.nearest import faiss
 from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
-from pipelines.retrievers.base import FUSION, Past, largest
+from pipelines.retrievers.base import FUSION, Past, largest, ranked
 
 CONTENT_SERVICE = "article_content"
 COMMON = 0.03
@@ -195,11 +195,9 @@ def by_rank(likeness: sparse.csr_matrix) -> sparse.csr_matrix:
     """1 / (60 + rank) in place of each value, by its rank in its row; of equal ones the first column is
     before."""
     row = np.repeat(np.arange(likeness.shape[0]), np.diff(likeness.indptr))
-    order = np.lexsort((likeness.indices, -likeness.data, row))
-    rank = np.empty(likeness.nnz)
-    rank[order] = 1 + np.arange(likeness.nnz) - likeness.indptr[row]
-    shares = (1 / (FUSION + rank)).astype("float32")
-    return sparse.csr_matrix((shares, likeness.indices, likeness.indptr), likeness.shape)
+    found = ranked(row, likeness.indices, likeness.data, likeness.shape[1])
+    shares = (1 / (FUSION + found.rank)).astype("float32")
+    return sparse.csr_matrix((shares, (found.customer, found.article)), likeness.shape)
 
 
 def vectors_of(column: pd.Series) -> np.ndarray:

@@ -230,12 +230,9 @@ class Purchases:
             places = past.assortment.places(then.ids[then.on_sale])
             # The file of articles names those too that came later: what was first sold after the week
             # was not on offer in it.
-            later = np.zeros(len(past.assortment), dtype=bool)
-            unsold = past.assortment.places(then.ids[then.is_new])
-            later[unsold[unsold >= 0]] = True
-            later &= ~past.assortment.is_new
-            later[found["article"][week == number]] = False
-            on_sale.append(places[(places >= 0) & ~later[places]])
+            begins = np.isin(places, found["article"][week == number])
+            later = then.is_new[then.on_sale] & ~past.assortment.is_new[places] & ~begins
+            on_sale.append(places[(places >= 0) & ~later])
         own, own_log_q = _own_negatives(past, len(week), negatives, seed)
         ids = hashed(past.assortment.ids)
         ids[torch.from_numpy(past.assortment.is_new)] = 0
