@@ -1,0 +1,5 @@
+"""`python -m pipelines.cli`, which `torchrun` needs."""
+
+from pipelines.cli import main
+
+main()

@@ -1,0 +1,150 @@
+"""Releases: made, promoted, rolled back."""
+
+import json
+from datetime import UTC
+from typing import Any, TextIO
+
+import click
+from rich.table import Table
+
+from feature_repo.errors import InputError
+from pipelines.cli.console import main, verb
+
+
+@main.group()
+def release() -> None:
+    """Releases: what is served, moved and rolled back as one thing."""
+
+
+@release.command()
+@click.option(
+    "--evaluation",
+    type=click.File(),
+    help="The last line of `lookbook evaluate --json`, to keep its figures with the release.",
+)
+@verb
+def create(evaluation: TextIO | None) -> Any:
+    """Put the newest version of each model together into a release.
+
+    \b
+    Examples:
+      lookbook release create
+      lookbook evaluate --json > evaluation.json
+      lookbook release create --evaluation evaluation.json
+    """
+    from pipelines.model_registry.publishing import create_release
+
+    judged = None
+    if evaluation is not None:
+        try:
+            judged = json.load(evaluation)
+        except ValueError as error:
+            raise InputError(f"{evaluation.name} is not JSON: {error}") from error
+    made = create_release(evaluation=judged)
+    return made.tag, {"release": made.tag, "parts": made.parts}
+
+
+@release.command()
+@click.argument("tag")
+@click.option("--alias", default="production", show_default=True)
+@click.option("--why", default="", help="The reason, kept in the history.")
+@verb
+def promote(tag: str, alias: str, why: str) -> Any:
+    """Point an alias at a release.
+
+    \b
+    Example:
+      lookbook release promote release:latest --why "more history"
+    """
+    from pipelines.model_registry import release as releases
+
+    return _moved(releases.promote(tag, alias, why=why))
+
+
+@release.command()
+@click.option("--alias", default="production", show_default=True)
+@click.option("--why", default="", help="The reason, kept in the history.")
+@verb
+def rollback(alias: str, why: str) -> Any:
+    """Take the last promotion of an alias back.
+
+    \b
+    Example:
+      lookbook release rollback --why "fewer clicks"
+    """
+    from pipelines.model_registry import release as releases
+
+    return _moved(releases.rollback(alias, why=why))
+
+
+def _moved(move: Any) -> Any:
+    return str(move), {**vars(move), "changed": move.changed}
+
+
+@release.command("list")
+@verb
+def list_command() -> Any:
+    """List releases, newest first.
+
+    \b
+    Example:
+      lookbook release list
+    """
+    from pipelines.model_registry import release as releases
+
+    table = Table()
+    for column in ("release", "aliases", "data before", "created"):
+        table.add_column(column, no_wrap=column != "aliases", overflow="fold")
+    rows = releases.list_releases()
+    for found in rows:
+        created = f"{found.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+        table.add_row(found.tag, ", ".join(found.aliases), str(found.lineage.data_cutoff), created)
+    return (
+        table if rows else "No release yet: run `lookbook train`, then `lookbook release create`.",
+        {
+            "releases": [
+                {
+                    "release": found.tag,
+                    "aliases": list(found.aliases),
+                    "data_cutoff": found.lineage.data_cutoff,
+                    "created": found.created,
+                }
+                for found in rows
+            ]
+        },
+    )
+
+
+@release.command()
+@click.argument("tag", default="production")
+@verb
+def show(tag: str) -> Any:
+    """Show a release (default: the one in production): parts, lineage, history.
+
+    \b
+    Example:
+      lookbook release show
+    """
+    from pipelines.model_registry import release as releases
+
+    found = releases.get(tag)
+    lines = [f"{found.tag}  {', '.join(found.aliases)}", f"data before {found.lineage.data_cutoff}"]
+    lines += [f"{role}: {part}" for role, part in found.parts.items()]
+    lines += [
+        f"features {name}: schema {schema}" for name, schema in found.feature_services.items()
+    ]
+    lines += [f"data hash {found.lineage.data_hash}, commit {found.lineage.commit}"]
+    moves = [
+        move for move in releases.history("production") if found.tag in (move.release, move.before)
+    ]
+    lines += [f"{move.moved_at:%Y-%m-%d %H:%M} {move}" for move in moves]
+    return "\n".join(lines), {
+        "release": found.tag,
+        "aliases": list(found.aliases),
+        "parts": found.parts,
+        "feature_services": found.feature_services,
+        "settings": found.settings,
+        "lineage": vars(found.lineage),
+        "metrics": found.metrics,
+        "history": [vars(move) for move in moves],
+    }
