@@ -61,7 +61,7 @@ def training_rows(
 
 def fit_ranker(rows: Sequence[pd.DataFrame], settings: ReleaseSettings = RELEASE) -> Ranker:
     """The ranker, fitted on several weeks of `training_rows`."""
-    return make_ranker(settings.ranker).fit(pd.concat(rows, ignore_index=True))
+    return make_ranker(settings.ranker).fit(rows)
 
 
 def training_weeks(cutoff: date, settings: ReleaseSettings = RELEASE) -> list[Week]:

@@ -72,7 +72,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def fitted(name: str, training: pd.DataFrame) -> Ranker:
-    return make_ranker(name).fit(training)
+    return make_ranker(name).fit([training])
 
 
 def same(left: np.ndarray, right: np.ndarray) -> None:
@@ -143,7 +143,7 @@ def test_a_missing_column_is_named(fitted: Ranker, unseen: pd.DataFrame) -> None
 @pytest.mark.parametrize("rows", [slice(None), slice(0)], ids=["none bought", "no rows"])
 def test_nothing_to_learn_is_said(name: str, training: pd.DataFrame, rows: slice) -> None:
     with pytest.raises(LookbookError, match="nothing to learn from"):
-        make_ranker(name).fit(training.assign(label=0).iloc[rows])
+        make_ranker(name).fit([training.assign(label=0).iloc[rows]])
 
 
 def test_one_that_was_not_trained_says_so(name: str, unseen: pd.DataFrame) -> None:
@@ -166,7 +166,7 @@ def test_what_was_saved_scores_the_same(
 def test_neither_the_order_of_rows_nor_of_runs_matters(
     fitted: Ranker, name: str, training: pd.DataFrame, unseen: pd.DataFrame
 ) -> None:
-    again = make_ranker(name).fit(training.sample(frac=1, random_state=9))
+    again = make_ranker(name).fit([training.sample(frac=1, random_state=9)])
     same(again.score(unseen), fitted.score(unseen))
 
 
@@ -178,7 +178,7 @@ def test_the_number_of_threads_does_not_matter(
     code = (
         "import numpy as np, pandas as pd, sys; from pipelines.model_catalog import make_ranker\n"
         "read = lambda file: pd.read_parquet(f'{sys.argv[2]}/{file}.parquet')\n"
-        "scores = make_ranker(sys.argv[1]).fit(read('training')).score(read('unseen'))\n"
+        "scores = make_ranker(sys.argv[1]).fit([read('training')]).score(read('unseen'))\n"
         "np.save(f'{sys.argv[2]}/scores.npy', scores)"
     )
     for threads in ("1", "2"):

@@ -19,7 +19,7 @@ FLOORS = {
     "settings": ["warehouse", "feature_tables", "spark_tables", "features", "online", "reports"],
     "parts": ["assortment", "nearest", "neural"],
     "data": ["data", "negatives"],
-    "models": ["retrievers", "rankers"],
+    "models": ["retrievers", "rankers", "article_facts", "rerankers"],
     "model_catalog": ["model_catalog"],
     "recommender": ["recommender", "training"],
     "above": ["content", "evaluation", "model_registry", "monitoring", "explaining", "leak_lab"],

@@ -1,11 +1,41 @@
-"""What every ranker is: it scores candidate rows that carry the features of its service."""
+"""What every ranker is: it scores candidate rows that carry the features of its service.
 
+Rows come in parts, each a frame small enough for memory that holds whole customers of one week; a
+ranker may go through the parts several times, and never puts all of them into one frame.
+"""
+
+import json
+import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
+
+from feature_repo.errors import LookbookError
+from pipelines.rankers.calibration import Calibration
+
+PURCHASE = "purchase"
+LABELS = {PURCHASE: "label", "cart": "label_cart", "view": "label_view"}
+"""What may come of a candidate within its week -> the column that says whether it did."""
+KEPT = "kept"
+"""The column with the share of such rows of which this one is a sample; 1 if it is missing."""
+HISTORY = ("customer_recent__recent_articles", "customer_recent__recent_weights")
+"""What a ranker that reads sequences gets of the customer beside its service: lists by row."""
+CALIBRATES = 10
+"""One customer of so many teaches the calibration, and when to stop, instead of the model."""
+FILE = "ranker.json"
+
+Parts = Collection[pd.DataFrame]
+Objective = Mapping[str, float]
+"""What counts for how much: {"purchase": 1.0, "view": 0.1}."""
+
+
+class ObjectiveError(LookbookError):
+    """A ranker is asked for what it has not learnt; the text says what it can."""
 
 
 class Ranker(ABC):
@@ -14,41 +44,197 @@ class Ranker(ABC):
     A ranker names a feature service and uses every column `view__feature` and `source__score`,
     `source__rank` that its rows carry; it never lists columns itself. Which columns those were at
     training is saved with it.
+
+    Attributes:
+        objectives: what it gives chances of; more than one for a multi-task ranker.
+        calibrations: for each of them, from its raw score to a chance.
     """
 
     name: ClassVar[str]
     feature_service: ClassVar[str]
+    reads_history: ClassVar[bool] = False
+    """Whether rows must carry `HISTORY` too."""
 
-    @abstractmethod
-    def fit(self, rows: pd.DataFrame) -> Self:
+    def __init__(self) -> None:
+        self.objectives: tuple[str, ...] = (PURCHASE,)
+        self.calibrations: dict[str, Calibration] = {}
+
+    def fit(
+        self,
+        parts: Parts,
+        *,
+        checkpoint: Path | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> Self:
         """Learn from candidates of past weeks.
 
         Args:
-            rows: customer_id, week, label (1 if bought in the week) and the columns to learn from.
+            parts: frames with customer_id, article_id, week, label (1 if bought in the week), perhaps
+                the other `LABELS` and `KEPT`, and the columns to learn from. The rows of a customer in a
+                week stand in one part. Their order does not matter.
+            checkpoint: where a long training keeps how far it came.
+            progress: told how far it is.
 
         Raises:
             LookbookError: no row has the label 1: there is nothing to learn.
         """
+        learn, rest = Share(parts, held_out=False), Share(parts, held_out=True)
+        if not any(part["label"].any() for part in learn):
+            raise LookbookError(
+                "No candidate was bought in the training weeks, so there is nothing to learn from: "
+                "load a longer history or more customers."
+            )
+        self.objectives = (PURCHASE,)
+        self._learn(learn, rest, checkpoint, progress)
+        raw: dict[str, list[np.ndarray]] = {name: [] for name in self.objectives}
+        labels: dict[str, list[np.ndarray]] = {name: [] for name in self.objectives}
+        kept = []
+        for part in rest:
+            for name, scores in self._raw(part).items():
+                raw[name].append(scores)
+                labels[name].append(part[LABELS[name]].to_numpy("float64"))
+            kept.append(kept_of(part))
+        nothing = np.array([], dtype="float64")
+        self.calibrations = {
+            name: Calibration.fit(
+                np.concatenate([nothing, *raw[name]]),
+                np.concatenate([nothing, *labels[name]]),
+                np.concatenate([nothing, *kept]),
+            )
+            for name in self.objectives
+        }
+        return self
 
     @abstractmethod
-    def score(self, rows: pd.DataFrame) -> np.ndarray:
-        """One score per row (R,), higher is better.
+    def _learn(
+        self,
+        parts: Parts,
+        held_out: Parts,
+        checkpoint: Path | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        """Learn from the parts, of which one has a label at least; may set `objectives`.
+
+        Args:
+            held_out: of other customers, to see when to stop; perhaps without rows.
+        """
+
+    @abstractmethod
+    def _raw(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        """For each of the objectives one score per row (R,) float64, higher is more likely.
 
         Raises:
             LookbookError: a column of training is missing; the text names it.
         """
 
+    def score(self, rows: pd.DataFrame, objective: Objective | None = None) -> np.ndarray:
+        """One score per row (R,), higher is better.
+
+        Args:
+            objective: weights; the score is then the sum of each times its chance. Purchase alone
+                if None.
+
+        Raises:
+            LookbookError: a column of training is missing; the text names it.
+            ObjectiveError: a weight is of something that this ranker has not learnt, is negative, or
+                none is above 0.
+        """
+        weights = self._weights(objective)
+        raw = self._raw(rows)
+        if set(weights) == {PURCHASE}:
+            return raw[PURCHASE]
+        total = np.zeros(len(rows))
+        for name, weight in weights.items():
+            total += weight * self.calibrations[name](raw[name])
+        return total
+
+    def chances(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """For each of the objectives the chance that it comes of the row within a week (R x objectives)."""
+        raw = self._raw(rows)
+        return pd.DataFrame(
+            {name: self.calibrations[name](raw[name]) for name in self.objectives}, rows.index
+        )
+
+    def _weights(self, objective: Objective | None) -> dict[str, float]:
+        given = dict(objective or {PURCHASE: 1.0})
+        for name, weight in given.items():
+            if name not in LABELS:
+                raise ObjectiveError(
+                    f"There is no objective {name!r}: weigh any of {', '.join(LABELS)}."
+                )
+            if not 0 <= weight < float("inf"):
+                raise ObjectiveError(f"The weight of {name} is {weight}: give 0 or more.")
+        found = {name: weight for name, weight in given.items() if weight > 0}
+        if not found:
+            raise ObjectiveError("No weight of the objective is above 0: give one at least.")
+        for name in found:
+            if name not in self.objectives:
+                raise ObjectiveError(
+                    f"The ranker {self.name} knows the chance of {', '.join(self.objectives)} alone, not of "
+                    f"{name}: leave {name} out, or use a release with a ranker that has learnt it."
+                )
+        return found
+
     @abstractmethod
     def explain(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """What each column added to each row's score (R x columns)."""
+        """What each column added to each row's raw score of a purchase (R x columns)."""
 
-    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs into the folder, without pickle."""
+        said = {
+            "objectives": self.objectives,
+            "calibrations": {name: c.to_dict() for name, c in self.calibrations.items()},
+            "model": self._save(folder),
+        }
+        (folder / FILE).write_text(json.dumps(said, indent=1))
 
-    @abstractmethod
     def load(self, folder: Path) -> Self:
         """Read what `save` wrote."""
+        said = json.loads((folder / FILE).read_text())
+        self.objectives = tuple(said["objectives"])
+        self.calibrations = {n: Calibration(**c) for n, c in said["calibrations"].items()}
+        self._load(folder, said["model"])
+        return self
+
+    @abstractmethod
+    def _save(self, folder: Path) -> dict[str, Any]:
+        """Write large things into files; returns the rest, for JSON."""
+
+    @abstractmethod
+    def _load(self, folder: Path, said: dict[str, Any]) -> None:
+        """Take back what `_save` wrote and returned."""
+
+
+class Share(Collection[pd.DataFrame]):
+    """Of each part the rows of those customers who are held out, or of all others."""
+
+    def __init__(self, parts: Parts, held_out: bool) -> None:
+        self.parts = parts
+        self.held_out = held_out
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for part in self.parts:
+            customers = part["customer_id"].to_numpy(dtype=object)
+            held_out = np.fromiter(map(_is_held_out, customers), dtype=bool, count=len(customers))
+            yield part[held_out == self.held_out]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __contains__(self, part: object) -> bool:
+        return any(part is found for found in self)
+
+
+@lru_cache(maxsize=2**18)
+def _is_held_out(customer: str) -> bool:
+    return zlib.crc32(f"calibrates {customer}".encode()) % CALIBRATES == 0
+
+
+def kept_of(rows: pd.DataFrame) -> np.ndarray:
+    """Of how large a share of such rows each is a sample (R,)."""
+    if KEPT not in rows:
+        return np.ones(len(rows))
+    return rows[KEPT].to_numpy("float64")
 
 
 def learnable(rows: pd.DataFrame) -> list[str]:
@@ -60,3 +246,16 @@ def learnable(rows: pd.DataFrame) -> list[str]:
         and not pd.api.types.is_datetime64_any_dtype(rows[name].dtype)
         and not any(map(pd.api.types.is_list_like, rows[name].dropna().head(1)))
     ]
+
+
+def require_columns(rows: pd.DataFrame, columns: Collection[str]) -> None:
+    """
+    Raises:
+        LookbookError: the rows lack a column; the text names it.
+    """
+    missing = [name for name in columns if name not in rows.columns]
+    if missing:
+        raise LookbookError(
+            f"The rows lack {', '.join(missing[:5])}, which this ranker was trained on: the "
+            "feature service has changed, so train again."
+        )

@@ -3,16 +3,15 @@
 Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al., NIPS 2017).
 """
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import lightgbm
 import numpy as np
 import pandas as pd
 
-from feature_repo.errors import LookbookError
-from pipelines.rankers.base import Ranker, learnable
+from pipelines.rankers.base import PURCHASE, Parts, Ranker, learnable, require_columns
 
 
 class GradientBoosting(Ranker):
@@ -41,6 +40,7 @@ class GradientBoosting(Ranker):
         l2: float = 1.0,
         seed: int = 7,
     ) -> None:
+        super().__init__()
         self.parameters: dict[str, Any] = {
             "objective": "lambdarank",
             "num_leaves": leaves,
@@ -61,41 +61,38 @@ class GradientBoosting(Ranker):
         self.categories: dict[str, list[str]] = {}
         self.booster: lightgbm.Booster | None = None
 
-    def fit(self, rows: pd.DataFrame) -> Self:
-        if not rows["label"].any():
-            raise LookbookError(
-                "No candidate was bought in the training weeks, so there is nothing to learn from: "
-                "load a longer history or more customers."
+    def _learn(
+        self,
+        parts: Parts,
+        held_out: Parts,
+        checkpoint: Path | None,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.columns, self.categories = _columns(parts)
+        labels, sizes = [], []
+        blocks = []
+        for part in parts:
+            week, customer, article = (
+                pd.factorize(part[name], sort=True)[0]
+                for name in ("week", "customer_id", "article_id")
             )
-        week, customer, article = (
-            pd.factorize(rows[name], sort=True)[0] for name in ("week", "customer_id", "article_id")
-        )
-        order = np.lexsort((article, customer, week))
-        _, sizes = np.unique(np.stack([week, customer]), axis=1, return_counts=True)
-        self.columns = learnable(rows)
-        self.categories = {
-            name: sorted(rows[name].dropna().unique().tolist())
-            for name in self.columns
-            if not pd.api.types.is_numeric_dtype(rows[name].dtype)
-        }
+            order = np.lexsort((article, customer, week))
+            _, counts = np.unique(np.stack([week, customer]), axis=1, return_counts=True)
+            labels.append(part["label"].to_numpy()[order])
+            sizes.append(counts)
+            blocks.append(self._matrix(part)[order])
         data = lightgbm.Dataset(
-            self._matrix(rows)[order],
-            label=rows["label"].to_numpy()[order],
-            group=sizes,
+            np.concatenate(blocks),
+            label=np.concatenate(labels),
+            group=np.concatenate(sizes),
             feature_name=self.columns,
             categorical_feature=list(self.categories),
         )
         self.booster = lightgbm.train(self.parameters, data, num_boost_round=self.trees)
-        return self
 
     def _matrix(self, rows: pd.DataFrame) -> np.ndarray:
         """R x C float32, missing as NaN, a string as its place among the categories of training."""
-        missing = [name for name in self.columns if name not in rows.columns]
-        if missing:
-            raise LookbookError(
-                f"The rows lack {', '.join(missing[:5])}, which this ranker was trained on: the "
-                "feature service has changed, so train again."
-            )
+        require_columns(rows, self.columns)
         matrix = np.empty((len(rows), len(self.columns)), dtype="float32")
         for place, name in enumerate(self.columns):
             if name in self.categories:
@@ -110,22 +107,31 @@ class GradientBoosting(Ranker):
             raise ValueError("This ranker has not been trained: call fit or load first.")
         return self.booster
 
-    def score(self, rows: pd.DataFrame) -> np.ndarray:
-        return np.asarray(self._fitted().predict(self._matrix(rows)), dtype="float64")
+    def _raw(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
+        scores = self._fitted().predict(self._matrix(rows))
+        return {PURCHASE: np.asarray(scores, dtype="float64")}
 
     def explain(self, rows: pd.DataFrame) -> pd.DataFrame:
         # The last column is what every row gets (SHAP values, Lundberg et al. 2018).
         parts = np.asarray(self._fitted().predict(self._matrix(rows), pred_contrib=True))
         return pd.DataFrame(parts[:, :-1], columns=self.columns, index=rows.index)
 
-    def save(self, folder: Path) -> None:
+    def _save(self, folder: Path) -> dict[str, Any]:
         self._fitted().save_model(folder / "trees.txt")
-        (folder / "columns.json").write_text(
-            json.dumps({"columns": self.columns, "categories": self.categories}, indent=1)
-        )
+        return {"columns": self.columns, "categories": self.categories}
 
-    def load(self, folder: Path) -> Self:
+    def _load(self, folder: Path, said: dict[str, Any]) -> None:
         self.booster = lightgbm.Booster(model_file=folder / "trees.txt")
-        saved = json.loads((folder / "columns.json").read_text())
-        self.columns, self.categories = saved["columns"], saved["categories"]
-        return self
+        self.columns, self.categories = said["columns"], said["categories"]
+
+
+def _columns(parts: Parts) -> tuple[list[str], dict[str, list[str]]]:
+    """The columns to learn from, and the values of those that hold text, in order."""
+    columns: list[str] = []
+    texts: dict[str, set[str]] = {}
+    for part in parts:
+        columns = columns or learnable(part)
+        for name in columns:
+            if not pd.api.types.is_numeric_dtype(part[name].dtype):
+                texts.setdefault(name, set()).update(part[name].dropna().unique().tolist())
+    return columns, {name: sorted(texts[name]) for name in columns if name in texts}
