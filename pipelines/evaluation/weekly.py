@@ -1,10 +1,8 @@
 """Evaluation by weekly folds: every model trained strictly on what came before the week it is judged on."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pandas as pd
@@ -13,6 +11,7 @@ from feature_repo.errors import LookbookError
 from pipelines.data.split import Week, buyers, first_day, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
+from pipelines.evaluation.evaluation import Evaluation
 from pipelines.evaluation.metrics import METRICS, bootstrap, measure
 from pipelines.features import Features, OfflineFeatures, require_service
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
@@ -26,42 +25,6 @@ RELEASE_NAME = "release"
 MERGED = "merged"
 ORACLE = "oracle"
 """Who knows the truth of a made-up shop, and only what it was before the week."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics by model, over weeks.
-
-    Attributes:
-        weeks: first days of the test weeks, oldest first.
-        models: {name: {metric: {"mean", "low", "high"}}}, the whole recommender under "release".
-        per_customer: one row per model, week and customer with every metric.
-    """
-
-    weeks: tuple[date, ...]
-    customers: int
-    models: dict[str, dict[str, dict[str, float]]]
-    per_customer: pd.DataFrame
-
-    def difference(self, model: str, other: str) -> dict[str, dict[str, float]]:
-        """By how much a model is better than another on the same customers and weeks, paired.
-
-        Returns:
-            {metric: {"mean", "low", "high"}}; an interval above 0 says that it is.
-        """
-        keys = ["customer_id", "week"]
-        both = [
-            self.per_customer[self.per_customer["model"] == name].set_index(keys)[[*METRICS]]
-            for name in (model, other)
-        ]
-        return bootstrap((both[0] - both[1]).reset_index())
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "weeks": [week.isoformat() for week in self.weeks],
-            "customers": self.customers,
-            "models": self.models,
-        }
 
 
 def model_names(truth: Path | None = None) -> list[str]:
