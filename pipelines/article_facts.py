@@ -7,6 +7,7 @@ in the order of the assortment, saved with a release.
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -81,9 +82,24 @@ class ArticleFacts:
             sold / max(sold.sum(), 1.0),
         )
 
-    def days_on_sale(self, moment: datetime) -> np.ndarray:
-        """Days since the first sale (A,), 0 for what never sold: it is as new as can be."""
-        return np.nan_to_num(days_since_epoch(moment) - self.launched, nan=0.0).clip(min=0)
+    @cached_property
+    def mix(self) -> dict[str, np.ndarray]:
+        """{kind of `GROUPS`: what share of sales each of its groups has}, zeros if nothing sold."""
+        found = {}
+        for kind, numbers in self.groups.items():
+            has = numbers >= 0
+            sold = np.bincount(numbers[has], self.share[has], len(self.names[kind]))
+            found[kind] = sold / (sold.sum() or 1.0)
+        return found
+
+    def days_on_sale(self, moment: datetime, places: np.ndarray | None = None) -> np.ndarray:
+        """Days since the first sale (A,), 0 for what never sold: it is as new as can be.
+
+        Args:
+            places: only of these articles; all if None.
+        """
+        launched = self.launched if places is None else self.launched[places]
+        return np.nan_to_num(days_since_epoch(moment) - launched, nan=0.0).clip(min=0)
 
     def save(self, folder: Path) -> None:
         self.assortment.save(folder)

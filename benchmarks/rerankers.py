@@ -1,0 +1,159 @@
+"""What re-ranking one customer's 200 candidates to 12 costs, and that the quick ways give the right answers.
+
+    python benchmarks/rerankers.py                    # vectors of 64 and 96 dimensions
+    python benchmarks/rerankers.py --candidates 500 --page 24
+
+On one core. An assortment of 50,000 made-up articles, vectors that lie in 200 clumps, customers who bought 50
+articles. Beside the DPP stands a greedy choice that computes every determinant anew, and beside
+MMR the loop of its paper; both must choose the same.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pipelines.article_facts import GROUPS, ArticleFacts
+from pipelines.assortment import Assortment
+from pipelines.rerankers import make_chain, make_reranker
+from pipelines.rerankers.base import Bought, Reranker, Slate
+from pipelines.retrievers.base import days_since_epoch
+
+ARTICLES = 50_000
+CLUMPS = 200
+BOUGHT = 50
+SLATES = 300
+COMPARED = 30
+MOMENT = datetime(2020, 9, 16, tzinfo=UTC)
+RULES = {
+    "bought": "push_down",
+    "bought_days": 30,
+    "caps": [["product", 1], ["product_group", 4], ["colour", 5]],
+    "slots": [3, 9],
+}
+STEPS = {
+    "dpp": {},
+    "mmr": {},
+    "freshness": {},
+    "calibrated": {},
+    "exposure": {},
+    "business_rules": RULES,
+}
+
+CHAIN = ("freshness", "exposure", "calibrated", "dpp", "business_rules")
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words.add_argument("--candidates", type=int, default=200)
+    words.add_argument("--page", type=int, default=12)
+    words.add_argument("--dimensions", default="64,96", help="of the articles' vectors, by commas")
+    asked = words.parse_args()
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.reranking_twins import greedy_by_determinants, mmr_by_the_book
+
+    dimensions = [int(d) for d in asked.dimensions.split(",")]
+    times: dict[str, list[float]] = {}
+    same: dict[str, list[str]] = {}
+    for width in dimensions:
+        slates = _slates(width, asked.candidates)
+        rerankers: dict[str, Reranker] = {
+            name: make_reranker(name, settings) for name, settings in STEPS.items()
+        }
+        rerankers["five of them in a chain"] = make_chain([(name, STEPS[name]) for name in CHAIN])
+        for name, reranker in rerankers.items():
+            times.setdefault(name, []).append(_milliseconds(reranker, slates, asked.page))
+        for name, twin in (("dpp", greedy_by_determinants), ("mmr", mmr_by_the_book)):
+            same.setdefault(name, []).append(_compared(rerankers[name], twin, slates, asked.page))
+    heads = " | ".join(f"{width} dimensions" for width in dimensions)
+    print(f"Median ms of {asked.candidates} candidates to {asked.page}, one core.\n")
+    print(f"| re-ranker | {heads} | the slow way chooses |")
+    print(f"|---|{'---|' * (len(dimensions) + 1)}")
+    for name, found in times.items():
+        cells = " | ".join(f"{ms:.2f}" for ms in found)
+        print(f"| `{name}` | {cells} | {'; '.join(dict.fromkeys(same.get(name, [])))} |")
+    print(f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.")
+
+
+def _milliseconds(reranker: Reranker, slates: list[Slate], k: int) -> float:
+    found = []
+    for slate in slates:
+        # A new object, for a slate remembers what it has looked up.
+        again = Slate.of(
+            slate.ids,
+            slate.facts,
+            slate.moment,
+            chance=slate.relevance,
+            bought=slate.bought,
+            sponsored=slate.sponsored,
+        )
+        started = time.perf_counter()
+        reranker.order(again, k)
+        found.append(time.perf_counter() - started)
+    return 1000 * float(np.median(found))
+
+
+def _compared(
+    reranker: Reranker,
+    twin: Callable[[Slate, float, int], list[int]],
+    slates: list[Slate],
+    k: int,
+) -> str:
+    strength = float(reranker.settings()["strength"])
+    some = slates[:COMPARED]
+    alike = sum(reranker.order(slate, k)[:k].tolist() == twin(slate, strength, k) for slate in some)
+    return f"the same on {alike} of {len(some)} pages"
+
+
+def _slates(width: int, candidates: int) -> list[Slate]:
+    rng = np.random.default_rng(7)
+    facts = _facts(width, rng)
+    ids = facts.assortment.ids
+    slates = []
+    for _ in range(SLATES):
+        bought = rng.choice(ARTICLES, BOUGHT, replace=False)
+        listed = rng.choice(ARTICLES, candidates, replace=False)
+        slates.append(
+            Slate.of(
+                ids[listed],
+                facts,
+                MOMENT,
+                chance=rng.exponential(0.01, candidates).clip(max=1),
+                bought=Bought(ids[bought], rng.uniform(1, 300, BOUGHT), np.ones(BOUGHT)),
+                sponsored=list(ids[listed[-3:]]),
+            )
+        )
+    return slates
+
+
+def _facts(width: int, rng: np.random.Generator) -> ArticleFacts:
+    centres = rng.normal(size=(CLUMPS, width))
+    vectors = centres[rng.integers(CLUMPS, size=ARTICLES)] + rng.normal(size=(ARTICLES, width))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    sizes = {"product": ARTICLES // 2, "product_type": 130, "product_group": 19, "colour": 50}
+    sizes |= {"department": 300, "index_group": 5}
+    sold = rng.pareto(1.0, ARTICLES)
+    on_sale = np.ones(ARTICLES, dtype=bool)
+    return ArticleFacts(
+        Assortment(
+            np.array([f"{n:010}" for n in range(ARTICLES)], dtype=object), on_sale, ~on_sale
+        ),
+        vectors.astype("float32"),
+        {kind: rng.integers(sizes[kind], size=ARTICLES).astype("int32") for kind in GROUPS},
+        {kind: [str(n) for n in range(sizes[kind])] for kind in GROUPS},
+        days_since_epoch(MOMENT) - rng.exponential(200, ARTICLES),
+        rng.gamma(2, 0.01, ARTICLES),
+        sold / sold.sum(),
+    )
+
+
+if __name__ == "__main__":
+    with threadpool_limits(1):
+        main()

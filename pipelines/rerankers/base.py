@@ -1,0 +1,292 @@
+"""What every re-ranker is: it puts one customer's ranked candidates into another order.
+
+Candidates come as a `Slate`, arrays in the ranker's order, and positions in it come out. So re-rankers
+chain, the same code answers one request and an evaluation of thousands, and none of them has a state.
+"""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+
+from feature_repo.errors import LookbookError
+from pipelines.article_facts import ArticleFacts
+from pipelines.retrievers.base import days_since_epoch, recent_purchases
+
+LEAST = 1e-6
+"""No chance counts as less, so that every candidate can be compared by how many times as likely it is."""
+CHANCE = "chance"
+RANK_BEFORE = "rank_before"
+
+
+class RerankerError(LookbookError):
+    """A re-ranker cannot be made as it was asked for; the text says what it takes."""
+
+
+class Bought(NamedTuple):
+    """What the customer bought, each article once.
+
+    Attributes:
+        ids: article ids (H,).
+        age: days since it was last bought (H,).
+        times: lines bought (H,).
+    """
+
+    ids: np.ndarray
+    age: np.ndarray
+    times: np.ndarray
+
+
+NOTHING = Bought(np.array([], dtype=object), np.array([]), np.array([]))
+
+
+@dataclass(frozen=True)
+class Slate:
+    """One customer's C candidates, the best first; made by `Slate.of`.
+
+    The chance belongs to the place in the order: it never rises from one candidate to the next, and
+    after a re-ranker has moved candidates the first of them has the highest chance again. So the next
+    one of a chain works from the order that it gets.
+
+    Attributes:
+        ids: article ids (C,).
+        relevance: from 1 to `LEAST` (C,), never rising.
+        facts: what is known of articles.
+        moment: when it is asked (UTC).
+        bought: what the customer bought.
+        out_of_stock: ids of articles that cannot be had now.
+        sponsored: ids of articles that somebody pays for, the first before all.
+    """
+
+    ids: np.ndarray
+    relevance: np.ndarray
+    facts: ArticleFacts
+    moment: datetime
+    bought: Bought = NOTHING
+    out_of_stock: Collection[str] = ()
+    sponsored: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[str] | np.ndarray,
+        facts: ArticleFacts,
+        moment: datetime,
+        *,
+        chance: np.ndarray | None = None,
+        bought: Bought = NOTHING,
+        out_of_stock: Collection[str] = (),
+        sponsored: Sequence[str] = (),
+    ) -> Self:
+        """A slate of candidates in the ranker's order.
+
+        Args:
+            chance: of each candidate (C,), as a ranker's calibration gives it. Without it the n-th
+                counts 1 / log2(n + 1), as in DCG.
+        """
+        listed = np.asarray(ids, dtype=object)
+        if chance is None:
+            relevance = by_rank(len(listed))
+        else:
+            # The order is the ranker's; a chance of another objective may not undo it.
+            relevance = np.sort(np.nan_to_num(np.asarray(chance, dtype="float64")))[::-1]
+        relevance = relevance.clip(LEAST, 1.0)
+        return cls(listed, relevance, facts, moment, bought, out_of_stock, sponsored)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def article(self) -> np.ndarray:
+        """Places in the assortment of the facts (C,), -1 for articles that they do not know."""
+        return self.facts.assortment.places(self.ids)
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Unit vectors whose product is the likeness of two candidates (C x D float64), zeros where
+        nothing is known: such an article is like none."""
+        return self.known(self.facts.vectors, 0.0)
+
+    def groups(self, kind: str) -> np.ndarray:
+        """The number of each candidate's group (C,), -1 where it is not known."""
+        return self.known(self.facts.groups[kind], -1).astype("int64")
+
+    def known(self, values: np.ndarray, otherwise: float) -> np.ndarray:
+        """Of values by article those of the candidates (C, ...) float64.
+
+        Args:
+            otherwise: for articles that the facts do not know.
+        """
+        found = np.full((len(self), *values.shape[1:]), otherwise, dtype="float64")
+        has = self.article >= 0
+        found[has] = values[self.article[has]]
+        return found
+
+    def taken(self, order: np.ndarray) -> "Slate":
+        """The candidates at these positions, in this order."""
+        return replace(
+            self, ids=self.ids[order], relevance=np.sort(self.relevance[order])[::-1].copy()
+        )
+
+
+class Reranker(ABC):
+    """From one order of a customer's candidates to another.
+
+    Settings are keyword arguments of `__init__` that JSON can hold. One of them is `strength`, and at 0
+    the ranker's order stays as it is; rules have none. The same slate always gets the same answer, and
+    of equal candidates the earlier stays before the other.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def order(self, slate: Slate, k: int) -> np.ndarray:
+        """Positions in the slate in their new order (at most C), each once.
+
+        The first k are the page; behind it stands what would fill it up. Only what `left_out` says is
+        missing.
+
+        Args:
+            k: places on the page, 0 or more.
+        """
+
+    def left_out(self, slate: Slate) -> np.ndarray:
+        """Which candidates may on no account be shown (C,)."""
+        return np.zeros(len(slate), dtype=bool)
+
+    def settings(self) -> dict[str, Any]:
+        """What it was made with."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+
+class Chain(Reranker):
+    """Several re-rankers, one after the other.
+
+    What any of them leaves out is taken out before the first, so that none chooses what the next must
+    take away.
+    """
+
+    name = "chain"
+
+    def __init__(self, steps: Sequence[Reranker]) -> None:
+        self.steps = tuple(steps)
+
+    def order(self, slate: Slate, k: int) -> np.ndarray:
+        order = np.flatnonzero(~self.left_out(slate))
+        for step in self.steps:
+            order = order[step.order(slate.taken(order), k)]
+        return order
+
+    def left_out(self, slate: Slate) -> np.ndarray:
+        found = super().left_out(slate)
+        for step in self.steps:
+            found |= step.left_out(slate)
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        return {"steps": [[step.name, step.settings()] for step in self.steps]}
+
+
+def rerank(
+    rows: pd.DataFrame,
+    reranker: Reranker,
+    facts: ArticleFacts,
+    moment: datetime,
+    k: int,
+    *,
+    state: pd.DataFrame | None = None,
+    out_of_stock: Collection[str] = (),
+    sponsored: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Each customer's k first candidates after re-ranking.
+
+    Args:
+        rows: customer_id, article_id, rank (from 1), perhaps chance, and any others, which are kept: of
+            each customer as many as may come to be shown.
+        state: `customer_state` of these customers; without it nothing counts as bought.
+
+    Returns:
+        such rows in order of customer_id and the new rank, with `rank_before`.
+    """
+    purchases = _bought(state, moment)
+    # Customers are sorted as `top` sorts them.
+    customer, names = pd.factorize(rows["customer_id"], sort=True)
+    sorted_rows = np.lexsort((rows["rank"].to_numpy(), customer))
+    starts = np.searchsorted(customer[sorted_rows], np.arange(len(names) + 1))
+    ids = rows["article_id"].to_numpy(dtype=object)
+    chances = rows[CHANCE].to_numpy("float64") if CHANCE in rows else None
+    chosen, ranks = [np.array([], dtype="int64")], [np.array([], dtype="int64")]
+    for number, name in enumerate(names):
+        own = sorted_rows[starts[number] : starts[number + 1]]
+        slate = Slate.of(
+            ids[own],
+            facts,
+            moment,
+            chance=None if chances is None else chances[own],
+            bought=purchases.get(name, NOTHING),
+            out_of_stock=out_of_stock,
+            sponsored=sponsored,
+        )
+        page = own[reranker.order(slate, k)[:k]]
+        chosen.append(page)
+        ranks.append(np.arange(1, len(page) + 1))
+    found = rows.iloc[np.concatenate(chosen)]
+    return found.assign(
+        **{RANK_BEFORE: found["rank"].to_numpy(), "rank": np.concatenate(ranks)}
+    ).reset_index(drop=True)
+
+
+def _bought(state: pd.DataFrame | None, moment: datetime) -> dict[str, Bought]:
+    """Of each customer with purchases, what they bought."""
+    if state is None:
+        return {}
+    rows = recent_purchases(state)
+    customer, ids, times = (rows[name].to_numpy() for name in ("customer", "article_id", "times"))
+    age = (days_since_epoch(moment) - rows["day"].to_numpy("float64")).clip(min=0)
+    found = {}
+    edges = np.searchsorted(customer, np.arange(len(state) + 1))
+    for number, name in enumerate(state["customer_id"]):
+        own = slice(edges[number], edges[number + 1])
+        if own.start < own.stop:
+            found[name] = Bought(ids[own], age[own], times[own].astype("float64"))
+    return found
+
+
+def by_rank(size: int) -> np.ndarray:
+    """1 / log2(rank + 1) of ranks from 1: what a place is worth, as DCG has it (Järvelin and Kekäläinen,
+    TOIS 2002), also how much each is looked at."""
+    return np.asarray(1 / np.log2(np.arange(2, size + 2)))
+
+
+def page_then_rest(page: np.ndarray, size: int) -> np.ndarray:
+    """The positions of the page, then all others in their order (`size` in all)."""
+    rest = np.ones(size, dtype=bool)
+    rest[page] = False
+    return np.concatenate([page, np.flatnonzero(rest)])
+
+
+def require_share(name: str, strength: float) -> float:
+    """
+    Raises:
+        RerankerError: it does not lie between 0 and 1.
+    """
+    if not 0 <= strength <= 1:
+        raise RerankerError(f"The strength of {name} is {strength}: give one from 0 to 1.")
+    return float(strength)
+
+
+def require_positive(name: str, what: str, value: float, *, zero: bool = True) -> float:
+    """
+    Raises:
+        RerankerError: it is negative, no number, or 0 where it may not be.
+    """
+    if not (0 <= value < float("inf")) or (value == 0 and not zero):
+        least = "0 or more" if zero else "more than 0"
+        raise RerankerError(f"The {what} of {name} is {value}: give {least}.")
+    return float(value)
