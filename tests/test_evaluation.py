@@ -17,7 +17,7 @@ from pipelines import feature_tables, features
 from pipelines.data.load import load
 from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.data.synthetic import synthesize
-from pipelines.evaluation.metrics import METRICS, bootstrap
+from pipelines.evaluation.metrics import ACCURACY, bootstrap
 from pipelines.evaluation.weekly import Evaluation, evaluate, model_names, usual_names
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE
@@ -148,7 +148,7 @@ def test_json_has_weeks_and_models_with_intervals(shop: Path) -> None:
     assert result["weeks"] == ["2020-09-09", "2020-09-16"]
     assert list(result["models"]) == ["popular", "repurchase"]
     for metrics in result["models"].values():
-        assert list(metrics) == list(METRICS)
+        assert list(metrics) == list(ACCURACY)
         for value in metrics.values():
             assert value.keys() == {"mean", "low", "high"}
             assert 0 <= value["low"] <= value["mean"] <= value["high"] <= 1

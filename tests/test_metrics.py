@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.evaluation.metrics import METRICS, bootstrap, hit_rate, hits, measure
+from pipelines.evaluation.metrics import ACCURACY, METRICS, Shown, bootstrap, measure
 
 Lists = dict[str, list[str]]
 
@@ -33,8 +33,11 @@ def truth(lists: Lists) -> pd.DataFrame:
 
 
 def at(metric: str, k: int, shown: Lists, bought: Lists) -> dict[str, float]:
-    values = METRICS[metric].function(recommended(shown), truth(bought), k)
-    return {str(customer): float(value) for customer, value in values.items()}
+    lists = Shown.of(recommended(shown), truth(bought), k)
+    values = METRICS[metric].function(lists, k)
+    return {
+        str(customer): float(value) for customer, value in zip(lists.customers, values, strict=True)
+    }
 
 
 # --- by hand ------------------------------------------------------------------------------------
@@ -78,11 +81,14 @@ def test_a_perfect_list_scores_one_and_an_empty_one_zero() -> None:
     perfect = measure(recommended(bought), truth(bought))
     nothing = measure(recommended({}), truth(bought))
     assert list(perfect.columns) == list(METRICS)
-    for name in METRICS:
-        # Of 120 articles bought, 12 or 100 shown cannot be all.
+    for name in ACCURACY:
+        # Of 12 places two are filled; of 120 articles bought, 12 or 100 shown cannot be all.
+        expected_of_a = {"precision@12": 2 / 12}.get(name, 1.0)
         expected_of_b = {"recall@12": 0.1, "recall@100": 100 / 120}.get(name, 1.0)
-        assert perfect[name].tolist() == pytest.approx([1.0, expected_of_b])
+        assert perfect[name].tolist() == pytest.approx([expected_of_a, expected_of_b])
         assert nothing[name].tolist() == [0.0, 0.0]
+    # Nothing is known of articles and prices.
+    assert perfect[list(METRICS.keys() - set(ACCURACY))].isna().all(axis=None)
 
 
 def test_who_got_nothing_counts_and_who_bought_nothing_does_not() -> None:
@@ -92,8 +98,8 @@ def test_who_got_nothing_counts_and_who_bought_nothing_does_not() -> None:
 
 def test_an_article_counts_once_at_its_best_rank() -> None:
     shown, bought = {"a": ["-", "x", "x", "y", "x"]}, {"a": ["x", "x", "y"]}
-    found = hits(recommended(shown), truth(bought), 12)
-    assert found[["rank", "nth"]].to_numpy().tolist() == [[2, 1], [4, 2]]
+    found = Shown.of(recommended(shown), truth(bought), 12)
+    assert found.place[found.hit].tolist() == [2, 4]
     assert at("recall@12", 12, shown, bought) == {"a": 1.0}
     assert at("MAP@12", 12, shown, bought) == {"a": pytest.approx((1 / 2 + 2 / 4) / 2)}
 
@@ -205,9 +211,3 @@ def test_whole_customers_are_drawn() -> None:
 def test_a_constant_has_no_spread() -> None:
     rows = values(customers=10, weeks=2).assign(metric=0.25)
     assert bootstrap(rows)["metric"] == {"mean": 0.25, "low": 0.25, "high": 0.25}
-
-
-def test_hit_rate_is_zero_or_one() -> None:
-    bought = {"a": ["x", "y", "z"]}
-    found = hit_rate(recommended({"a": ["x"]}), truth(bought), 12)
-    assert found.tolist() == [1.0]
