@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo.errors import InputError
 from pipelines.article_facts import GROUPS, ArticleFacts
 from pipelines.assortment import Assortment
+from pipelines.evaluation.price_curves import price_curves
 from pipelines.rerankers import RERANKERS, make_chain, make_reranker
 from pipelines.rerankers.base import (
     LEAST,
@@ -625,6 +627,109 @@ def test_neither_the_order_of_rows_nor_other_customers_matter() -> None:
     pd.testing.assert_frame_equal(whole, mixed)
     one = rerank(rows[rows["customer_id"] == "c07"], chain, facts, MOMENT, 12)
     pd.testing.assert_frame_equal(whole[whole["customer_id"] == "c07"].reset_index(drop=True), one)
+
+
+# --- what it costs ------------------------------------------------------------------------------
+
+
+def a_week() -> tuple[pd.DataFrame, pd.DataFrame, ArticleFacts, pd.DataFrame, pd.Series]:
+    """Everybody's candidates are 12 dresses, all alike, and then 12 bags, each unlike all others.
+
+    40 young customers buy the first dress for 10 and have bought dresses, 40 old ones buy the first bag for
+    30 and have bought bags.
+    """
+    names = [*(f"bag{n:02}" for n in range(12)), *(f"dress{n:02}" for n in range(12))]
+    alike = np.zeros((24, 13))
+    alike[range(12), range(12)] = alike[12:, 12] = 1.0
+    facts = facts_of(
+        names,
+        vectors=alike,
+        product_group=[name[:-2] for name in names],
+        days=[1.0] * 12 + [300.0] * 12,
+        share=[1 / 24] * 24,
+    )
+    customers = [f"{age}{n:02}" for age in ("old", "young") for n in range(40)]
+    listed = [*names[12:], *names[:12]]
+    rows = pd.DataFrame(
+        {
+            "customer_id": np.repeat(customers, 24),
+            "article_id": listed * 80,
+            "rank": np.tile(np.arange(1, 25), 80),
+        }
+    )
+    truth = pd.DataFrame(
+        {
+            "customer_id": customers,
+            "article_id": ["bag00"] * 40 + ["dress00"] * 40,
+            "price": [30.0] * 40 + [10.0] * 40,
+        }
+    )
+    own = [np.array([article]) for article in ("bag05", "dress05") for _ in range(40)]
+    state = pd.DataFrame({"customer_id": customers, "customer_recent__recent_articles": own})
+    for name, value in (("days", 18500), ("times", 50), ("weights", 1.0)):
+        state[f"customer_recent__recent_{name}"] = [np.array([value])] * 80
+    ages = pd.Series([c[:-2] for c in customers], customers)
+    return rows, truth, facts, state, ages
+
+
+def test_the_price_of_re_ranking_a_week_whose_answers_are_known() -> None:
+    rows, truth, facts, state, ages = a_week()
+    grid = {
+        "nothing": [(0.0, Dpp(0.0))],
+        "mix": [(1.0, Calibrated(1.0, prior=0))],
+        "dpp": [(1.0, Dpp(1.0))],
+    }
+    found = price_curves(
+        rows, truth, facts, MOMENT, state=state, groups=ages, grid=grid, samples=100
+    )
+    assert (found.customers, found.candidates) == (80, 24)
+    start = {name: value["mean"] for name, value in found.start.metrics.items()}
+    expected = {
+        "MAP@12": 0.5,
+        "recall@12": 0.5,
+        "revenue@12": 5.0,
+        "diversity@12": 0.0,
+        "freshness@12": 0.0,
+        "days_on_sale@12": 300.0,
+        "novelty@12": np.log2(24),
+        "coverage@12": 0.5,
+        "gap@12": 1.0,
+    }
+    assert {name: start[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert start["exposure_gini@12"] > 0.5
+    (nothing,) = found.curves["nothing"]
+    assert nothing.metrics == found.start.metrics
+    assert all(set(change.values()) == {0.0} for change in nothing.changes.values())
+    # Who buys bags gets bags: everybody finds theirs, first of all.
+    (mix,) = found.curves["mix"]
+    assert mix.changes["MAP@12"]["mean"] == pytest.approx(0.5)
+    assert mix.changes["MAP@12"]["low"] > 0.3
+    assert mix.metrics["gap@12"]["mean"] == pytest.approx(0.0)
+    assert mix.metrics["revenue@12"]["mean"] == pytest.approx(20.0)
+    assert mix.metrics["coverage@12"]["mean"] == 1.0
+    assert mix.changes["miscalibration@12"]["high"] < 0
+    assert mix.changes["exposure_gini@12"]["high"] < 0
+    # One dress and eleven bags, of which the first comes second.
+    (dpp,) = found.curves["dpp"]
+    assert dpp.metrics["MAP@12"]["mean"] == pytest.approx(0.75)
+    assert dpp.metrics["diversity@12"]["mean"] == pytest.approx(1.0)
+    assert dpp.metrics["days_on_sale@12"]["mean"] == pytest.approx((300 + 11) / 12)
+    said = json.loads(json.dumps(found.to_dict()))
+    assert [row["reranker"] for row in said["rows"]] == ["unchanged", "nothing", "mix", "dpp"]
+    assert set(found.figures()) >= {"diversity@12", "coverage@12", "exposure_gini@12", "revenue@12"}
+
+
+def test_prices_without_taste_groups_or_a_grid() -> None:
+    rows, truth, facts, _, _ = a_week()
+    young = rows[(rows["rank"] <= 14) & rows["customer_id"].str.startswith("young0")]
+    found = price_curves(young, truth, facts, MOMENT, samples=20)
+    assert {"dpp", "mmr", "freshness", "calibrated", "exposure"} <= set(found.curves)
+    assert not {"gap@12", "miscalibration@12"} & set(found.start.metrics)
+    flat = [price.changes["MAP@12"]["mean"] for price in found.curves["calibrated"]]
+    assert flat == [0.0] * len(flat)
+    json.dumps(found.to_dict())
+    with pytest.raises(InputError, match="Nobody bought anything"):
+        price_curves(rows, truth.iloc[:0], facts, MOMENT)
 
 
 # --- a page of carousels ------------------------------------------------------------------------

@@ -214,7 +214,7 @@ def rerank(
     Returns:
         such rows in order of customer_id and the new rank, with `rank_before`.
     """
-    purchases = _bought(state, moment)
+    purchases = {} if state is None else bought_by(state, moment)
     # Customers are sorted as `top` sorts them.
     customer, names = pd.factorize(rows["customer_id"], sort=True)
     sorted_rows = np.lexsort((rows["rank"].to_numpy(), customer))
@@ -242,10 +242,13 @@ def rerank(
     ).reset_index(drop=True)
 
 
-def _bought(state: pd.DataFrame | None, moment: datetime) -> dict[str, Bought]:
-    """Of each customer with purchases, what they bought."""
-    if state is None:
-        return {}
+def bought_by(state: pd.DataFrame, moment: datetime) -> dict[str, Bought]:
+    """{customer_id: what they bought} of those who did.
+
+    Args:
+        state: rows of `customer_state`.
+        moment: from when days are counted back (UTC).
+    """
     rows = recent_purchases(state)
     customer, ids, times = (rows[name].to_numpy() for name in ("customer", "article_id", "times"))
     age = (days_since_epoch(moment) - rows["day"].to_numpy("float64")).clip(min=0)
