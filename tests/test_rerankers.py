@@ -138,7 +138,7 @@ def test_settings_are_words_of_json_that_make_the_same_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", list(RERANKERS))
-@pytest.mark.parametrize("k", [0, 1, 12, 40, 100])
+@pytest.mark.parametrize("k", [0, 1, 12, 40, 10**15])
 def test_the_order_names_each_candidate_once(name: str, k: int) -> None:
     settings = {"strength": STRONGEST[name]} if name in STRONGEST else None
     slate = a_slate(1)
@@ -614,6 +614,10 @@ def test_a_table_of_candidates_is_re_ranked_customer_by_customer() -> None:
         ["zoe", "dress1", 1, 2, "d"],
         ["zoe", "bag", 2, 3, "f"],
     ]
+    whole = rerank(rows, rules, facts, MOMENT, 1, state=state, with_rest=True)
+    # What the cap keeps back stands behind the page.
+    assert whole["article_id"].tolist() == ["dress1", "dress1b", "bag", "dress1", "bag"]
+    assert whole["rank"].tolist() == [1, 2, 3, 1, 2]
     empty = rerank(rows.iloc[:0], rules, facts, MOMENT, 2)
     assert list(empty.columns) == [*rows.columns, RANK_BEFORE]
     assert empty.empty

@@ -5,7 +5,7 @@ the same bootstrap samples of customers, so that differences are paired.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from pipelines.data.split import Week
 from pipelines.evaluation.metrics import METRICS, Shown, coverage, gini
 from pipelines.evaluation.resampling import SAMPLES, Interval, Means, draws, interval
 from pipelines.features import OfflineFeatures
-from pipelines.rankers.base import PURCHASE
 from pipelines.recommender import Recommender, customer_state
 from pipelines.rerankers import make_reranker
 from pipelines.rerankers.base import CHANCE, Chain, Reranker, Slate, bought_by, by_rank, rerank
@@ -59,7 +58,7 @@ CURVES = {
 }
 """What MAP is drawn against -> what its axis says."""
 
-_CANDIDATE = ["customer_id", "article_id", "rank"]
+_CANDIDATE = ("customer_id", "article_id", "rank")
 
 Grid = Mapping[str, Sequence[tuple[float, Reranker]]]
 """Name of a curve -> its points, by rising strength."""
@@ -412,7 +411,7 @@ def measure_prices(
 
     Args:
         con: an open warehouse.
-        recommender: fitted on days before the week.
+        recommender: fitted on days before the week; a re-ranker of its own is left out.
         customers: at most so many of the week's buyers, the same ones each time.
     """
     facts = ArticleFacts.at(Past.at(con, week.start))
@@ -424,17 +423,19 @@ def measure_prices(
     chosen = sampled(truth["customer_id"].unique(), customers)
     truth = truth[truth["customer_id"].isin(chosen)].reset_index(drop=True)
     features = OfflineFeatures(week.moment)
+    plain = replace(recommender, reranker=None)
     states, parts = [], []
     for at in range(0, len(chosen), BATCH):
         state = customer_state(chosen[at : at + BATCH], features)
-        ids = list(state["customer_id"])
-        ranker = recommender.ranker
-        found = recommender.recommend(
-            ids, features, week.moment, DEPTH, state=state, with_features=ranker is not None
+        found = plain.recommend(
+            list(state["customer_id"]),
+            features,
+            week.moment,
+            DEPTH,
+            state=state,
+            with_features=True,
         )
-        if ranker is not None:
-            found = found.assign(**{CHANCE: ranker.chances(found)[PURCHASE]})
-        parts.append(found.reindex(columns=[*_CANDIDATE, *([CHANCE] if ranker else [])]))
+        parts.append(found[[name for name in (*_CANDIDATE, CHANCE) if name in found]])
         states.append(state)
     progress(f"candidates of {len(chosen):,} customers")
     state = pd.concat(states, ignore_index=True)

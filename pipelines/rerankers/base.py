@@ -203,6 +203,7 @@ def rerank(
     state: pd.DataFrame | None = None,
     out_of_stock: Collection[str] = (),
     sponsored: Sequence[str] = (),
+    with_rest: bool = False,
 ) -> pd.DataFrame:
     """Each customer's k first candidates after re-ranking.
 
@@ -210,6 +211,7 @@ def rerank(
         rows: customer_id, article_id, rank (from 1), perhaps chance, and any others, which are kept: of
             each customer as many as may come to be shown.
         state: `customer_state` of these customers; without it nothing counts as bought.
+        with_rest: also what stands behind the first k.
 
     Returns:
         such rows in order of customer_id and the new rank, with `rank_before`.
@@ -233,7 +235,8 @@ def rerank(
             out_of_stock=out_of_stock,
             sponsored=sponsored,
         )
-        page = own[reranker.order(slate, k)[:k]]
+        order = reranker.order(slate, k)
+        page = own[order if with_rest else order[:k]]
         chosen.append(page)
         ranks.append(np.arange(1, len(page) + 1))
     found = rows.iloc[np.concatenate(chosen)]

@@ -38,7 +38,7 @@ class BusinessRules(Reranker):
        group is like none.
     5. *Sponsored slots* go to the sponsored articles in their order (those of the request, then those named
        here). One that is not eligible, by a cap or because it is no candidate, leaves its slot to
-       the next; a slot that nobody takes is a place like any other. Where a pinned article stands, the slot is
+       the next; a slot that nobody takes is a place like any other, and one behind the last candidate is none. Where a pinned article stands, the slot is
        the next free place.
     6. *Pushed down*: what was bought stands behind what was not, as far as caps are kept.
     7. Else the order stays.
@@ -120,6 +120,7 @@ class BusinessRules(Reranker):
         if self.bought == "push_down":
             bought = self._was_bought(slate)[order]
             order = np.concatenate([order[~bought], order[bought]])
+        k = min(k, len(order))
         left = dict.fromkeys(order.tolist())
         """Positions that have no place yet, in order."""
         position_of = {slate.ids[position]: position for position in left}
@@ -161,10 +162,8 @@ class BusinessRules(Reranker):
                     break
                 if fits(position, held):
                     place(free.pop(0), position)
-        # Where there is too little for all places, those behind move up.
-        shown = [page[at] for at in sorted(page)]
         return Arranged(
-            np.array([*shown, *left], dtype="int64"),
+            np.array([*(page[at] for at in range(k)), *left], dtype="int64"),
             np.array(pinned, dtype="int64"),
             np.array(sponsored, dtype="int64"),
         )
