@@ -21,6 +21,8 @@ from feature_repo.errors import LookbookError
 from pipelines.assortment import Assortment
 from pipelines.data.split import Week, buyers, weeks_before
 from pipelines.evaluation.metrics import average_precision, bootstrap
+from pipelines.evaluation.resampling import Interval
+from pipelines.evaluation.segments import HISTORY, SEGMENTS, described
 from pipelines.evaluation.weekly import MERGED, require_history
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings, make_retriever
@@ -38,14 +40,9 @@ PER_SOURCE = 100
 REQUESTS = 200
 """Customers who are asked about one by one, for the time of a request."""
 UNION = "union"
-SEGMENTS = {"cold": 0, "1-4": 1, "5-19": 5, "20+": 20}
-"""Customers by purchases (lines) before the week: the fewest of each."""
 NEW_ARTICLES = "new articles"
 """Purchases of articles that had never been sold before the week. The file of articles has no dates: what it
 names, it names at every cutoff."""
-
-Interval = Mapping[str, float]
-"""mean, low, high."""
 
 
 @dataclass(frozen=True)
@@ -388,21 +385,12 @@ def _described(
     con: duckdb.DuckDBPyConnection, fold: pd.DataFrame, week: Week, assortment: Assortment
 ) -> pd.DataFrame:
     """With the week, the customer's segment, and whether the article had never been sold."""
-    asked = pd.DataFrame({"customer_id": fold["customer_id"].unique()}, dtype=object)
-    con.register("asked", asked)
-    lines = con.execute(
-        "SELECT customer_id, CAST(sum(line_count) AS BIGINT) AS lines FROM staging.purchases "
-        "SEMI JOIN asked USING (customer_id) WHERE day < ? GROUP BY customer_id",
-        [week.start],
-    ).df()
-    con.unregister("asked")
-    before = fold["customer_id"].map(lines.set_index("customer_id")["lines"]).fillna(0)
-    segment = np.searchsorted(list(SEGMENTS.values()), before, side="right") - 1
+    groups = described(con, week, fold["customer_id"].unique()).set_index("customer_id")[HISTORY]
     place = assortment.places(fold["article_id"].tolist())
     unsold = np.append(assortment.is_new, True)  # place -1: not even known
     return fold.assign(
         week=week.start.isoformat(),
-        segment=np.array(list(SEGMENTS), dtype=object)[segment],
+        segment=fold["customer_id"].map(groups),
         is_new=unsold[place],
     )
 
