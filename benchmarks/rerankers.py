@@ -2,20 +2,29 @@
 
     python benchmarks/rerankers.py                    # vectors of 64 and 96 dimensions
     python benchmarks/rerankers.py --candidates 500 --page 24
+    python benchmarks/rerankers.py --prices 2020-09-16        # what each costs and gives, in a loaded shop
+
 
 On one core. An assortment of 50,000 made-up articles, vectors that lie in 200 clumps, customers who bought 50
 articles. Beside the DPP stands a greedy choice that computes every determinant anew, and beside
 MMR the loop of its paper; both must choose the same.
+
+--prices trains retrievers and a ranker on what came before a week (--weeks weeks of --learners customers
+each), re-ranks the 200 best candidates of a sample of its buyers in every way, and prints the price curves; with
+--figures FOLDER it draws them there.
 """
 
 import argparse
+import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -25,6 +34,9 @@ from pipelines.assortment import Assortment
 from pipelines.rerankers import make_chain, make_reranker
 from pipelines.rerankers.base import Bought, Reranker, Slate
 from pipelines.retrievers.base import days_since_epoch
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.price_curves import PriceCurves
 
 ARTICLES = 50_000
 CLUMPS = 200
@@ -49,13 +61,37 @@ STEPS = {
 
 CHAIN = ("freshness", "exposure", "calibrated", "dpp", "business_rules")
 
+COLUMNS = {
+    "MAP@12": ("MAP@12", "{:.4f}"),
+    "recall@12": ("recall@12", "{:.4f}"),
+    "revenue@12": ("revenue@12", "{:.5f}"),
+    "diversity@12": ("distance", "{:.3f}"),
+    "log_det@12": ("log det", "{:.3f}"),
+    "coverage@12": ("coverage", "{:.1%}"),
+    "exposure_gini@12": ("Gini", "{:.3f}"),
+    "freshness@12": ("new", "{:.1%}"),
+    "days_on_sale@12": ("days on sale", "{:.0f}"),
+    "novelty@12": ("novelty, bits", "{:.2f}"),
+    "miscalibration@12": ("KL to taste", "{:.3f}"),
+    "gap of MAP@12 by age": ("gap of ages", "{:.4f}"),
+}
+"""Metric -> heading and how it is written."""
+
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--candidates", type=int, default=200)
     words.add_argument("--page", type=int, default=12)
     words.add_argument("--dimensions", default="64,96", help="of the articles' vectors, by commas")
+    words.add_argument("--prices", type=date.fromisoformat, help="first day of a week")
+    words.add_argument("--weeks", type=int, default=3, help="that the ranker learns from")
+    words.add_argument("--learners", type=int, default=1_500, help="customers of each of them")
+    words.add_argument("--customers", type=int, default=3_000, help="buyers who are asked about")
+    words.add_argument("--figures", type=Path, help="a folder")
     asked = words.parse_args()
+    if asked.prices:
+        _prices(asked)
+        return
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from tests.reranking_twins import greedy_by_determinants, mmr_by_the_book
 
@@ -80,6 +116,55 @@ def main() -> None:
         cells = " | ".join(f"{ms:.2f}" for ms in found)
         print(f"| `{name}` | {cells} | {'; '.join(dict.fromkeys(same.get(name, [])))} |")
     print(f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.")
+
+
+def _prices(asked: argparse.Namespace) -> None:
+    from pipelines.data.split import Week
+    from pipelines.evaluation.price_curves import measure_prices
+    from pipelines.model_catalog import RELEASE
+    from pipelines.recommender import Recommender
+    from pipelines.training import fit_ranker, fit_retrievers, training_set, training_weeks
+    from pipelines.warehouse import reading
+
+    settings = replace(RELEASE, training_weeks=asked.weeks, training_customers=asked.learners)
+    with reading() as con:
+        rows = training_set(con, training_weeks(asked.prices, settings), settings, _say)
+        recommender = Recommender(
+            fit_retrievers(con, asked.prices, settings.retrievers),
+            settings.per_source,
+            fit_ranker(rows, settings),
+            settings.weights,
+        )
+        found = measure_prices(
+            con, recommender, Week(asked.prices), customers=asked.customers, progress=_say
+        )
+    print_prices(found)
+    if asked.figures:
+        asked.figures.mkdir(parents=True, exist_ok=True)
+        for metric, figure in found.figures().items():
+            figure.savefig(asked.figures / f"{metric.replace('@', '_')}.svg")
+        (asked.figures / "prices.json").write_text(json.dumps(found.to_dict(), indent=1))
+
+
+def print_prices(found: "PriceCurves") -> None:
+    """Markdown: a row for each strength, with the change of MAP and its interval."""
+    print(
+        f"{found.customers:,} customers, {found.candidates:.0f} candidates of each; in brackets the 95% "
+        "interval of the difference to the ranker's order, paired.\n"
+    )
+    columns = [name for name in COLUMNS if name in found.start.metrics]
+    print(f"| re-ranker | strength | {' | '.join(COLUMNS[name][0] for name in columns)} |")
+    print(f"|---|---|{'---|' * len(columns)}")
+    for row in found.rows:
+        cells = [COLUMNS[name][1].format(row.metrics[name]["mean"]) for name in columns]
+        if row.reranker != found.start.reranker:
+            change = row.changes["MAP@12"]
+            cells[0] += f" ({change['low']:+.4f} to {change['high']:+.4f})"
+        print(f"| {row.reranker} | {row.strength:.3g} | {' | '.join(cells)} |")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _milliseconds(reranker: Reranker, slates: list[Slate], k: int) -> float:

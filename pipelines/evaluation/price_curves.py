@@ -6,24 +6,24 @@ the same bootstrap samples of customers, so that differences are paired.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import cached_property
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from feature_repo.errors import InputError
 from pipelines.article_facts import ArticleFacts
 from pipelines.data.split import Week
-from pipelines.evaluation.metrics import METRICS, Shown, coverage, gini
-from pipelines.evaluation.resampling import SAMPLES, Interval, Means, draws, interval
-from pipelines.features import OfflineFeatures
-from pipelines.recommender import Recommender, customer_state
+from pipelines.evaluation.evaluation import COVERAGE, EXPOSURE, MAIN, PAGE, Evaluation, Fold
+from pipelines.evaluation.metrics import METRICS, bootstrap
+from pipelines.evaluation.resampling import SAMPLES, Interval
+from pipelines.evaluation.segments import described
+from pipelines.features import OfflineFeatures, moment_of
+from pipelines.recommender import RERANKED, Recommender, customer_state
 from pipelines.rerankers import make_reranker
-from pipelines.rerankers.base import CHANCE, Chain, Reranker, Slate, bought_by, by_rank, rerank
+from pipelines.rerankers.base import CHANCE, Chain, Reranker, Slate, bought_by, rerank
 from pipelines.rerankers.fairness import SMOOTHING, Calibrated, measured_exposure
 from pipelines.retrievers.base import Past
 from pipelines.training import sampled
@@ -31,22 +31,12 @@ from pipelines.training import sampled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-K = 12
-DEPTH = 200
-"""Candidates of each customer that are re-ranked."""
 BATCH = 500
 """Customers whose candidates are in memory with all their features at a time."""
 UNCHANGED = "unchanged"
-PER_CUSTOMER = tuple(name for name, metric in METRICS.items() if metric.k == K)
-MISCALIBRATION, COVERAGE, EXPOSURE, GAP = (
-    "miscalibration@12",
-    "coverage@12",
-    "exposure_gini@12",
-    "gap@12",
-)
-SMALLEST_GROUP = 30
-"""Of fewer customers a mean says too little to be the best or the worst of all groups."""
-PRECISION = "MAP@12"
+MISCALIBRATION, GAP = "miscalibration@12", "gap of MAP@12 by {}"
+_CANDIDATE = ("customer_id", "article_id", "rank")
+_MEASURED = "as measured"
 CURVES = {
     "diversity@12": "mean distance of two articles",
     "log_det@12": "log determinant per article",
@@ -57,8 +47,6 @@ CURVES = {
     "revenue@12": "paid for what was shown",
 }
 """What MAP is drawn against -> what its axis says."""
-
-_CANDIDATE = ("customer_id", "article_id", "rank")
 
 Grid = Mapping[str, Sequence[tuple[float, Reranker]]]
 """Name of a curve -> its points, by rising strength."""
@@ -72,11 +60,11 @@ class Price:
         reranker: the curve that it belongs to.
         strength: where on the curve it lies; 0 is the ranker's order.
         settings: of the re-ranker.
-        metrics: {name: interval}: those of `metrics.METRICS` of 12 places; and `miscalibration@12`, the mean
-            KL(customer's mix of product groups || page's) of those who bought, as `Calibrated` has the mix
-            unless told otherwise; `coverage@12` of what is on sale; `exposure_gini@12` of attention, 1 /
-            log2(place + 1); `gap@12`, the best MAP@12 of a group of customers less the worst.
-        changes: {name: interval} of the difference to the ranker's order, paired.
+        metrics: {name: interval}: all of `Evaluation` of 12 places, coverage and exposure among them;
+            `miscalibration@12`, the mean KL(customer's mix of product groups || page's) of those who bought,
+            with the mix of `Calibrated` unless told otherwise; and for each kind of groups of customers the
+            `GAP`, by how much MAP of the best group is above that of the worst.
+        changes: {name: interval} of the difference to the ranker's order, paired; not of gaps.
     """
 
     reranker: str
@@ -114,7 +102,7 @@ class PriceCurves:
         }
 
     def figures(self) -> "dict[str, Figure]":
-        """{metric: MAP@12 against it, a line for each re-ranker}, of those that were measured."""
+        """{metric of `CURVES`: MAP@12 against it, a line for each re-ranker}, of those that were measured."""
         from pipelines.reports import plots
 
         found = {}
@@ -126,10 +114,10 @@ class PriceCurves:
                 points = [self.start, *curve]
                 series[name] = (
                     [price.metrics[metric]["mean"] for price in points],
-                    [price.metrics[PRECISION]["mean"] for price in points],
+                    [price.metrics[MAIN]["mean"] for price in points],
                 )
             found[metric] = plots.lines(
-                series, x=means, y=PRECISION, said=_three, x_said=_three, dots=True
+                series, x=means, y=MAIN, said=_three, x_said=_three, dots=True
             )
         return found
 
@@ -173,10 +161,10 @@ def price_curves(
     candidates: pd.DataFrame,
     truth: pd.DataFrame,
     facts: ArticleFacts,
-    moment: datetime,
+    week: date,
     *,
     state: pd.DataFrame | None = None,
-    groups: pd.Series | None = None,
+    groups: pd.DataFrame | None = None,
     grid: Grid | None = None,
     samples: int = SAMPLES,
     progress: Callable[[str], None] = lambda text: None,
@@ -187,202 +175,126 @@ def price_curves(
         candidates: customer_id, article_id, rank (from 1), perhaps chance; the deeper, the more there is
             to choose from.
         truth: customer_id, article_id, perhaps price: what was bought. Its customers are those who count.
-        facts: of articles, as known at the moment.
-        moment: when recommendations are asked for (UTC).
+        facts: of articles, as known before the week.
+        week: its first day, at the start of which recommendations are asked for.
         state: `customer_state` of the customers: what they bought before. Without it there is no
             `miscalibration@12`, and taste changes no order.
-        groups: by customer_id the group across which the gap is; without it there is none.
+        groups: of customers, across which gaps are (`segments.described`).
         grid: `usual_grid` with the exposure of the pages in the ranker's order, if None.
         samples: bootstrap samples.
+
+    Raises:
+        InputError: nobody bought anything.
     """
     if truth.empty:
-        raise InputError("Nobody bought anything: re-ranking can be judged where there is a truth.")
-    # By number: what customers look for is the same in all re-rankings.
-    known = _Known.of(truth, facts, moment, state, groups)
-    pages = rerank(candidates, Chain([]), facts, moment, K, state=state)
-    ways = usual_grid(measured_exposure(pages, facts, K)) if grid is None else grid
-    start = _Pages.of(pages, truth, known)
-    before = start.drawn(samples)
-    curves = {}
-    for name, points in ways.items():
-        found = []
-        for strength, reranker in points:
-            pages = rerank(candidates, reranker, facts, moment, K, state=state)
-            found.append(
-                _price(
-                    name, strength, reranker, _Pages.of(pages, truth, known), samples, start, before
-                )
-            )
-        curves[name] = tuple(found)
-        progress(f"{name}: {len(found)} strengths")
+        raise InputError("Nobody bought anything: re-ranking is judged by what was bought.")
+    moment = moment_of(week)
+    fold = Fold(week, truth, groups, facts)
+    mixes = None if state is None else _mixes(fold, state)
+    far: dict[str, np.ndarray] = {}
+    points: dict[str, tuple[str, float, Reranker]] = {}
+
+    def add(curve: str, strength: float, reranker: Reranker) -> pd.DataFrame:
+        name = f"{curve} {strength:g}"
+        points[name] = (curve, strength, reranker)
+        pages = rerank(candidates, reranker, facts, moment, PAGE, state=state)
+        fold.add(name, pages)
+        if mixes is not None:
+            far[name] = _divergence(mixes, fold.lists[name], facts)
+        return pages
+
+    pages = add(UNCHANGED, 0.0, Chain([]))
+    (start,) = points
+    ways = usual_grid(measured_exposure(pages, facts, PAGE)) if grid is None else grid
+    for curve, steps in ways.items():
+        for strength, reranker in steps:
+            add(curve, strength, reranker)
+        progress(f"{curve}: {len(steps)} strengths")
+    found = Evaluation.of([fold], start, samples=samples)
+    prices = {
+        name: _price(*point, name, found, _of_taste(far, name, start, samples))
+        for name, point in points.items()
+    }
     return PriceCurves(
-        len(known.customers),
+        len(fold),
         len(candidates) / max(candidates["customer_id"].nunique(), 1),
-        _price(UNCHANGED, 0.0, Chain([]), start, samples, start, before),
-        curves,
+        prices[start],
+        {
+            curve: tuple(price for price in prices.values() if price.reranker == curve)
+            for curve in ways
+        },
     )
 
 
 def _price(
-    name: str,
+    curve: str,
     strength: float,
     reranker: Reranker,
-    pages: "_Pages",
-    samples: int,
-    start: "_Pages",
-    before: Mapping[str, np.ndarray],
+    name: str,
+    found: Evaluation,
+    taste: tuple[Mapping[str, Interval], Mapping[str, Interval]],
 ) -> Price:
-    exact, at_start = pages.exact(), start.exact()
-    drawn = pages.drawn(samples)
-    metrics, changes = {}, {}
-    for metric, value in exact.items():
-        # Of fewer distinct customers, as in each sample, all see less, and groups differ more.
-        moved = metric in (COVERAGE, EXPOSURE, GAP)
-        metrics[metric] = interval(value, drawn[metric], centred=moved)
-        changes[metric] = interval(
-            value - at_start[metric], drawn[metric] - before[metric], centred=moved
-        )
-    settings = {
-        n: "as measured" if n == "times" and v else v for n, v in reranker.settings().items()
+    # A page has 12 places: what is asked of more is the same again.
+    deeper = {metric for metric, asked in METRICS.items() if asked.k != PAGE}
+    gaps = {
+        GAP.format(kind): {end: of[name][MAIN][end] for end in ("mean", "low", "high")}
+        for kind, of in found.gaps.items()
     }
-    return Price(name, strength, settings, metrics, changes)
+    metrics, changes = ({**of, **taste[n]} for n, of in enumerate(_both(found, name)))
+    settings = reranker.settings()
+    if settings.get("times") is not None:
+        settings["times"] = _MEASURED
+    return Price(
+        curve,
+        strength,
+        settings,
+        {metric: of for metric, of in (metrics | gaps).items() if metric not in deeper},
+        {metric: of for metric, of in changes.items() if metric not in deeper},
+    )
 
 
-@dataclass(frozen=True)
-class _Known:
-    """What is the same however candidates are re-ranked.
-
-    Attributes:
-        customers: of the truth, in order (N,).
-        mixes: each one's mix of product groups (N x G), missing without purchases; None without a state.
-        cell: number of each one's group (N,), -1 without one that is large enough.
-        cells: how many groups there are.
-    """
-
-    facts: ArticleFacts
-    moment: datetime
-    customers: np.ndarray
-    mixes: np.ndarray | None
-    cell: np.ndarray
-    cells: int
-
-    @classmethod
-    def of(
-        cls,
-        truth: pd.DataFrame,
-        facts: ArticleFacts,
-        moment: datetime,
-        state: pd.DataFrame | None,
-        groups: pd.Series | None,
-    ) -> "_Known":
-        customers = Shown.of(truth.assign(rank=1), truth, 1).customers
-        mixes = None
-        if state is not None:
-            taste, bought = Calibrated(), bought_by(state, moment)
-            mixes = np.full((len(customers), len(facts.names[taste.kind])), np.nan)
-            for number, customer in enumerate(customers):
-                if customer in bought:
-                    slate = Slate.of([], facts, moment, bought=bought[customer])
-                    mix = taste.mix(slate)
-                    if mix is not None:
-                        mixes[number] = mix
-        cell, cells = np.full(len(customers), -1), 0
-        if groups is not None:
-            of, names = pd.factorize(groups.reindex(customers), sort=True)
-            sizes = np.bincount(of[of >= 0], minlength=len(names))
-            large = np.flatnonzero(sizes >= SMALLEST_GROUP)
-            cells = len(large)
-            # The last one is for those without a group.
-            turn = np.full(len(names) + 1, -1)
-            turn[large] = np.arange(cells)
-            cell = turn[of]
-        return cls(facts, moment, customers, mixes, cell, cells)
+def _both(found: Evaluation, name: str) -> tuple[Mapping[str, Interval], Mapping[str, Interval]]:
+    """A way's figures, and their differences to the base; the base has none to itself."""
+    nothing = {"mean": 0.0, "low": 0.0, "high": 0.0}
+    figures = found.models[name]
+    if name == found.base:
+        return figures, dict.fromkeys(figures, nothing)
+    return figures, found.differences[name]
 
 
-@dataclass(frozen=True)
-class _Pages:
-    """The pages of all customers, in one way.
+def _of_taste(
+    far: Mapping[str, np.ndarray], name: str, start: str, samples: int
+) -> tuple[Mapping[str, Interval], Mapping[str, Interval]]:
+    """The same two of `MISCALIBRATION`, empty where it is not known of anybody."""
+    if name not in far:
+        return {}, {}
+    values = pd.DataFrame({"value": far[name], "change": far[name] - far[start]})
+    values = values.assign(customer_id=np.arange(len(values)), week="")
+    found = bootstrap(values, samples=samples)
+    if not found:
+        return {}, {}
+    return {MISCALIBRATION: found["value"]}, {MISCALIBRATION: found["change"]}
 
-    Attributes:
-        values: {metric: value of each customer (N,)}.
-        seen: attention that each shown article gets of each customer (A' x N).
-    """
 
-    known: _Known
-    values: Mapping[str, np.ndarray]
-    seen: sparse.csr_matrix
-
-    @classmethod
-    def of(cls, pages: pd.DataFrame, truth: pd.DataFrame, known: _Known) -> "_Pages":
-        shown = Shown.of(pages, truth, K, known.facts, known.moment)
-        values = {name: METRICS[name].function(shown, K) for name in PER_CUSTOMER}
-        articles = shown.articles(K)
-        if known.mixes is not None:
-            values[MISCALIBRATION] = _divergence(known.mixes, articles, known.facts)
-        customer, place = np.nonzero(articles >= 0)
-        found, number = np.unique(articles[customer, place], return_inverse=True)
-        seen = sparse.csr_matrix(
-            (by_rank(K)[place], (number, customer)), (len(found), len(articles))
-        )
-        values = {name: of for name, of in values.items() if not np.isnan(of).all()}
-        return cls(known, values, seen)
-
-    def exact(self) -> dict[str, float]:
-        """Of the customers as they are."""
-        once = np.ones((len(self.known.customers), 1))
-        by_group = None if self._groups is None else self._groups.exact()[:, 0, None]
-        found = zip(self.values, self._means.exact()[0, :, None], strict=True)
-        return {
-            name: float(value[0])
-            for name, value in (dict(found) | self._of_all(once, by_group)).items()
-        }
-
-    def drawn(self, samples: int) -> dict[str, np.ndarray]:
-        """{metric: its value in each bootstrap sample}: the same samples for all pages."""
-        parts: dict[str, list[np.ndarray]] = {}
-        for (times,) in draws([np.arange(len(self.known.customers))], samples):
-            by_group = None
-            if self._groups is not None:
-                by_group = self._groups.of(times[self.known.cell >= 0])[:, 0]
-            found = dict(zip(self.values, self._means.of(times)[0], strict=True))
-            for name, values in (found | self._of_all(times, by_group)).items():
-                parts.setdefault(name, []).append(values)
-        return {name: np.concatenate(values) for name, values in parts.items()}
-
-    def _of_all(self, times: np.ndarray, by_group: np.ndarray | None) -> dict[str, np.ndarray]:
-        """What only all pages together have (S,).
-
-        Args:
-            times: how many times each customer counts (N x S).
-            by_group: MAP of each group of customers (groups x S).
-        """
-        exposures = self.seen @ times
-        catalogue = max(len(self.known.facts.assortment.for_sale), exposures.shape[0])
-        found = {COVERAGE: coverage(exposures, catalogue), EXPOSURE: gini(exposures, catalogue)}
-        if by_group is not None:
-            found[GAP] = np.nanmax(by_group, axis=0) - np.nanmin(by_group, axis=0)
-        return found
-
-    @cached_property
-    def _means(self) -> Means:
-        everybody = np.zeros(len(self.known.customers), dtype="int64")
-        return Means(np.stack(list(self.values.values())), everybody, np.ones((1, 1)))
-
-    @cached_property
-    def _groups(self) -> Means | None:
-        """The precision of each group of customers, if there are two at least."""
-        cell, cells = self.known.cell, self.known.cells
-        if cells < 2:
-            return None
-        precision = self.values[PRECISION][None, cell >= 0]
-        return Means(precision, cell[cell >= 0], np.eye(cells))
+def _mixes(fold: Fold, state: pd.DataFrame) -> np.ndarray:
+    """Each customer's mix of product groups (N x G), missing for those who bought nothing."""
+    assert fold.facts is not None
+    taste, bought = Calibrated(), bought_by(state, fold.moment)
+    found = np.full((len(fold), len(fold.facts.names[taste.kind])), np.nan)
+    for number, customer in enumerate(fold.customers):
+        if customer in bought:
+            slate = Slate.of([], fold.facts, fold.moment, bought=bought[customer])
+            mix = taste.mix(slate)
+            if mix is not None:
+                found[number] = mix
+    return found
 
 
 def _divergence(mixes: np.ndarray, articles: np.ndarray, facts: ArticleFacts) -> np.ndarray:
-    """KL(customer's mix || page's) (N,), the page's smoothed as in `Calibrated`.
+    """KL(customer's mix || page's) (N,), the page's smoothed as in `Calibrated`; missing without either.
 
     Args:
-        mixes: N x G, missing for those who bought nothing.
+        mixes: N x G.
         articles: places (N x k), -1 where there is none.
     """
     group = np.append(facts.groups[Calibrated().kind], -1)[articles]
@@ -407,7 +319,7 @@ def measure_prices(
 ) -> PriceCurves:
     """The price curves of a recommender on the buyers of a week of which it has seen nothing.
 
-    The gap is across age buckets; revenue is what was paid in the week.
+    Gaps are across ages and lengths of history; revenue is what was paid in the week.
 
     Args:
         con: an open warehouse.
@@ -422,6 +334,7 @@ def measure_prices(
     ).df()
     chosen = sampled(truth["customer_id"].unique(), customers)
     truth = truth[truth["customer_id"].isin(chosen)].reset_index(drop=True)
+    groups = described(con, week, chosen)
     features = OfflineFeatures(week.moment)
     plain = replace(recommender, reranker=None)
     states, parts = [], []
@@ -431,7 +344,7 @@ def measure_prices(
             list(state["customer_id"]),
             features,
             week.moment,
-            DEPTH,
+            RERANKED,
             state=state,
             with_features=True,
         )
@@ -443,8 +356,8 @@ def measure_prices(
         pd.concat(parts, ignore_index=True),
         truth,
         facts,
-        week.moment,
+        week.start,
         state=state,
-        groups=state.set_index("customer_id")["customer_profile__age_bucket"],
+        groups=groups,
         progress=progress,
     )

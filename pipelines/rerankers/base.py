@@ -87,16 +87,14 @@ class Slate:
         """A slate of candidates in the ranker's order.
 
         Args:
-            chance: of each candidate (C,), as a ranker's calibration gives it. Without it the n-th
-                counts 1 / log2(n + 1), as in DCG.
+            chance: of each candidate (C,), as a ranker's calibration gives it; stretches of equal
+                chances become slopes. Without it the n-th counts 1 / log2(n + 1), as in DCG.
         """
         listed = np.asarray(ids, dtype=object)
         if chance is None:
             relevance = by_rank(len(listed))
         else:
-            # The order is the ranker's; a chance of another objective may not undo it.
-            relevance = np.sort(np.nan_to_num(np.asarray(chance, dtype="float64")))[::-1]
-        relevance = relevance.clip(LEAST, 1.0)
+            relevance = _sloping(np.nan_to_num(np.asarray(chance, dtype="float64")))
         return cls(listed, relevance, facts, moment, bought, out_of_stock, sponsored)
 
     def __len__(self) -> int:
@@ -268,6 +266,21 @@ def by_rank(size: int) -> np.ndarray:
     """1 / log2(rank + 1) of ranks from 1: what a place is worth, as DCG has it (Järvelin and Kekäläinen,
     TOIS 2002), also how much each is looked at."""
     return np.asarray(1 / np.log2(np.arange(2, size + 2)))
+
+
+def _sloping(chances: np.ndarray) -> np.ndarray:
+    """From the highest chance to the lowest (C,), without steps.
+
+    The order is the ranker's, so chances of another objective may not undo it. A calibration has steps, on
+    which the ranker's order still tells which is likelier: between the middles of two steps the
+    logarithm falls evenly.
+    """
+    falling = np.sort(chances.clip(LEAST, 1.0))[::-1]
+    starts = np.flatnonzero(np.append(True, falling[1:] != falling[:-1])[: len(falling)])
+    if len(starts) == len(falling):
+        return falling.copy()
+    middles = (starts + np.append(starts[1:], len(falling)) - 1) / 2
+    return np.asarray(np.exp(np.interp(np.arange(len(falling)), middles, np.log(falling[starts]))))
 
 
 def page_then_rest(page: np.ndarray, size: int) -> np.ndarray:

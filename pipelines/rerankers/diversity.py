@@ -36,7 +36,7 @@ class Dpp(Reranker):
 
     name = "dpp"
 
-    def __init__(self, strength: float = 0.3) -> None:
+    def __init__(self, strength: float = 0.2) -> None:
         self.strength = require_share(self.name, strength)
 
     def order(self, slate: Slate, k: int) -> np.ndarray:
@@ -92,7 +92,7 @@ class Mmr(Reranker):
 
     name = "mmr"
 
-    def __init__(self, strength: float = 0.3) -> None:
+    def __init__(self, strength: float = 0.2) -> None:
         self.strength = require_share(self.name, strength)
 
     def order(self, slate: Slate, k: int) -> np.ndarray:

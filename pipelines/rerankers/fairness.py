@@ -47,7 +47,7 @@ class Calibrated(Reranker):
 
     def __init__(
         self,
-        strength: float = 0.5,
+        strength: float = 0.25,
         kind: str = "product_group",
         half_life: float = 180.0,
         prior: float = 2.0,
@@ -136,7 +136,7 @@ class Exposure(Reranker):
 
     name = "exposure"
 
-    def __init__(self, strength: float = 0.3, times: Mapping[str, float] | None = None) -> None:
+    def __init__(self, strength: float = 0.2, times: Mapping[str, float] | None = None) -> None:
         self.strength = require_positive(self.name, "strength", strength)
         self.times = None if times is None else dict(times)
 
