@@ -47,8 +47,8 @@ class Means:
 
     Args:
         values: C columns of n customers (C x n); a customer without a value does not count.
-        groups: numbers of the cell of each customer (n,), and which cells each of the K groups holds
-            (K x cells).
+        cell: number of each customer's cell (n,).
+        groups: which cells each of the K groups holds (K x cells).
     """
 
     def __init__(self, values: np.ndarray, cell: np.ndarray, groups: np.ndarray) -> None:
@@ -61,12 +61,11 @@ class Means:
         self._lacking = np.flatnonzero(~has.all(axis=1))
         self._has = has[self._lacking].astype("float64")
         values[~has] = 0.0
-        counts = has.sum(axis=1)
-        middle = values.sum(axis=1) / np.maximum(counts, 1)
         least = np.where(has, values, np.inf).min(axis=1, initial=np.inf)
         most = np.where(has, values, -np.inf).max(axis=1, initial=-np.inf)
-        # What is the same for everybody has no spread, not even in the last digit.
-        self._middle = np.where(least == most, most, middle)
+        # Taken out, so that what is the same for everybody has no spread, not even in the last digit.
+        some = has.any(axis=1)
+        self._middle = np.where(some, least, 0.0) / 2 + np.where(some, most, 0.0) / 2
         self._values = np.where(has, values - self._middle[:, None], 0.0)
         _, exponent = np.frexp(np.abs(self._values).max(axis=1, initial=0.0))
         step = np.ldexp(1.0, exponent - _BITS)[:, None]

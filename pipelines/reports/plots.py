@@ -176,6 +176,7 @@ def lines(
     labels: Sequence[str] | None = None,
     wide: bool = False,
     height: float = 2.6,
+    log_x: bool = False,
     log_y: bool = False,
     filled: bool = False,
     diagonal: bool = False,
@@ -211,6 +212,9 @@ def lines(
             )
     if diagonal:
         axes.plot([0, 1], [0, 1], color=QUIET, linewidth=0.8, linestyle="--")
+    if log_x:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(lambda v, _: "")
     if log_y:
         axes.set_yscale("log")
     else:
@@ -344,6 +348,54 @@ def differences(
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlim(-reach * 1.03, reach * 1.03)
     axes.xaxis.set_major_formatter(lambda v, _: f"{100 * v:+.0f}%" if v else "0")
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.grid(visible=False)
+    axes.grid(visible=True, axis="x")
+    axes.spines["left"].set_visible(False)
+    return figure
+
+
+@_styled
+def intervals(
+    labels: Sequence[str],
+    values: Sequence[tuple[float, float, float]],
+    *,
+    x: str = "",
+    said: Said = count,
+    line: float | None = None,
+    chosen: Collection[str] = (),
+    wide: bool = True,
+) -> "Figure":
+    """A dot with its interval for each label, and its value beside it (a forest plot).
+
+    Args:
+        labels: left of each; the first is on top.
+        values: mean, low and high of each.
+        line: a value to compare with.
+        chosen: labels that stand out.
+    """
+    figure, axes = _blank(wide, 0.75 + 0.22 * len(labels))
+    places = np.arange(len(labels))
+    if line is not None:
+        axes.axvline(line, color=QUIET, linewidth=0.8, linestyle="--")
+    for place, label, (mean, low, high) in zip(places, labels, values, strict=True):
+        colour = COLOURS[1] if label in chosen else COLOURS[0]
+        axes.hlines(place, low, high, color=colour, linewidth=2.2, alpha=0.55)
+        axes.plot([mean], [place], "D" if label in chosen else "o", color=colour, markersize=5)
+        axes.annotate(
+            said(mean),
+            (1, place),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=QUIET,
+        )
+    axes.set_yticks(places, [printable(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.xaxis.set_major_formatter(lambda v, _: said(v))
+    axes.set_xlabel(x)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.grid(visible=False)
     axes.grid(visible=True, axis="x")
