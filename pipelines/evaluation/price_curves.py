@@ -102,22 +102,29 @@ class PriceCurves:
         }
 
     def figures(self) -> "dict[str, Figure]":
-        """{metric of `CURVES`: MAP@12 against it, a line for each re-ranker}, of those that were measured."""
+        """{metric of `CURVES`: MAP@12 against it, a line for each re-ranker that moves it most}, of the
+        metrics that were measured."""
         from pipelines.reports import plots
 
         found = {}
         for metric, means in CURVES.items():
             if metric not in self.start.metrics:
                 continue
-            series = {}
-            for name, curve in self.curves.items():
-                points = [self.start, *curve]
-                series[name] = (
-                    [price.metrics[metric]["mean"] for price in points],
-                    [price.metrics[MAIN]["mean"] for price in points],
+            along = {
+                name: [price.metrics[metric]["mean"] for price in (self.start, *curve)]
+                for name, curve in self.curves.items()
+            }
+            most = sorted(along, key=lambda name: -np.ptp(along[name]))[: len(plots.COLOURS)]
+            series = {
+                name: (
+                    along[name],
+                    [price.metrics[MAIN]["mean"] for price in (self.start, *curve)],
                 )
+                for name, curve in self.curves.items()
+                if name in most
+            }
             found[metric] = plots.lines(
-                series, x=means, y=MAIN, said=_three, x_said=_three, dots=True
+                series, x=means, y=MAIN, said=_three, x_said=_three, dots=True, wide=True
             )
         return found
 

@@ -56,6 +56,7 @@ class Slate:
 
     Attributes:
         ids: article ids (C,).
+        article: their places in the assortment of the facts (C,), -1 for those that it does not know.
         relevance: from 1 to `LEAST` (C,), never rising.
         facts: what is known of articles.
         moment: when it is asked (UTC).
@@ -65,6 +66,7 @@ class Slate:
     """
 
     ids: np.ndarray
+    article: np.ndarray
     relevance: np.ndarray
     facts: ArticleFacts
     moment: datetime
@@ -95,15 +97,11 @@ class Slate:
             relevance = by_rank(len(listed))
         else:
             relevance = _sloping(np.nan_to_num(np.asarray(chance, dtype="float64")))
-        return cls(listed, relevance, facts, moment, bought, out_of_stock, sponsored)
+        article = facts.assortment.places(listed)
+        return cls(listed, article, relevance, facts, moment, bought, out_of_stock, sponsored)
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @cached_property
-    def article(self) -> np.ndarray:
-        """Places in the assortment of the facts (C,), -1 for articles that they do not know."""
-        return self.facts.assortment.places(self.ids)
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -129,7 +127,10 @@ class Slate:
     def taken(self, order: np.ndarray) -> "Slate":
         """The candidates at these positions, in this order."""
         return replace(
-            self, ids=self.ids[order], relevance=np.sort(self.relevance[order])[::-1].copy()
+            self,
+            ids=self.ids[order],
+            article=self.article[order],
+            relevance=np.sort(self.relevance[order])[::-1].copy(),
         )
 
 
