@@ -1,18 +1,21 @@
 """Recommendations by the release in charge: for one customer, or for every one into a file."""
 
 import csv
+import io
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from feature_repo.errors import InputError
-from feature_repo.places import whole_file
 from feature_repo.stores.connection import scratch
 from pipelines.explaining import explained
 from pipelines.feature_tables import latest_build
@@ -23,12 +26,18 @@ from pipelines.features import (
     moment_of,
     require_built,
 )
+from pipelines.growing_file import growing_file
 from pipelines.model_registry.publishing import load_recommender, release_for, require_fresh
 from pipelines.model_registry.release import Release
 from pipelines.online import online_moment
-from pipelines.recommender import BATCH_CUSTOMERS, customer_state, is_known
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state, is_known
 from pipelines.reports.words import many
 from pipelines.warehouse import reading
+
+EVERYTHING = sys.maxsize
+"""As many as there are."""
+NOBODY = ""
+"""No customer has this id, so it is answered as one of whom nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +81,11 @@ def for_customer(
         require_fresh(chosen, moment)
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
     state = customer_state([customer], features)
-    everything = sys.maxsize
     ordered = recommender.recommend(
         [customer],
         features,
         moment,
-        everything,
+        EVERYTHING,
         state=state,
         sponsored=sponsored,
         with_features=True,
@@ -102,59 +110,131 @@ def to_file(
     k: int,
     at: datetime | None = None,
     customers: Path | None = None,
+    batch: int = BATCH_CUSTOMERS,
     progress: Callable[[str], None] = lambda text: None,
+    stages: dict[str, float] | None = None,
 ) -> int:
     """Write the Kaggle file: `customer_id,prediction`, article ids separated by a space.
 
-    The file appears whole or not at all.
+    Every customer gets k distinct articles if so many are on sale: what comes after those that were
+    named is what somebody unknown would be shown. Who can be given none has an empty prediction.
+
+    The file appears whole or not at all. Until then it grows beside it under a hidden name, and a run
+    that was ended goes on there, however it ended, to the bytes of one that was not; a run with other
+    arguments, another release or other data starts anew and says so.
 
     Args:
         at: a past moment; the end of the feature tables if None.
-        customers: a CSV with the column customer_id; every customer of the shop if None.
+        customers: a CSV with the column customer_id, each of whom counts once; every customer of the
+            shop if None.
+        batch: customers answered at a time: what bounds the memory.
+        progress: told how many are done, how quickly, and how long the others will take.
+        stages: if given, gains the seconds spent on candidates, features, rank and writing.
 
     Returns:
         the number of customers.
 
     Raises:
         RegistryError: there is no release for the moment.
-        InputError: the file of customers cannot be read.
+        InputError: the file of customers cannot be read, or another run is writing the same file.
     """
-    moment = at or moment_of(latest_build().end)
-    recommender, _ = load_recommender(_release(at))
+    build = latest_build()
+    moment = at or moment_of(build.end)
+    chosen = _release(at)
+    recommender, _ = load_recommender(chosen)
     features = OfflineFeatures(moment)
     everyone = _customers(customers)
-    with (
-        whole_file(out) as partial,
-        partial.open("w", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["customer_id", "prediction"])
-        for start in range(0, len(everyone), BATCH_CUSTOMERS):
-            batch = everyone[start : start + BATCH_CUSTOMERS]
-            best = recommender.recommend(batch, features, moment, k)
-            predictions = best.groupby("customer_id")["article_id"].agg(" ".join)
-            writer.writerows((customer, predictions.get(customer, "")) for customer in batch)
-            progress(many(start + len(batch), "customer"))
+    stages = {} if stages is None else stages
+    # What each answer depends on, by how a difference is told. Scores may differ in their last digits
+    # with the size of a batch.
+    made_of = {
+        "another release": chosen.tag,
+        "another moment": moment.astimezone(UTC).isoformat(),
+        "other data": build.data_hash,
+        "other customers": _ids_checksum(everyone),
+        "another k": k,
+        "batches of another size": batch,
+    }
+    anybodys: list[str] | None = None
+    with growing_file(out, made_of, progress) as file:
+        pace = _Pace(len(everyone), file.rows)
+        if not file.rows:
+            file.append(_lines([("customer_id", "prediction")]), 0)
+        while file.rows < len(everyone):
+            asked = everyone[file.rows : file.rows + batch].to_pylist()
+            best = recommender.recommend(asked, features, moment, k, stages=stages)
+            started = monotonic()
+            named: dict[str, list[str]] = {customer: [] for customer in asked}
+            for customer, article in zip(best["customer_id"], best["article_id"], strict=True):
+                named[customer].append(article)
+            for customer, articles in named.items():
+                if len(articles) < k:
+                    if anybodys is None:
+                        anybodys = _anybodys(recommender, features, moment)
+                    named[customer] = list(dict.fromkeys([*articles, *anybodys]))[:k]
+            rows = [(customer, " ".join(articles)) for customer, articles in named.items()]
+            file.append(_lines(rows), len(rows))
+            stages["writing"] = stages.get("writing", 0.0) + monotonic() - started
+            progress(pace.said(file.rows))
     return len(everyone)
 
 
-def _customers(file: Path | None) -> list[str]:
-    """Customer ids, each once, in the order of the file or of the ids."""
+class _Pace:
+    """How quickly customers are answered, by what this run has done."""
+
+    def __init__(self, customers: int, before: int) -> None:
+        self._customers = customers
+        self._before = before
+        self._started = monotonic()
+
+    def said(self, done: int) -> str:
+        rate = (done - self._before) / max(monotonic() - self._started, 1e-9)
+        seconds = (self._customers - done) / rate
+        left = (
+            many(round(seconds / 60), "minute") if seconds > 90 else many(round(seconds), "second")
+        )
+        return f"{done:,} of {many(self._customers, 'customer')}, {rate:,.0f} a second, {left} left"
+
+
+def _anybodys(recommender: Recommender, features: Features, moment: datetime) -> list[str]:
+    """All articles on sale, in the order for somebody unknown; those that nobody names come last."""
+    named = recommender.recommend([NOBODY], features, moment, EVERYTHING)["article_id"]
+    on_sale = [
+        found.assortment.ids[found.assortment.for_sale] for found in recommender.retrievers.values()
+    ]
+    return [*named, *np.setdiff1d(np.concatenate(on_sale).astype(str), named.astype(str))]
+
+
+def _lines(rows: Sequence[tuple[str, str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _ids_checksum(ids: pa.Array) -> int:
+    checksum = 0
+    for start in range(0, len(ids), 2**16):
+        checksum = zlib.crc32("\n".join(ids[start : start + 2**16].to_pylist()).encode(), checksum)
+    return checksum
+
+
+def _customers(file: Path | None) -> pa.Array:
+    """Customer ids, each once, in the order of the file or of the ids; flat, for there may be millions."""
     if file is None:
         with reading() as con:
-            ids = con.execute(
+            ids = con.sql(
                 "SELECT customer_id FROM staging.customers ORDER BY customer_id"
-            ).fetchall()
+            ).to_arrow_table()
     else:
         try:
             with scratch() as con:
-                ids = con.execute(
-                    "SELECT customer_id FROM read_csv(?, all_varchar = true, header = true) "
+                ids = con.sql(
+                    "SELECT customer_id FROM read_csv($file, all_varchar = true, header = true) "
                     "WHERE customer_id IS NOT NULL",
-                    [str(file)],
-                ).fetchall()
+                    params={"file": str(file)},
+                ).to_arrow_table()
         except duckdb.Error as error:
             raise InputError(
                 f"{file} needs a column customer_id: {str(error).splitlines()[0]}"
             ) from error
-    return list(dict.fromkeys(row[0] for row in ids))
+    return ids["customer_id"].unique()

@@ -326,16 +326,3 @@ def test_a_file_without_customers_is_refused(shop: Path, tmp_path: Path) -> None
     with pytest.raises(LookbookError, match=r"wrong.csv needs a column customer_id"):
         to_file(tmp_path / "submission.csv", k=3, customers=wrong)
     assert not (tmp_path / "submission.csv").exists()
-
-
-def test_the_file_appears_whole_or_not_at_all(shop: Path, tmp_path: Path) -> None:
-    out = tmp_path / "submission.csv"
-    out.write_text("as it was")
-
-    def stop(text: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        to_file(out, k=3, progress=stop)
-    assert [file.name for file in tmp_path.iterdir()] == ["submission.csv"]
-    assert out.read_text() == "as it was"

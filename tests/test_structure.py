@@ -17,11 +17,11 @@ ROOMS = ["feature_repo", "pipelines", "services"]
 
 FLOORS = {
     "settings": ["warehouse", "feature_tables", "spark_tables", "features", "online", "reports"],
-    "parts": ["assortment", "nearest", "neural"],
+    "parts": ["assortment", "nearest", "neural", "growing_file"],
     "data": ["data", "negatives"],
     "models": ["retrievers", "rankers", "article_facts", "rerankers"],
     "model_catalog": ["model_catalog"],
-    "recommender": ["recommender", "training"],
+    "recommender": ["recommender", "training", "sizing"],
     "above": ["content", "evaluation", "model_registry", "monitoring", "explaining", "leak_lab"],
     "in charge": ["recommending"],
     "demo": ["demo"],
