@@ -189,7 +189,7 @@ def _differences(page: Page, evaluation: Said) -> None:
             order,
             [_three(there[name][MAIN]) for name in order],
             x=f"{MAIN} less that of {base}",
-            said=_change,
+            said=_signed,
             line=0.0,
             chosen=[RELEASE_NAME],
         ),
@@ -231,7 +231,6 @@ def _folds(page: Page, evaluation: Said, models: Said) -> None:
                     for name in drawn
                 },
                 y=MAIN,
-                said=digits,
                 labels=days,
                 dots=True,
                 wide=True,
@@ -514,7 +513,7 @@ def _prices(page: Page, prices: Said) -> None:
                 [point["metrics"][MAIN]["mean"] for point in points],
             )
         section.figure(
-            plots.lines(series, x=meaning, y=MAIN, said=digits, x_said=digits, dots=True),
+            plots.lines(series, x=meaning, y=MAIN, x_said=plots.count, dots=True),
             f"{MAIN} against {metric}",
             f"A line for each re-ranker from the ranker's order to its strongest, over {meaning}.",
         )
@@ -553,7 +552,7 @@ def _ablations(page: Page, ablations: Sequence[Said]) -> None:
                     [row["part"] for row in there],
                     [_three(row["changes"][MAIN]) for row in there],
                     x=f"change of {MAIN}",
-                    said=_change,
+                    said=_signed,
                     line=0.0,
                 ),
                 f"{heading}: change of {MAIN}",
@@ -615,12 +614,7 @@ def between(found: Said | None) -> str:
 
 
 def _signed(value: float) -> str:
-    return "+" * (value > 0) + digits(value)
-
-
-def _change(value: float) -> str:
-    """A difference at an axis."""
-    return _signed(value) if value else "0"
+    return ("+" if value > 0 else "") + digits(value)
 
 
 def _sure(found: Said) -> bool:

@@ -140,21 +140,26 @@ def _model(version: Version) -> type | None:
 def _what(version: Version) -> str:
     model = _model(version)
     if model is not None:
-        return (inspect.getdoc(model) or "").partition("\n")[0]
+        return _words(inspect.getmodule(model))[0]
     if _kind(version) == RELEASE:
         return "The whole recommender: retrievers, ranker and what goes with them, as one thing that is served."
     return INTENDED[OTHER]
 
 
-def _sources(version: Version) -> list[str]:
-    """Paragraphs of the code's own words that name a paper: those with a year."""
+def _words(code: object) -> list[str]:
+    """The paragraphs of a docstring, a line each."""
+    return [" ".join(part.split()) for part in (inspect.getdoc(code) or "").split("\n\n")]
+
+
+def _own_words(version: Version) -> list[str]:
+    """What the class says first, and all paragraphs with a year, for they name papers."""
     model = _model(version)
     if model is None:
         return []
-    module = inspect.getmodule(model)
-    words = [inspect.getdoc(module) or "" if module else "", inspect.getdoc(model) or ""]
-    paragraphs = [" ".join(p.split()) for text in words for p in text.split("\n\n")]
-    return [p for p in dict.fromkeys(paragraphs) if re.search(r"\b(19|20)\d\d\b", p)]
+    of_module, own = _words(inspect.getmodule(model)), _words(model)
+    papers = [part for part in (*of_module, *own) if re.search(r"\b(19|20)\d\d\b", part)]
+    said = [own[0], *(part for part in papers if not part.startswith("Args:"))]
+    return [part for part in dict.fromkeys(said) if part != _what(version)]
 
 
 def _parts(version: Version, evaluation: Said) -> Iterator[_Part]:
@@ -165,7 +170,7 @@ def _parts(version: Version, evaluation: Said) -> Iterator[_Part]:
         ["made", f"{version.created:%Y-%m-%d %H:%M} UTC"],
         ["content hash", version.content_hash],
     ]
-    yield _Part("What it is", _sources(version), [("", ["", ""], facts)])
+    yield _Part("What it is", _own_words(version), [("", ["", ""], facts)])
     yield _Part("What it is for", [INTENDED[kind], NOT_INTENDED])
     yield _Part(
         "What it learnt from",
@@ -268,7 +273,7 @@ def _quality(version: Version, evaluation: Said, judged: str) -> Iterator[_Part]
     if difference:
         tables.append(
             (
-                f"Less {base}",
+                f"Difference to {base}",
                 ["metric", "difference"],
                 [[n, between(f)] for n, f in difference.items()],
             )

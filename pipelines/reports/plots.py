@@ -371,6 +371,7 @@ def intervals(
     Args:
         labels: left of each; the first is on top.
         values: mean, low and high of each.
+        said: how a mean is written.
         line: a value to compare with.
         chosen: labels that stand out.
     """
@@ -394,7 +395,7 @@ def intervals(
         )
     axes.set_yticks(places, [printable(label) for label in labels])
     axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.xaxis.set_major_formatter(lambda v, _: said(v))
+    axes.xaxis.set_major_formatter(lambda v, _: count(v))
     axes.set_xlabel(x)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.grid(visible=False)
