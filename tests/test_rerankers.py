@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_repo import places
 from feature_repo.errors import InputError
 from pipelines.article_facts import GROUPS, ArticleFacts
 from pipelines.assortment import Assortment
@@ -213,6 +214,13 @@ def test_only_ratios_of_chances_count(name: str) -> None:
 def test_a_wrong_setting_is_said(name: str, wrong: dict[str, object], said: str) -> None:
     with pytest.raises(RerankerError, match=said):
         make_reranker(name, wrong)
+
+
+def test_every_setting_is_documented() -> None:
+    page = (places.PROJECT / "docs" / "re-ranking.md").read_text()
+    for name in RERANKERS:
+        for word in (name, *make_reranker(name).settings()):
+            assert f"`{word}`" in page, f"docs/re-ranking.md does not tell of {word} of {name}"
 
 
 # --- slates and chains --------------------------------------------------------------------------
