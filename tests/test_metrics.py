@@ -239,6 +239,15 @@ def test_diversity_by_hand() -> None:
     )
 
 
+def test_of_too_few_articles_likeness_says_nothing() -> None:
+    shown = {"a": ["0", "1"]}
+    half = facts([[1, 0], [0, 1], [0, 0], [0, 0]])
+    assert of("diversity@12", shown, half) == [1]
+    fewer = facts([[1, 0], [0, 1], [0, 0], [0, 0], [0, 0]])
+    assert math.isnan(of("diversity@12", shown, fewer)[0])
+    assert not math.isnan(of("novelty@12", shown, fewer)[0])
+
+
 def test_novelty_by_hand() -> None:
     known = facts([[1]] * 4, share=[0.5, 0.25, 0.25, 0.0])
     shown = {"a": ["0"], "b": ["0", "1"], "c": ["3"], "d": ["not known"], "e": []}
@@ -780,6 +789,14 @@ def test_without_facts_and_groups_there_is_less() -> None:
         {},
         {},
     )
+
+
+def test_groups_of_one_kind_alone_say_nothing() -> None:
+    fold = a_fold(date(2020, 9, 2), 1)
+    fold.groups["age"][:] = "unknown"
+    found = Evaluation.of([fold], samples=50)
+    assert list(found.segments) == ["history"]
+    assert "age" not in found.gaps
 
 
 def test_nothing_bought_is_nothing_said() -> None:

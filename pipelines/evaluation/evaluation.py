@@ -522,13 +522,15 @@ def _known(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kinds(folds: Sequence[Fold]) -> dict[str, list[str]]:
-    """Kinds of groups of customers -> the groups with anybody in, as they are told."""
+    """Kinds of groups of customers -> the groups with anybody in, as they are told; a kind of which all
+    are in one group says nothing."""
     kinds = dict.fromkeys(kind for fold in folds for kind in fold.groups)
     found = {}
     for kind in kinds:
         there = {str(name) for fold in folds for name in set(fold.groups.get(kind, ()))}
         order = [name for name in ORDER.get(kind, ()) if name in there]
-        found[kind] = [*order, *sorted(there - set(order))]
+        if len(there) > 1:
+            found[kind] = [*order, *sorted(there - set(order))]
     return found
 
 

@@ -28,6 +28,8 @@ from pipelines.evaluation.resampling import (
 
 NEW_DAYS = 28
 """An article is new on its first days of sale, and before its first sale."""
+DESCRIBED = 0.5
+"""Of fewer articles on sale known by their content, what their likeness says of lists is of a few."""
 RIDGE = 1e-3
 """How much of each article's likeness is its own: twins then have a determinant, though a small one."""
 _BLOCK = 4_096
@@ -320,7 +322,7 @@ def _purchases(truth: pd.DataFrame, buyer: np.ndarray) -> tuple[pd.DataFrame, np
     return found[["buyer", "article_id"]], found["price"].to_numpy("float64")
 
 
-Needs = Literal["", "prices", "facts"]
+Needs = Literal["", "prices", "facts", "content"]
 
 
 @dataclass(frozen=True)
@@ -330,7 +332,8 @@ class Metric:
     Attributes:
         function: one value for each customer.
         k: how many recommendations count.
-        needs: what beside the truth: prices (of the truth or the facts), or facts and the moment.
+        needs: what beside the truth: prices (of the truth or the facts), facts and the moment, or facts
+            that know most articles by their content.
     """
 
     function: Callable[[Shown, int], np.ndarray]
@@ -347,8 +350,8 @@ METRICS: dict[str, Metric] = {
     "precision@12": Metric(Shown.precision, 12),
     "MRR@12": Metric(Shown.reciprocal_rank, 12),
     "revenue@12": Metric(Shown.revenue, 12, "prices"),
-    "diversity@12": Metric(Shown.diversity, 12, "facts"),
-    "log_det@12": Metric(Shown.log_determinant, 12, "facts"),
+    "diversity@12": Metric(Shown.diversity, 12, "content"),
+    "log_det@12": Metric(Shown.log_determinant, 12, "content"),
     "novelty@12": Metric(Shown.novelty, 12, "facts"),
     "freshness@12": Metric(Shown.freshness, 12, "facts"),
     "days_on_sale@12": Metric(Shown.days_on_sale, 12, "facts"),
@@ -382,6 +385,7 @@ def measured(shown: Shown) -> pd.DataFrame:
     """`measure` of what was put together before."""
     able = {"": True, "facts": shown.facts is not None}
     able["prices"] = able["facts"] or not np.isnan(shown.paid).all()
+    able["content"] = shown.facts is not None and _described(shown.facts) >= DESCRIBED
     nothing = np.full(len(shown), np.nan)
     return pd.DataFrame(
         {
@@ -390,6 +394,11 @@ def measured(shown: Shown) -> pd.DataFrame:
         },
         index=pd.Index(shown.customers, name="customer_id", dtype=object),
     )
+
+
+def _described(facts: ArticleFacts) -> float:
+    """The share of the articles on sale of whose content anything is known."""
+    return float(facts.vectors[facts.assortment.on_sale].any(axis=1).mean())
 
 
 def average_precision(recommended: pd.DataFrame, truth: pd.DataFrame, k: int) -> pd.Series:

@@ -187,7 +187,7 @@ def judge_retrievers(
     with reading() as con:
         require_history(con, tests[0].start)
         for number, week in enumerate(tests, start=1):
-            bought = buyers(con, week)
+            bought = buyers(con, week)[["customer_id", "article_id"]]
             if customers is not None:
                 kept = sampled(bought["customer_id"].unique(), customers)
                 bought = bought[bought["customer_id"].isin(kept)].reset_index(drop=True)
