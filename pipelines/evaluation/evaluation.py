@@ -328,7 +328,8 @@ class _Drawn:
             key: sum(int(member[cell].sum()) for cell in cells) for key, member in members.items()
         }
         held = np.stack(list(members.values()))
-        parts = [Means(table, cell, held) for table, cell in zip(tables, cells, strict=True)]
+        # Large tables, each let go once its means are made.
+        parts = [Means(tables.pop(0), cell, held) for cell in cells]
         self.scored = sorted({name for fold in folds for name in fold.scores})
 
         exact = self._made([part.exact()[..., None] for part in parts])

@@ -60,23 +60,28 @@ class Means:
         has = ~np.isnan(values)
         self._lacking = np.flatnonzero(~has.all(axis=1))
         self._has = has[self._lacking].astype("float64")
-        values[~has] = 0.0
-        least = np.where(has, values, np.inf).min(axis=1, initial=np.inf)
-        most = np.where(has, values, -np.inf).max(axis=1, initial=-np.inf)
-        # Taken out, so that what is the same for everybody has no spread, not even in the last digit.
         some = has.any(axis=1)
-        self._middle = np.where(some, least, 0.0) / 2 + np.where(some, most, 0.0) / 2
-        self._values = np.where(has, values - self._middle[:, None], 0.0)
-        _, exponent = np.frexp(np.abs(self._values).max(axis=1, initial=0.0))
+        least = np.where(some, values.min(axis=1, where=has, initial=np.inf), 0.0)
+        most = np.where(some, values.max(axis=1, where=has, initial=-np.inf), 0.0)
+        # Taken out, so that what is the same for everybody has no spread, not even in the last digit.
+        self._middle = least / 2 + most / 2
+        values -= self._middle[:, None]
+        values[~has] = 0.0
+        sizes = np.diff(self._ends).astype("float64")
+        self._exact = self._divided(
+            _sums(self._split(values)), sizes[:, None], _sums(self._split(self._has))
+        )
+        _, exponent = np.frexp(most - self._middle)
         step = np.ldexp(1.0, exponent - _BITS)[:, None]
-        self._steps = np.rint(self._values / step) * step
+        # All of this in place: these are the largest arrays of an evaluation.
+        values /= step
+        np.rint(values, out=values)
+        values *= step
+        self._steps = values
 
     def exact(self) -> np.ndarray:
         """Of the customers as they are (K x C), missing where a group has none."""
-        sums = np.stack([part.sum(axis=1) for part in self._split(self._values)])
-        sizes = np.diff(self._ends).astype("float64")
-        has = np.stack([part.sum(axis=1) for part in self._split(self._has)])
-        return self._divided(sums[..., None], sizes[:, None], has[..., None])[..., 0]
+        return self._exact[..., 0]
 
     def of(self, times: np.ndarray) -> np.ndarray:
         """Of customers who count so many times (n x S): K x C x S."""
@@ -98,6 +103,11 @@ class Means:
         with np.errstate(invalid="ignore", divide="ignore"):
             found: np.ndarray = self._middle[:, None] + total / np.where(count > 0, count, np.nan)
         return found
+
+
+def _sums(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Sums of each part (each C x n): parts x C x 1."""
+    return np.stack([part.sum(axis=1) for part in parts])[..., None]
 
 
 def over_weeks(means: Sequence[np.ndarray]) -> np.ndarray:
