@@ -32,6 +32,7 @@ from pipelines.model_registry.release import Release
 from pipelines.online import online_moment
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state, is_known
 from pipelines.reports.words import many
+from pipelines.steady_features import SteadyFeatures
 from pipelines.warehouse import reading
 
 EVERYTHING = sys.maxsize
@@ -142,7 +143,7 @@ def to_file(
     moment = at or moment_of(build.end)
     chosen = _release(at)
     recommender, _ = load_recommender(chosen)
-    features = OfflineFeatures(moment)
+    features = SteadyFeatures(moment)
     everyone = _customers(customers)
     stages = {} if stages is None else stages
     # What each answer depends on, by how a difference is told. Scores may differ in their last digits

@@ -249,10 +249,9 @@ def ranking_parameters(name: str, rows: RankerRows, settings: Mapping[str, Any])
         bottom = dense(linear, *settings["bottom"], width)
         return shared + bottom + dense(width + pairs, *settings["top"], 1)
     if name == "multi_task":
-        experts = settings["experts"] * dense(deep, *settings["expert"])
-        gates = rows.objectives * dense(deep, settings["experts"])
-        towers = rows.objectives * dense(settings["expert"][-1], *settings["tower"], 1)
-        return shared + experts + gates + towers
+        experts, size = settings["experts"], settings["expert"]
+        towers = rows.objectives * dense(size, *settings["tower"], 1)
+        return shared + dense(deep, experts * size + rows.objectives * experts) + towers
     raise InputError(f"There is no formula for the ranker {name!r}: add it to pipelines/sizing.py.")
 
 
@@ -656,7 +655,7 @@ JOIN = 60e-6
 """Seconds for each row and all features, docs/benchmarks.md (1M rows, H&M's size, 60 s)."""
 TREES = 0.5e-6
 """Seconds for each row and tree of `gradient_boosting`, 150 columns; 5.4M rows, beside other work."""
-HISTORY_LENGTH = 30
+HISTORY_LENGTH = 20
 """Articles of a customer's history that a neural ranker reads."""
 SHOWN, SHOWN_LINEAR = 150e-6, 55e-6
 """CPU seconds of a row that a neural ranker is shown, with its gradients: between 100 and 310 for networks with a
@@ -908,7 +907,7 @@ BUILD = (0.0, 17e-6)
 """Seconds of a whole build: fixed, and for each line (6 s, 51 s, 555 s for 0.25, 3.2 and 32.9 million)."""
 ONE_DAY = (0.5, 0.8e-6)
 """Of one more day (0.8, 3.0 and 26.7 s)."""
-SCORING = 58e-6
+SCORING = 34e-6
 """CPU seconds for each pair of the file: candidates, features, rank; 5,000 customers of a tenth of H&M's size, beside
 other work (`python benchmarks/whole_file.py`)."""
 FILE_HOURS = 6.0

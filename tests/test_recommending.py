@@ -9,11 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from feature_repo import places
+from pipelines.features import OfflineFeatures
 from pipelines.model_registry import publishing, release
+from pipelines.recommender import customer_state
 from pipelines.recommending import to_file
+from pipelines.steady_features import SteadyFeatures
 from pipelines.warehouse import reading
 
 CUSTOMERS, BATCH = 12, 6
@@ -50,6 +54,22 @@ def write(out: Path, customers: Path, ends: int = 0, **more: object) -> list[str
     with suppress(Ended):
         to_file(out, customers=customers, progress=progress, **arguments)
     return told
+
+
+def test_features_that_are_read_once_are_those_of_a_join(chosen: Path) -> None:
+    moment = datetime(2020, 9, 23, tzinfo=UTC)
+    joined, once = OfflineFeatures(moment), SteadyFeatures(moment)
+    recommender, _ = publishing.load_recommender(release.get("production"))
+    ids = chosen.read_text().split()[1:]
+    for customers in (ids[:5], ids[5:], ["nobody"]):
+        rows = recommender.candidates(customer_state(customers, joined), moment)
+        # In no order, and with an index of their own.
+        rows = rows.iloc[::-1].set_index(rows.index + 7)
+        for service in ("ranking", "customer_state"):
+            found, wanted = once.read(rows, service), joined.read(rows, service)
+            pd.testing.assert_frame_equal(found, wanted, check_exact=True, check_dtype=False)
+    nothing = rows.iloc[:0]
+    assert list(once.read(nothing, "ranking")) == list(joined.read(nothing, "ranking"))
 
 
 def test_a_file_that_was_ended_goes_on(chosen: Path, tmp_path: Path) -> None:
