@@ -60,6 +60,12 @@ RETRIEVERS: dict[str, Entry] = {
 
 RANKERS: dict[str, Entry] = {
     "gradient_boosting": Entry("rankers.gradient_boosting:GradientBoosting"),
+    "logistic_regression": Entry("rankers.logistic_regression:LogisticRegression"),
+    "factorization_machine": Entry("rankers.factorization_machine:FactorizationMachine"),
+    "wide_and_deep": Entry("rankers.wide_and_deep:WideAndDeep"),
+    "deep_fm": Entry("rankers.deep_fm:DeepFM"),
+    "dlrm": Entry("rankers.dlrm:DLRM"),
+    "multi_task": Entry("rankers.multi_task:MultiTask"),
 }
 
 

@@ -1,12 +1,12 @@
 """A small network and its examples, light enough to be imported by processes that tests start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.neural.layers import MLP
-from pipelines.neural.training import Batch, TensorExamples, TrainingSettings, seeded
+from pipelines.neural.training import Batch, TrainingSettings, seeded
 
 
 class Line(nn.Module):
@@ -32,6 +32,22 @@ def a_line(rows: int = 100) -> dict[str, Tensor]:
 def a_network(dropout: float = 0.2) -> Line:
     with seeded(3):
         return Line(dropout)
+
+
+class TensorExamples:
+    """Examples that are rows of tensors of equal length, by name."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        lengths = {name: len(tensor) for name, tensor in tensors.items()}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"tensors of one length are needed, and at least one: {lengths}")
+        self.tensors = dict(tensors)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def batch(self, rows: Tensor, generator: torch.Generator) -> Batch:
+        return {name: tensor[rows] for name, tensor in self.tensors.items()}
 
 
 class Noisy(TensorExamples):

@@ -21,7 +21,6 @@ from pipelines.neural import losses
 from pipelines.neural.encoding import (
     EncodingError,
     FeatureEncoder,
-    IdLists,
     hashed,
     padded,
     part,
@@ -37,10 +36,8 @@ from pipelines.neural.layers import (
 )
 from pipelines.neural.training import (
     Batch,
-    TensorExamples,
     TrainingError,
     TrainingSettings,
-    applied,
     mean_loss,
     seeded,
     train,
@@ -51,6 +48,7 @@ from tests.neural_worlds import (
     Line,
     Noisy,
     Stopped,
+    TensorExamples,
     a_line,
     a_network,
     squared,
@@ -279,13 +277,6 @@ def test_the_learning_rate_falls_along_a_cosine(cosine: bool, second: float) -> 
     assert (seen[2] - seen[1]).abs().item() == pytest.approx(0.01 * second, rel=0.02)
 
 
-def test_a_network_is_applied_to_all_rows_in_order() -> None:
-    network, x = a_network().eval(), a_line()["x"]
-    found = applied(lambda batch: network(batch["x"]), {"x": x}, batch_size=7)
-    torch.testing.assert_close(found, network(x))
-    assert applied(lambda batch: network(batch["x"]), {"x": x[:0]}).shape == (0,)
-
-
 def test_what_cannot_be_trained_says_so() -> None:
     with pytest.raises(TrainingError, match="nothing to learn"):
         train(a_network(), squared, TensorExamples({"x": torch.zeros(0, 3)}))
@@ -296,27 +287,6 @@ def test_what_cannot_be_trained_says_so() -> None:
         TensorExamples({"x": torch.zeros(3), "y": torch.zeros(4)})
 
 
-class Table(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = BucketEmbedding([50], 1, sparse=True)
-        self.shift = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.table(x[:, None]).sum(dim=(1, 2)) + self.shift
-
-
-def test_sparse_embeddings_learn_and_rows_that_never_came_stay() -> None:
-    network = Table()
-    before = network.table.table.weight.detach().clone()
-    x = torch.arange(20).repeat(10)
-    run = TrainingSettings(epochs=80, batch_size=20, learning_rate=0.05)
-    train(network, squared, TensorExamples({"x": x, "y": x.float() / 10}), run)
-    after = network.table.table.weight.detach()
-    assert torch.equal(before[20:], after[20:])
-    assert (network(torch.arange(20)) - torch.arange(20) / 10).abs().max() < 0.2
-
-
 TOGETHER = """
 import os, sys
 from pathlib import Path
@@ -324,9 +294,10 @@ from pathlib import Path
 import torch
 
 from pipelines.neural.training import (
-    TensorExamples, TrainingSettings, is_main, mean_loss, process_count, train, wait_for_all)
+    TrainingSettings, is_main, mean_loss, process_count, train, wait_for_all)
 from pipelines.neural.weights import save_network
-from tests.neural_worlds import Noisy, Stopped, a_line, a_network, squared, stopped, together
+from tests.neural_worlds import (
+    Noisy, Stopped, TensorExamples, a_line, a_network, squared, stopped, together)
 
 folder, rank = Path(sys.argv[1]), os.environ["RANK"]
 assert process_count() == 2
@@ -525,18 +496,36 @@ def test_multinomial_vae(seed: int, rows: int, articles: int, latent: int) -> No
     assert float(found) == pytest.approx(expected / rows, rel=1e-3, abs=1e-4)
 
 
-@given(seeds, small, small)
+@given(seeds, small, small, small)
 @settings(deadline=None, max_examples=40)
-def test_bayesian_personalised_ranking(seed: int, rows: int, count: int) -> None:
+def test_listwise_softmax(seed: int, customers: int, rows: int, objectives: int) -> None:
     with seeded(seed):
-        positive, negatives = torch.randn(rows), torch.randn(rows, count)
-    expected = 0.0
-    for i in range(rows):
-        for j in range(count):
-            ahead = float(positive[i] - negatives[i, j])
-            expected -= math.log(1 / (1 + math.exp(-ahead))) / (rows * count)
-    found = losses.bayesian_personalised_ranking(positive, negatives)
+        whose = torch.arange(customers).repeat(rows)
+        logits = 3 * torch.randn(len(whose), objectives)
+        labels = (torch.rand(len(whose), objectives) < 0.5).float()
+        weights = torch.rand(len(whose)) + 0.1
+    lost = []
+    for customer in range(customers):
+        own = [row for row in range(len(whose)) if whose[row] == customer]
+        for one in range(objectives):
+            total = sum(float(weights[row]) * math.exp(float(logits[row, one])) for row in own)
+            came = [row for row in own if labels[row, one]]
+            shares = [math.exp(float(logits[row, one])) / total for row in came]
+            if came:
+                lost.append(-sum(map(math.log, shares)) / len(came))
+    found = losses.listwise_softmax(logits, labels, whose, weights=weights)
+    expected = sum(lost) / max(1, len(lost))
     assert float(found) == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_a_list_without_rows_and_one_in_which_nothing_came_lose_nothing() -> None:
+    none = torch.zeros(0, 2)
+    assert losses.listwise_softmax(none, none, none[:, 0].long()) == 0
+    logits = torch.randn(4, 1, requires_grad=True)
+    lost = losses.listwise_softmax(logits, torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64))
+    lost.backward()
+    assert lost == 0
+    assert torch.equal(logits.grad, torch.zeros(4, 1))
 
 
 # Layers
@@ -548,12 +537,15 @@ def test_pooling_is_the_weighted_mean_and_padding_counts_for_nothing() -> None:
     assert torch.allclose(pooled(sequence, weights), torch.tensor([[2.5, 5.0], [0.0, 0.0]]))
     with seeded(1):
         attention = AttentionPooling(2)
-    query = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    found = attention(query, sequence, weights)
-    otherwise = attention(query, sequence.clone().index_fill_(1, torch.tensor([2]), 77.0), weights)
-    assert torch.equal(found, otherwise)
+    query, whose = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
+    found = attention(query, sequence, weights, whose)
+    padding = sequence.clone().index_fill_(1, torch.tensor([2]), 77.0)
+    assert torch.equal(found, attention(query, padding, weights, whose))
     assert torch.equal(found[1], torch.zeros(2))
     assert 1 <= found[0, 0] <= 3
+    # Several may ask the same sequence.
+    again = attention(query[[0, 1, 0]], sequence, weights, whose[[0, 1, 0]])
+    assert torch.allclose(again, found[[0, 1, 0]])
 
 
 def test_hashes_are_spread_stable_and_collide_only_by_chance() -> None:
@@ -596,29 +588,24 @@ def some_rows(count: int = 200) -> pd.DataFrame:
             "v__colour": rng.choice(np.array(["red", "blue", "teal", None], dtype=object), count),
             "v__text_embedding": [None if n % 5 == 0 else [n, 1.0, -1.0] for n in range(count)],
             "v__recent": [[f"a{k}" for k in range(n % 6)] for n in range(count)],
-            "v__weights": [[1.0 / (k + 1) for k in range(n % 6)] for n in range(count)],
             "v__moment": pd.Timestamp("2020-01-01", tz="UTC"),
         }
     )
 
 
-RECENT = IdLists("v__recent", [f"a{k}" for k in (4, 3, 2, 1, 0)], "v__weights", length=3)
-
-
 def an_encoder(**settings: Any) -> FeatureEncoder:
-    return FeatureEncoder(lists={"recent": RECENT}, **settings).fit(some_rows())
+    return FeatureEncoder(**settings).fit(some_rows())
 
 
 def test_the_spec_names_what_was_learnt() -> None:
     spec = an_encoder(buckets=10).spec
     assert spec.fields == (
         *("v__spend", "v__times", "v__member", "v__odd"),
-        *("v__colour", "v__text_embedding", "recent"),
+        *("v__colour", "v__text_embedding"),
     )
     assert spec.codes == (11, 4, 3, 11, 1 + 3 + 4)
     assert spec.numbers == 4
     assert spec.vectors == (4,)
-    assert spec.sequences == {"recent": 5}
 
 
 def test_numbers_become_equally_full_buckets_and_places() -> None:
@@ -685,19 +672,18 @@ def test_texts_have_codes_by_how_often_they_came_and_others_share_hashed_ones() 
         assert torch.equal(found["codes"], encoder.encode(rows)["codes"])
 
 
-def test_vectors_and_sequences() -> None:
+def test_texts_that_were_never_seen_may_be_as_missing() -> None:
+    rows = pd.DataFrame({"v__t": pd.Series(["b", "b", "a", None], dtype=object)})
+    encoder = FeatureEncoder(unseen=0).fit(rows)
+    assert encoder.spec.codes == (3,)
+    asked = ["a", "never seen", None, "b"]
+    assert encoder.encode({"v__t": asked})["codes"][:, 0].tolist() == [2, 0, 0, 1]
+
+
+def test_vectors() -> None:
     encoded = an_encoder().encode(some_rows())
     assert encoded["vectors"][0].tolist() == [0, 0, 0, 0]
     assert encoded["vectors"][3].tolist() == [3, 1, -1, 1]
-    # Of a0 to a4 the first three, at their places in the vocabulary.
-    assert encoded["recent"][5].tolist() == [4, 3, 2]
-    assert encoded["recent.weights"][5].tolist() == pytest.approx([1, 1 / 2, 1 / 3])
-    assert encoded["recent.weights"][0].tolist() == [0, 0, 0]
-    unknown = {**some_rows().to_dict("list"), "v__recent": [["zz", "a4"], None] * 100}
-    unknown["v__weights"] = [[5.0, 7.0], None] * 100
-    found = an_encoder().encode(unknown)
-    assert found["recent"][0].tolist() == [0, 0, 0]
-    assert found["recent.weights"][0].tolist() == [7, 0, 0]
 
 
 def test_a_frame_a_dict_and_a_saved_encoder_give_the_same(tmp_path: Path) -> None:
@@ -739,20 +725,16 @@ def test_nothing_to_encode_and_no_rows_are_harmless() -> None:
     }
     none = an_encoder().encode(some_rows().iloc[:0])
     assert none["codes"].shape == (0, 5)
-    assert none["recent"].shape == (0, 3)
 
 
 def test_encoded_rows_become_fields() -> None:
     encoder = an_encoder()
     with seeded(2):
-        articles = nn.Embedding(5, 6)
-        layer = FeatureEmbedding(encoder.spec, 6, tables={"recent": articles})
+        layer = FeatureEmbedding(encoder.spec, 6)
     encoded = encoder.encode(some_rows())
     fields = layer.fields(encoded)
-    assert fields.shape == (200, 7, 6) == (200, layer.field_count, layer.width)
+    assert fields.shape == (200, 6, 6) == (200, layer.field_count, layer.width)
     assert layer(encoded).shape == (200, layer.size)
-    own = articles.weight[encoded["recent"][5]] * encoded["recent.weights"][5][:, None]
-    assert torch.allclose(fields[5, 6], own.sum(0) / encoded["recent.weights"][5].sum())
     both = {**under("customer", encoded), **under("article", {"codes": torch.zeros(1)})}
     assert part("customer", both).keys() == encoded.keys()
     assert part("article", both).keys() == {"codes"}
@@ -773,16 +755,14 @@ def test_a_model_learns_from_every_kind_of_column() -> None:
             "v__number": rng.normal(size=1500),
             "v__text": rng.choice(["x", "y"], 1500),
             "v__picture_embedding": list(rng.normal(size=(1500, 2))),
-            "v__ids": [[f"a{k}"] for k in rng.integers(0, 2, 1500)],
         }
     )
     chances = {
         "v__number": rows["v__number"] > 0.5,
         "v__text": rows["v__text"] == "x",
         "v__picture_embedding": rows["v__picture_embedding"].str[1] > 0,
-        "v__ids": rows["v__ids"].str[0] == "a1",
     }
-    encoder = FeatureEncoder(lists={"ids": IdLists("v__ids", ["a0", "a1"])}).fit(rows)
+    encoder = FeatureEncoder().fit(rows)
     encoded = encoder.encode(rows)
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:

@@ -5,10 +5,10 @@ A network here is one short file: a module, a loss of one batch, and examples.
     from pipelines.neural.encoding import FeatureEncoder
     from pipelines.neural.layers import MLP, FeatureEmbedding
     from pipelines.neural.losses import binary_cross_entropy
-    from pipelines.neural.training import TensorExamples, applied, seeded, train
+    from pipelines.neural.training import seeded, train
     from pipelines.neural.weights import load_network, save_network
 
-    class Ranker(nn.Module):
+    class Chance(nn.Module):
         def __init__(self, spec, width=8):
             super().__init__()
             self.features = FeatureEmbedding(spec, width)
@@ -21,25 +21,23 @@ A network here is one short file: a module, a loss of one batch, and examples.
         return binary_cross_entropy(network(batch), batch["label"], kept=0.1)
 
     encoder = FeatureEncoder().fit(rows)                      # columns view__feature
-    examples = TensorExamples({**encoder.encode(rows), "label": labels})
     with seeded(7):
-        network = Ranker(encoder.spec)
+        network = Chance(encoder.spec)
     train(network, loss, examples, checkpoint=file, progress=say)
     encoder.save(folder / "encoder.json")
     save_network(network, folder / "network.safetensors")
-    scores = applied(network, encoder.encode(candidates))     # N
+    scores = network(encoder.encode(candidates))              # B
 
 Where the pieces are:
 
-- `training`: `train` (GPU or CPU, `torchrun`, checkpoints, progress), `TrainingSettings`, `TensorExamples` or
-  any class with `__len__` and `batch(rows, generator)` that makes a batch when it is needed (decodes pictures,
-  draws negatives), `mean_loss` for a validation, `applied` for scores or embeddings of many rows, `seeded`
-  for making networks, `is_main`, `wait_for_all`.
-- `encoding`: `FeatureEncoder` and its `spec`, `IdLists` for sequences, `padded` for sequences from other rows,
-  `hashed` for ids, `under` and `part` for two encoded things in one batch.
+- `training`: `train` (GPU or CPU, `torchrun`, checkpoints, progress), `TrainingSettings`, `Examples`: any
+  class with `__len__` and `batch(rows, generator)` that makes a batch when it is needed (decodes pictures,
+  draws negatives), `mean_loss` for a validation, `seeded` for making networks, `is_main`, `wait_for_all`.
+- `encoding`: `FeatureEncoder` and its `spec`, `padded` for sequences, `hashed` for ids, `under` and `part` for
+  two encoded things in one batch.
 - `layers`: `MLP`, `HashedEmbedding`, `BucketEmbedding`, `pooled`, `AttentionPooling`, `FeatureEmbedding`.
-- `losses`: softmax over sampled negatives with log q, binary cross entropy after
-  down-sampling, variational autoencoder, BPR.
+- `losses`: softmax over sampled negatives with log q, binary cross entropy after down-sampling, softmax over
+  a customer's candidates, variational autoencoder.
 - `weights`: `save_network`, `load_network`.
 
 Importing this package imports nothing; its modules import torch, which takes a second or more.

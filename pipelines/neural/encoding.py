@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,32 +42,13 @@ class Spec:
         codes: how many codes each column of `codes` has: bucketed numbers, then texts.
         numbers: columns of `numbers`.
         vectors: length of each stretch of `vectors`.
-        sequences: size of the vocabulary of each sequence, by name.
-        fields: names of the columns behind codes, vectors and sequences, in this order.
+        fields: names of the columns behind codes and vectors, in this order.
     """
 
     codes: tuple[int, ...]
     numbers: int
     vectors: tuple[int, ...]
-    sequences: dict[str, int]
     fields: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class IdLists:
-    """A column with lists of ids, to become sequences of places in a vocabulary.
-
-    Attributes:
-        ids: the column of the lists.
-        vocabulary: the ids, in order of place; others are left out.
-        weights: the column with a weight for each id; all are 1 if None.
-        length: at most so many of each list, the first.
-    """
-
-    ids: str
-    vocabulary: Sequence[str]
-    weights: str | None = None
-    length: int = 50
 
 
 class FeatureEncoder:
@@ -81,21 +62,14 @@ class FeatureEncoder:
     Args:
         buckets: quantile buckets of a number, at most.
         vocabulary: texts of a column that have a code of their own, at most.
-        unseen: hashed codes for other texts; as many as `vocabulary` if training rows have more texts than that.
-        lists: columns with lists of ids, by the name that the sequence is to have.
+        unseen: hashed codes for other texts, which are as missing if 0; as many as `vocabulary` if training
+            rows have more texts than that.
     """
 
-    def __init__(
-        self,
-        buckets: int = 32,
-        vocabulary: int = 2000,
-        unseen: int = 4,
-        lists: Mapping[str, IdLists] | None = None,
-    ) -> None:
+    def __init__(self, buckets: int = 32, vocabulary: int = 2000, unseen: int = 4) -> None:
         self.buckets = buckets
         self.vocabulary = vocabulary
         self.unseen = unseen
-        self.lists = dict(lists or {})
         self.numbers: dict[str, list[float]] = {}
         """Knots by column: the least value, the edges between buckets, the greatest."""
         self.texts: dict[str, list[str]] = {}
@@ -108,12 +82,11 @@ class FeatureEncoder:
 
         Args:
             rows: the training rows.
-            columns: what to encode; every `view__feature` if None. Those of `lists` are encoded anyhow.
+            columns: what to encode; every `view__feature` if None.
         """
-        of_lists = {name for found in self.lists.values() for name in (found.ids, found.weights)}
         self.numbers, self.texts, self.hashes, self.vectors = {}, {}, {}, {}
         for name in columns if columns is not None else [n for n in rows.columns if "__" in n]:
-            if name in of_lists or pd.api.types.is_datetime64_any_dtype(rows[name].dtype):
+            if pd.api.types.is_datetime64_any_dtype(rows[name].dtype):
                 continue
             there = rows[name].dropna()
             if there.empty:
@@ -175,11 +148,6 @@ class FeatureEncoder:
             name: {text: code for code, text in enumerate(texts, start=1)}
             for name, texts in self.texts.items()
         }
-        self._indexes = {name: pd.Index(texts, dtype=object) for name, texts in self.texts.items()}
-        self._places = {
-            name: {one: place for place, one in enumerate(found.vocabulary)}
-            for name, found in self.lists.items()
-        }
 
     @property
     def spec(self) -> Spec:
@@ -190,84 +158,75 @@ class FeatureEncoder:
             ),
             numbers=len(self.numbers),
             vectors=tuple(size + 1 for size in self.vectors.values()),
-            sequences={name: len(found.vocabulary) for name, found in self.lists.items()},
-            fields=(*self.numbers, *self.texts, *self.vectors, *self.lists),
+            fields=(*self.numbers, *self.texts, *self.vectors),
         )
 
     @property
     def columns(self) -> list[str]:
         """The columns that rows must have."""
-        of_lists = [n for found in self.lists.values() for n in (found.ids, found.weights) if n]
-        return [*dict.fromkeys([*self.numbers, *self.texts, *self.vectors, *of_lists])]
+        return [*self.numbers, *self.texts, *self.vectors]
 
     def encode(self, rows: Columns) -> dict[str, Tensor]:
         """Rows as tensors.
 
         Returns:
-            codes (B x C, int64), numbers (B x N), vectors (B x V), and for each of `lists` NAME (B x L, int64)
-            and NAME.weights (B x L), which is 0 where there is nothing.
+            codes (B x C, int64), numbers (B x N) and vectors (B x V).
 
         Raises:
             EncodingError: a column is missing, or a list of numbers has another length.
         """
-        found: dict[str, Any] = {}
+        there = set(rows.columns if isinstance(rows, pd.DataFrame) else rows)
         for name in self.columns:
-            if name not in rows:
+            if name not in there:
                 raise EncodingError(
                     f"The rows lack {name}, which this model was trained on: the feature service has "
                     "changed, so train again."
                 )
-            found[name] = rows[name]
         count = len(rows) if isinstance(rows, pd.DataFrame) else len(next(iter(rows.values())))
         codes = np.empty((count, len(self.numbers) + len(self.texts)), dtype="int64")
         numbers = np.empty((count, len(self.numbers)), dtype="float32")
-        self._encode_numbers(found, codes, numbers)
+        self._encode_numbers(_matrix(rows, list(self.numbers)), codes, numbers)
         for place, name in enumerate(self.texts, start=len(self.numbers)):
-            codes[:, place] = self._text_codes(name, found[name])
-        encoded = {
+            codes[:, place] = self._text_codes(name, rows[name])
+        return {
             "codes": torch.from_numpy(codes),
             "numbers": torch.from_numpy(numbers),
-            "vectors": torch.from_numpy(self._encode_vectors(found, count)),
+            "vectors": torch.from_numpy(self._encode_vectors(rows, count)),
         }
-        for name, lists in self.lists.items():
-            places, weights = self._encode_lists(
-                self._places[name],
-                lists,
-                found[lists.ids],
-                found[lists.weights] if lists.weights else None,
-            )
-            encoded[name] = torch.from_numpy(places)
-            encoded[f"{name}.weights"] = torch.from_numpy(weights)
-        return encoded
 
-    def _encode_numbers(
-        self, found: dict[str, Any], codes: np.ndarray, numbers: np.ndarray
-    ) -> None:
-        columns = [_numbers(found[name]) for name in self.numbers]
-        for start in range(0, len(codes) if columns else 0, BLOCK):
+    def _encode_numbers(self, matrix: np.ndarray, codes: np.ndarray, numbers: np.ndarray) -> None:
+        for start in range(0, len(codes) if len(matrix) else 0, BLOCK):
             block = slice(start, start + BLOCK)
-            values = np.stack([column[block] for column in columns])  # N x block
-            bucket = self._buckets_of(values)
-            missing = np.isnan(values)
-            codes[block, : len(columns)] = np.where(missing, 0, bucket + 1).T
-            knot = bucket + self._knot_starts
-            with np.errstate(invalid="ignore", over="ignore"):
-                share = (values - self._lows.take(knot)) / self._widths.take(knot)
-            number = (bucket + np.fmin(np.fmax(share, 0), 1)) * self._steps - 1
-            numbers[block] = np.where(missing, 0, number).T
+            values = np.ascontiguousarray(matrix[:, block])  # N x block
+            # Rows of one customer are alike in much, which is worked out once.
+            same = (values == values[:, :1]).all(axis=1)
+            code = np.empty(values.shape, dtype="int64")
+            number = np.empty(values.shape, dtype="float32")
+            for some, width in ((np.flatnonzero(~same), None), (np.flatnonzero(same), 1)):
+                code[some], number[some] = self._placed(values[some, :width], some)
+            codes[block, : len(matrix)] = code.T
+            numbers[block] = number.T
 
-    def _buckets_of(self, values: np.ndarray) -> np.ndarray:
-        """How many edges of its column each number reaches, N x B -> N x B."""
+    def _placed(self, values: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and numbers of some of the columns (C x B each)."""
+        bucket = self._buckets_of(values, columns)
+        missing = np.isnan(values)
+        knot = bucket + self._knot_starts[columns]
+        with np.errstate(invalid="ignore", over="ignore"):
+            share = (values - self._lows.take(knot)) / self._widths.take(knot)
+        number = (bucket + np.fmin(np.fmax(share, 0), 1)) * self._steps[columns] - 1
+        number[missing], bucket[missing] = 0, -1
+        return bucket + 1, number
+
+    def _buckets_of(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """How many edges of its column each number reaches, C x B -> C x B."""
+        edges, sizes = self._edges[columns], self._edge_counts[columns]
         if values.shape[1] <= FEW:
-            return np.asarray((values[:, :, None] >= self._edges[:, None]).sum(axis=2))
-        return np.stack(
-            [
-                np.searchsorted(edges[:size], of_column, side="right")
-                for edges, size, of_column in zip(
-                    self._edges, self._edge_counts, values, strict=True
-                )
-            ]
-        )
+            return np.asarray((values[:, :, None] >= edges[:, None]).sum(axis=2))
+        found = np.empty(values.shape, dtype="int64")
+        for place, size in enumerate(sizes):
+            found[place] = np.searchsorted(edges[place, :size], values[place], side="right")
+        return found
 
     def _text_codes(self, name: str, values: Sequence[Any] | pd.Series) -> Any:
         known, hashes = self._codes[name], self.hashes[name]
@@ -276,21 +235,21 @@ class FeatureEncoder:
             if _missing(value):
                 return 0
             text = str(value)
-            return known.get(text) or 1 + len(known) + _hash(text) % hashes
+            return known.get(text) or (hashes and 1 + len(known) + _hash(text) % hashes)
 
         if len(values) <= FEW:
             return [code(value) for value in values]
-        objects = np.asarray(values, dtype=object)
-        codes = self._indexes[name].get_indexer(pd.Index(objects, dtype=object)) + 1
-        for row in np.flatnonzero(codes == 0):
-            codes[row] = code(objects[row])
-        return codes
+        arrow = isinstance(values, pd.Series) and values.dtype != object
+        places, distinct = pd.factorize(
+            values if arrow else np.asarray(values, dtype=object)  # type: ignore[arg-type]
+        )
+        return np.array([*map(code, distinct), 0], dtype="int64")[places]
 
-    def _encode_vectors(self, found: dict[str, Any], count: int) -> np.ndarray:
+    def _encode_vectors(self, rows: Columns, count: int) -> np.ndarray:
         matrix = np.zeros((count, sum(self.vectors.values()) + len(self.vectors)), dtype="float32")
         start = 0
         for name, size in self.vectors.items():
-            values = list(found[name])
+            values = list(rows[name])
             there = [row for row, value in enumerate(values) if not _missing(value)]
             if there:
                 try:
@@ -307,45 +266,12 @@ class FeatureEncoder:
             start += size + 1
         return matrix
 
-    def _encode_lists(
-        self,
-        places: dict[str, int],
-        lists: IdLists,
-        ids: Sequence[Any],
-        weights: Sequence[Any] | None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        whose: list[int] = []
-        which: list[int] = []
-        weighs: list[float] = []
-        given = [None] * len(ids) if weights is None else list(weights)
-        for row, (mine, theirs) in enumerate(zip(ids, given, strict=True)):
-            if _missing(mine):
-                continue
-            its = [1.0] * len(mine) if theirs is None or _missing(theirs) else theirs
-            for one, weight in zip(mine, its, strict=True):
-                place = places.get(one)
-                if place is not None:
-                    whose.append(row)
-                    which.append(place)
-                    weighs.append(weight)
-        return padded(
-            np.array(whose, dtype="int64"),
-            np.array(which, dtype="int64"),
-            np.array(weighs, dtype="float32"),
-            len(ids),
-            lists.length,
-        )
-
     def save(self, file: Path) -> None:
         """Write everything that `load` needs, as JSON."""
         content = {
             "buckets": self.buckets,
             "vocabulary": self.vocabulary,
             "unseen": self.unseen,
-            "lists": {
-                name: {**asdict(found), "vocabulary": list(found.vocabulary)}
-                for name, found in self.lists.items()
-            },
             "numbers": self.numbers,
             "texts": self.texts,
             "hashes": self.hashes,
@@ -363,8 +289,7 @@ class FeatureEncoder:
         """
         try:
             content = json.loads(file.read_text())
-            lists = {name: IdLists(**found) for name, found in content["lists"].items()}
-            made = cls(content["buckets"], content["vocabulary"], content["unseen"], lists)
+            made = cls(content["buckets"], content["vocabulary"], content["unseen"])
             made.numbers, made.texts = content["numbers"], content["texts"]
             made.hashes, made.vectors = content["hashes"], content["vectors"]
             made._prepare()
@@ -422,6 +347,16 @@ def part(prefix: str, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _missing(value: object) -> bool:
     return value is None or isinstance(value, float) or value is pd.NA or value is pd.NaT
+
+
+def _matrix(rows: Columns, names: list[str]) -> np.ndarray:
+    """The named columns as numbers (N x B)."""
+    if isinstance(rows, pd.DataFrame) and names:
+        wanted = rows[names]
+        # All at once, for pandas takes its time over every column.
+        if "O" not in {dtype.kind for dtype in wanted.dtypes}:
+            return wanted.to_numpy("float64", na_value=math.nan).T
+    return np.stack([_numbers(rows[name]) for name in names]) if names else np.empty((0, 0))
 
 
 def _numbers(values: Any) -> np.ndarray:

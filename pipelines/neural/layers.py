@@ -36,13 +36,12 @@ class HashedEmbedding(nn.Module):
         buckets: rows of the table.
         width: D.
         hashes: rows of an id.
-        sparse: gradients only for rows that a batch touches; for tables much larger than a batch.
     """
 
-    def __init__(self, buckets: int, width: int, hashes: int = 2, sparse: bool = False) -> None:
+    def __init__(self, buckets: int, width: int, hashes: int = 2) -> None:
         super().__init__()
         self.buckets = buckets
-        self.table = nn.Embedding(buckets, width, sparse=sparse)
+        self.table = nn.Embedding(buckets, width)
         nn.init.normal_(self.table.weight, std=width**-0.5 / hashes**0.5)
         salts = [(0x9E3779B97F4A7C15 * (n + 1) + 2**63) % 2**64 - 2**63 for n in range(hashes)]
         self.register_buffer("salts", torch.tensor(salts), persistent=False)
@@ -70,15 +69,14 @@ class BucketEmbedding(nn.Module):
     Args:
         sizes: how many codes each field has (F).
         width: D.
-        sparse: as in `HashedEmbedding`.
     """
 
-    def __init__(self, sizes: Sequence[int], width: int, sparse: bool = False) -> None:
+    def __init__(self, sizes: Sequence[int], width: int) -> None:
         super().__init__()
         starts = torch.tensor([0, *sizes]).cumsum(0)
         self.register_buffer("starts", starts[:-1], persistent=False)
         # Codes that training never sees stay near nothing.
-        self.table = nn.Embedding(max(1, int(starts[-1])), width, sparse=sparse)
+        self.table = nn.Embedding(max(1, int(starts[-1])), width)
         nn.init.normal_(self.table.weight, std=0.05)
 
     def forward(self, codes: Tensor) -> Tensor:
@@ -102,48 +100,58 @@ def pooled(sequence: Tensor, weights: Tensor) -> Tensor:
 
 
 class AttentionPooling(nn.Module):
-    """The mean of a sequence weighed by how well each place fits a query (DIN; Zhou et al., KDD 2018)."""
+    """The mean of a sequence weighed by how well each place fits a query (DIN; Zhou et al., KDD 2018).
 
-    def __init__(self, width: int, hidden: int = 32) -> None:
+    How well is what a perceptron with one hidden layer says of [query, place, query - place, query * place],
+    on top of the place's own weight. G sequences, of which several queries may ask the same.
+    """
+
+    def __init__(self, width: int, hidden: int = 16) -> None:
         super().__init__()
-        self.fit = MLP(4 * width, hidden, 1)
+        # The first layer in parts, for the first two are worked out once for a query and for a place.
+        self.query = nn.Linear(width, hidden)
+        self.place = nn.Linear(width, hidden, bias=False)
+        self.both = nn.Linear(width, hidden, bias=False)
+        self.fit = nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, query: Tensor, sequence: Tensor, weights: Tensor) -> Tensor:
-        """B x D, B x L x D, B x L (0 for padding) -> B x D; zeros where all weights are zero."""
-        asked = query[:, None].expand_as(sequence)
-        both = torch.cat([asked, sequence, asked - sequence, asked * sequence], dim=-1)
-        scores = self.fit(both).squeeze(-1).float()  # B x L
-        scores = scores.masked_fill(weights <= 0, -1e9)
-        return pooled(sequence, scores.softmax(dim=1) * (weights > 0))
+    def forward(self, query: Tensor, sequence: Tensor, weights: Tensor, whose: Tensor) -> Tensor:
+        """B x D, G x L x D, G x L (0 for padding), and which sequence each query asks (B) -> B x D; zeros
+        where all weights are zero."""
+        there = weights > 0
+        bonus = weights.clamp_min(1e-9).log().masked_fill(~there, -1e9)  # G x L
+        asked = _each(sequence, whose)
+        hidden = self.both(query[:, None] * asked) + self.query(query)[:, None]  # B x L x hidden
+        hidden = torch.relu(hidden + _each(self.place(sequence), whose))
+        scores = self.fit(hidden).squeeze(-1).float() + _each(bonus, whose)  # B x L
+        shares = scores.softmax(dim=1) * _each(there, whose)
+        return (shares.to(asked.dtype)[:, None] @ asked).squeeze(1)
+
+
+def _each(of_sequences: Tensor, whose: Tensor) -> Tensor:
+    """That of each query's sequence (B x ...); without a copy if all ask the same."""
+    if len(of_sequences) == 1:
+        return of_sequences.expand(len(whose), *of_sequences.shape[1:])
+    return of_sequences[whose]
 
 
 class FeatureEmbedding(nn.Module):
-    """What a `FeatureEncoder` encoded, as fields of equal width: codes, then vectors, then sequences.
+    """What a `FeatureEncoder` encoded, as fields of equal width: codes, then vectors.
 
     Args:
         spec: of the encoder.
         width: D.
-        tables: for sequences (by name), an embedding to share, such as that of the articles; the others
-            have one of their own.
     """
 
-    def __init__(self, spec: Spec, width: int, tables: dict[str, nn.Module] | None = None) -> None:
+    def __init__(self, spec: Spec, width: int) -> None:
         super().__init__()
         self.spec = spec
         self.width = width
         self.codes = BucketEmbedding(spec.codes, width)
         self.vectors = nn.ModuleList(nn.Linear(size, width) for size in spec.vectors)
-        shared = tables or {}
-        self.sequences = nn.ModuleDict(
-            {
-                name: shared[name] if name in shared else BucketEmbedding([size], width)
-                for name, size in spec.sequences.items()
-            }
-        )
 
     @property
     def field_count(self) -> int:
-        return len(self.spec.codes) + len(self.spec.vectors) + len(self.spec.sequences)
+        return len(self.spec.codes) + len(self.spec.vectors)
 
     @property
     def size(self) -> int:
@@ -157,9 +165,6 @@ class FeatureEmbedding(nn.Module):
         found += [
             layer(part)[:, None] for layer, part in zip(self.vectors, parts, strict=True)
         ]  # B x 1 x D
-        for name, table in self.sequences.items():
-            sequence = table(batch[name])  # B x L x D
-            found.append(pooled(sequence, batch[f"{name}.weights"])[:, None])
         return torch.cat(found, dim=1)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:

@@ -80,18 +80,30 @@ def multinomial_vae(
     return (beta * divergence - likelihood).mean()
 
 
-def bayesian_personalised_ranking(
-    positive: Tensor, negatives: Tensor, *, weights: Tensor | None = None
+def listwise_softmax(
+    logits: Tensor, labels: Tensor, whose: Tensor, *, weights: Tensor | None = None
 ) -> Tensor:
-    """What was bought should score above each negative (BPR; Rendle et al., UAI 2009).
+    """What came to something should stand out among its customer's rows (ListNet; Cao et al., ICML 2007).
+
+    The mean over customers (and objectives) to whom something came, however much it was.
 
     Args:
-        positive: scores (B,).
-        negatives: scores (B x N).
-        weights: of the rows (B,); all equal if None.
+        logits: B x O.
+        labels: 1 where it came to it, else 0 (B x O).
+        whose: the customer of each row, from 0 (B).
+        weights: for how many rows of the customer each stands (B); all for one if None.
     """
-    ahead = positive.float()[:, None] - negatives.float()  # B x N
-    return _mean(functional.softplus(-ahead).mean(dim=1), weights)
+    logits = logits.float()
+    column = whose[:, None].expand_as(logits)
+    shape = (int(whose.max()) + 1 if len(whose) else 0, logits.shape[1])
+    top = logits.new_full(shape, -torch.inf).scatter_reduce(0, column, logits.detach(), "amax")
+    shares = (logits - top[whose]).exp()
+    if weights is not None:
+        shares = shares * weights[:, None]
+    total = logits.new_zeros(shape).scatter_add(0, column, shares)
+    lost = (total.log() + top)[whose] - logits
+    came = logits.new_zeros(shape).scatter_add(0, column, labels.float())
+    return _mean(lost, labels / came[whose].clamp_min(1))
 
 
 def _mean(lost: Tensor, weights: Tensor | None) -> Tensor:

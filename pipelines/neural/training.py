@@ -16,7 +16,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -49,9 +49,8 @@ class TrainingSettings:
     Attributes:
         epochs: times each example is seen, at most.
         batch_size: examples of a step in each process, at most; the batches of an epoch are of equal size.
-        learning_rate: of AdamW (Loshchilov and Hutter, ICLR 2019); embeddings made with `sparse=True` have
-            SparseAdam, whose step costs what the batch touches and not the whole table.
-        weight_decay: decoupled; sparse embeddings have none.
+        learning_rate: of AdamW (Loshchilov and Hutter, ICLR 2019).
+        weight_decay: decoupled.
         cosine: whether the learning rate falls to zero over the run, along half a cosine.
         seed: of the order of examples and all draws.
         patience: with a validation, stop after so many epochs without a better figure and go back to the
@@ -95,22 +94,6 @@ class Examples(Protocol):
             generator: a seeded CPU generator, for whatever the batch draws (negatives, augmentation).
         """
         ...
-
-
-class TensorExamples:
-    """Examples that are rows of tensors of equal length, by name."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        lengths = {name: len(tensor) for name, tensor in tensors.items()}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"tensors of one length are needed, and at least one: {lengths}")
-        self.tensors = dict(tensors)
-
-    def __len__(self) -> int:
-        return len(next(iter(self.tensors.values())))
-
-    def batch(self, rows: Tensor, generator: Generator) -> Batch:
-        return {name: tensor[rows] for name, tensor in self.tensors.items()}
 
 
 @contextmanager
@@ -202,18 +185,6 @@ def mean_loss(
     return total / max(1, len(examples))
 
 
-def applied(network: Callable[[Batch], Tensor], rows: Batch, *, batch_size: int = 8192) -> Tensor:
-    """What the network gives for each row of tensors of equal length (N x ...), without gradients."""
-    count = len(next(iter(rows.values())))
-    with torch.inference_mode():
-        return torch.cat(
-            [
-                network({name: tensor[at : at + batch_size] for name, tensor in rows.items()})
-                for at in range(0, max(1, count), batch_size)
-            ]
-        )
-
-
 def train(
     network: nn.Module,
     loss: Loss,
@@ -291,7 +262,12 @@ class _Run:
         self.with_loss: nn.Module = _WithLoss(network, loss)
         if self.several:
             self.with_loss = DistributedDataParallel(self.with_loss)
-        self.optimizers = _optimizers(network, settings)
+        self.optimizer = torch.optim.AdamW(
+            [parameter for parameter in network.parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
         gpu = self.device.type == "cuda"
         bfloat = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         self.autocast = torch.autocast(
@@ -378,15 +354,13 @@ class _Run:
     def _learn(self, batch: Batch, size: int) -> None:
         _set_seed(self._place(self.step, 1))
         self.with_loss.train()
-        for optimizer in self.optimizers:
-            optimizer.zero_grad(set_to_none=True)
-            for group in optimizer.param_groups:
-                group["lr"] = self._learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         with self.autocast:
             loss = self.with_loss(_on(batch, self.device))
         self.scaler.scale(loss).backward()
-        for optimizer in self.optimizers:
-            self.scaler.step(optimizer)
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         # Read only now and then: reading waits for the GPU.
         self.loss_sum += loss.detach().double() * size
@@ -472,7 +446,7 @@ class _Run:
             "loss_sum": self._loss_sum(),
             "history": asdict(self.history),
             "network": self.network.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "best": self.best,
         }
@@ -492,8 +466,7 @@ class _Run:
         if state is None:
             return
         self.network.load_state_dict(state["network"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.seen = state["place"]
         self.loss_sum.fill_(state["loss_sum"])
@@ -522,23 +495,6 @@ class _Run:
             )
             return None
         return state
-
-
-def _optimizers(network: nn.Module, settings: TrainingSettings) -> list[torch.optim.Optimizer]:
-    sparse = {id(m.weight) for m in network.modules() if getattr(m, "sparse", False)}
-    learnt = [p for p in network.parameters() if p.requires_grad]
-    dense = [p for p in learnt if id(p) not in sparse]
-    found: list[torch.optim.Optimizer] = []
-    if dense:
-        found.append(
-            torch.optim.AdamW(
-                dense, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-            )
-        )
-    if len(dense) < len(learnt):
-        touched = [p for p in learnt if id(p) in sparse]
-        found.append(torch.optim.SparseAdam(touched, lr=settings.learning_rate))
-    return found
 
 
 def _on(batch: Batch, device: torch.device) -> Batch:

@@ -43,10 +43,15 @@ class Calibration:
         from sklearn.isotonic import IsotonicRegression
 
         weights = 1 / kept
-        # Nothing is impossible: one half of a row speaks for either side (Krichevsky and Trofimov, 1981).
-        total = weights.sum()
-        least = 0.5 / (total + 1)
-        fitted = IsotonicRegression(y_min=least, y_max=1 - least).fit(scores, labels, weights)
+        # Nothing is impossible, nor certain because the last few rows agree: half a row speaks against at
+        # either end (Krichevsky and Trofimov, 1981).
+        came = labels > 0
+        half = [0.5 * weights[rows].mean() if rows.any() else 0.5 for rows in (came, ~came)]
+        fitted = IsotonicRegression().fit(
+            np.append(scores, [scores.min(), scores.max()]),
+            np.append(labels, [1.0, 0.0]),
+            np.append(weights, half),
+        )
         knots, chances = fitted.X_thresholds_, fitted.y_thresholds_
         if len(knots) > MOST_KNOTS:
             some = np.unique(np.linspace(0, len(knots) - 1, MOST_KNOTS).round().astype(int))

@@ -1,0 +1,95 @@
+"""What comes of a candidate, all at once: whether it is viewed, put into the cart, bought.
+
+Ma, Zhao, Yi, Chen, Hong and Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
+Mixture-of-Experts", KDD 2018. Every chance is of all candidates and not only of those that were viewed (the
+entire space of Ma et al., SIGIR 2018), so that they can be weighed against each other.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.neural.layers import MLP
+from pipelines.neural.training import Batch
+from pipelines.rankers.base import PURCHASE
+from pipelines.rankers.neural import NeuralRanker, Perceptron, RankingNetwork, Sizes
+
+
+class MultiTask(NeuralRanker):
+    """Experts read what wide & deep reads; each objective has a gate, which says how much each expert counts for it
+    in each row, and a tower of its own. Objectives are those of which there is an example; purchase alone where
+    nothing else was written down.
+
+    Args:
+        experts: how many; 1 is a bottom that all share.
+        expert: size of each.
+        tower: sizes of the hidden layers of each tower.
+        dropout: of what experts say, and after each hidden layer.
+        width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
+            `NeuralRanker`.
+    """
+
+    name = "multi_task"
+
+    def __init__(
+        self,
+        experts: int = 4,
+        expert: int = 32,
+        tower: Sequence[int] = (16,),
+        dropout: float = 0.1,
+        width: int = 8,
+        listwise: float = 0.3,
+        negatives: int = 100,
+        epochs: int = 5,
+        batch_size: int = 16,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 1.0,
+        seed: int = 7,
+    ) -> None:
+        super().__init__(
+            width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
+        )
+        self.experts = experts
+        self.expert = expert
+        self.tower = tower
+        self.dropout = dropout
+
+    def make(self, sizes: Sizes) -> RankingNetwork:
+        return _Experts(sizes, self.width, self.experts, self.expert, self.tower, self.dropout)
+
+    def objectives_of(self, positives: dict[str, int]) -> tuple[str, ...]:
+        return tuple(name for name, count in positives.items() if count or name == PURCHASE)
+
+
+class _Experts(RankingNetwork):
+    def __init__(
+        self,
+        sizes: Sizes,
+        width: int,
+        experts: int,
+        expert: int,
+        tower: Sequence[int],
+        dropout: float,
+    ) -> None:
+        super().__init__(sizes, width)
+        self.shape = experts, expert
+        self.gated = sizes.objectives, experts
+        # All experts and gates at once.
+        self.bottom = Perceptron(
+            self, experts * expert + sizes.objectives * experts, dropout=dropout
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.towers = nn.ModuleList(
+            MLP(expert, *tower, 1, dropout=dropout) for _ in range(sizes.objectives)
+        )
+
+    def scored(self, parts: Batch, batch: Batch) -> Tensor:
+        found = self.bottom(parts, self.fields(parts, batch))
+        experts, gates = found.split([math.prod(self.shape), math.prod(self.gated)], dim=1)
+        said = self.dropout(torch.relu(experts)).unflatten(1, self.shape)  # B x E x H
+        shares = gates.unflatten(1, self.gated).softmax(dim=2)  # B x O x E
+        mixed = shares @ said  # B x O x H
+        logits = [tower(mixed[:, place]) for place, tower in enumerate(self.towers)]
+        return torch.cat(logits, dim=1)
