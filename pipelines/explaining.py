@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.features import Features
-from pipelines.recommender import SPONSORED, Recommender
+from pipelines.recommender import SPONSORED, Recommender, with_history
 from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
@@ -48,7 +48,7 @@ def explained(
         for place, article_id in zip(rows.index, led, strict=True):
             because[place] = article_id
     shown = article_display([*best["article_id"], *filter(None, because)], features)
-    drivers = _drivers(recommender, best)
+    drivers = _drivers(recommender, best, state)
     answers = []
     for place, row in enumerate(best.to_dict("records")):
         article, led_by = shown[row["article_id"]], because[place]
@@ -106,11 +106,14 @@ def number_or_none(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _drivers(recommender: Recommender, best: pd.DataFrame) -> list[list[dict[str, Any]]]:
+def _drivers(
+    recommender: Recommender, best: pd.DataFrame, state: pd.DataFrame
+) -> list[list[dict[str, Any]]]:
     """For each row the columns that raised its score most."""
-    if recommender.ranker is None:
+    ranker = recommender.ranker
+    if ranker is None:
         return [[] for _ in range(len(best))]
-    explained_by = recommender.ranker.explain(best)
+    explained_by = ranker.explain(with_history(best, state) if ranker.reads_history else best)
     effects = explained_by.to_numpy("float64")
     strongest = np.argsort(-effects, axis=1)[:, :SHOWN_DRIVERS]
     return [

@@ -80,6 +80,11 @@ class ReleaseSettings:
         training_customers: at most so many customers of each of those weeks.
         weights: retriever -> how much its ranks count where candidates are put in order without the
             ranker; 1 if it is not named.
+        ranker_settings: those the ranker is made with; the catalogue's if None.
+        negatives: strategy -> how many rows of what was not bought the ranker learns from: of "candidates" at
+            most so many of each customer's own in a week, of a strategy of `negatives.NEGATIVES` so many for each
+            article bought. Without "candidates" all of those.
+        rerankers: re-ranker -> its settings, in the order in which they are applied.
     """
 
     per_source: Mapping[str, int]
@@ -87,6 +92,9 @@ class ReleaseSettings:
     training_weeks: int
     training_customers: int
     weights: Mapping[str, float] = field(default_factory=dict)
+    ranker_settings: Mapping[str, Any] | None = None
+    negatives: Mapping[str, int] = field(default_factory=dict)
+    rerankers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def retrievers(self) -> tuple[str, ...]:
@@ -109,6 +117,8 @@ RELEASE = ReleaseSettings(
     training_weeks=8,
     training_customers=4_000,
     weights={"repurchase": 2.0},
+    # What is not on sale or out of stock is never shown.
+    rerankers={"business_rules": {}},
 )
 
 

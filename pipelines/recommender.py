@@ -1,10 +1,10 @@
-"""The recommender: candidates, features, order. Evaluation and serving both run this.
+"""The recommender: candidates, features, order, page. Evaluation and serving both run this.
 
 One table flows through it, a row for each customer and candidate, and gains columns on the way:
 customer_id, article_id, source, score, rank.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +13,10 @@ from time import perf_counter
 import numpy as np
 import pandas as pd
 
+from pipelines.article_facts import ArticleFacts
 from pipelines.features import Features
-from pipelines.rankers.base import Ranker
+from pipelines.rankers.base import HISTORY, Objective, Ranker
+from pipelines.rerankers.base import CHANCE, Reranker, rerank
 from pipelines.retrievers.base import FUSION, STATE_SERVICE, Asked, Proposals, Retriever, top
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
@@ -22,24 +24,32 @@ SPONSORED = "sponsored"
 """The source of articles that somebody pays for, or wants seen."""
 POSTAL_CODE = "customer_profile__postal_code"
 BATCH_CUSTOMERS = 2_000
+RERANKED = 200
+"""Of each customer so many of the first candidates may come to the page by re-ranking."""
 NO_IDS = np.array([], dtype=object)
 NO_PAIRS = np.array([], dtype="int64")
 
 
 @dataclass
 class Recommender:
-    """Retrievers, how many candidates each may name, and a ranker (None: the sources' own order).
+    """Retrievers, how many candidates each may name, a ranker (None: the sources' own order), and a
+    re-ranker (None: the ranker's order).
 
     Attributes:
-        weights: how much each source counts in that order; 1 where it is not named.
+        weights: how much each source counts in the sources' own order; 1 where it is not named.
+        facts: what re-ranking must know of articles.
     """
 
     retrievers: Mapping[str, Retriever]
     per_source: Mapping[str, int]
     ranker: Ranker | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    reranker: Reranker | None = None
+    facts: ArticleFacts | None = None
 
     def __post_init__(self) -> None:
+        if self.reranker is not None and self.facts is None:
+            raise ValueError("Re-ranking needs the facts of articles.")
         # Retrievers that were trained at different times know different articles.
         assortments = {r.assortment.digest: r.assortment for r in self.retrievers.values()}
         parts = [found.ids for found in assortments.values()]
@@ -59,7 +69,10 @@ class Recommender:
         *,
         state: pd.DataFrame | None = None,
         sponsored: Sequence[str] = (),
+        out_of_stock: Collection[str] = (),
+        objective: Objective | None = None,
         with_features: bool = False,
+        with_rest: bool = False,
         stages: dict[str, float] | None = None,
     ) -> pd.DataFrame:
         """The k best articles for each customer.
@@ -71,12 +84,18 @@ class Recommender:
             k: at most so many for each.
             state: `customer_state` of exactly these customers, if it has been read already.
             sponsored: articles that are candidates for everybody, the first before all.
-            with_features: keep the columns that the ranker saw, for an explanation.
-            stages: if given, gains the seconds spent on candidates, features and rank.
+            out_of_stock: articles that no re-ranker may show; rules must be among them (`business_rules`).
+            objective: what counts for how much, for a ranker that has learnt more than purchases.
+            with_features: keep the columns that the ranker saw, for an explanation, and `chance`.
+            with_rest: also what stands behind the first k.
+            stages: if given, gains the seconds spent on candidates, features, rank and rerank.
 
         Returns:
             one row for each recommendation: customer_id, article_id, source (the retriever that
             ranked it best), score and rank (from 1).
+
+        Raises:
+            ObjectiveError: the ranker has not learnt what is asked for.
         """
         stages = {} if stages is None else stages
         unique = list(dict.fromkeys(customers))
@@ -90,14 +109,21 @@ class Recommender:
                 rows = self.candidates(batch, moment, sponsored)
             if rows.empty:
                 continue
-            if self.ranker is None:
-                rows = rows.assign(score=rows["fused__score"])
-            else:
+            if self.ranker is not None:
                 with _timed(stages, "features"):
                     rows = features.read(rows, self.ranker.feature_service)
-                with _timed(stages, "rank"):
-                    rows = rows.assign(score=self.ranker.score(rows))
-            best = top(rows, k)
+            with _timed(stages, "rank"):
+                rows = self.ranked(rows, batch, objective)
+            with _timed(stages, "rerank"):
+                best = self.page(
+                    rows,
+                    batch,
+                    moment,
+                    k,
+                    sponsored=sponsored,
+                    out_of_stock=out_of_stock,
+                    with_rest=with_rest,
+                )
             batches.append(best if with_features else best[COLUMNS])
         if not batches:
             return pd.DataFrame(columns=COLUMNS)
@@ -128,6 +154,53 @@ class Recommender:
         if sponsored:
             named[SPONSORED] = self._sponsored(len(asked), sponsored)
         return self._merge(asked, named)
+
+    def ranked(
+        self, rows: pd.DataFrame, state: pd.DataFrame, objective: Objective | None = None
+    ) -> pd.DataFrame:
+        """Candidates with their score and, from a ranker, their chance.
+
+        Args:
+            rows: of `candidates`, with the features of the ranker's service.
+            state: `customer_state` of their customers.
+            objective: as in `recommend`.
+        """
+        if self.ranker is None:
+            return rows.assign(score=rows["fused__score"])
+        seen = with_history(rows, state) if self.ranker.reads_history else rows
+        judged = self.ranker.judge(seen, objective)
+        return rows.assign(score=judged.score, **{CHANCE: judged.chance})
+
+    def page(
+        self,
+        rows: pd.DataFrame,
+        state: pd.DataFrame,
+        moment: datetime,
+        k: int,
+        *,
+        sponsored: Sequence[str] = (),
+        out_of_stock: Collection[str] = (),
+        with_rest: bool = False,
+    ) -> pd.DataFrame:
+        """The k best of each customer, in the order in which they are shown.
+
+        Args:
+            rows: of `ranked`.
+            with_rest: also what stands behind them.
+        """
+        if self.reranker is None or self.facts is None:
+            return top(rows, len(rows) if with_rest else k)
+        return rerank(
+            top(rows, len(rows) if with_rest else max(RERANKED, k)),
+            self.reranker,
+            self.facts,
+            moment,
+            k,
+            state=state,
+            out_of_stock=out_of_stock,
+            sponsored=sponsored,
+            with_rest=with_rest,
+        )
 
     def on_sale(self, articles: Sequence[str]) -> np.ndarray:
         """Whether each article may be recommended (R,), as any of the retrievers knows it."""
@@ -194,6 +267,33 @@ def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame
     return features.read(
         pd.DataFrame({"customer_id": list(customers)}, dtype=object), STATE_SERVICE
     )
+
+
+def without_source(rows: pd.DataFrame, source: str, weights: Mapping[str, float]) -> pd.DataFrame:
+    """The candidates as they would be without one of the retrievers.
+
+    Args:
+        rows: of `candidates`; a column of features stays as it is.
+        weights: of the recommender.
+    """
+    ranks = {n.removesuffix("__rank"): n for n in map(str, rows.columns) if n.endswith("__rank")}
+    ranks = {name: column for name, column in ranks.items() if name not in (source, "best")}
+    given = rows[[*ranks.values()]].to_numpy("float64", na_value=np.nan)
+    fused = np.zeros(len(rows))
+    for place, name in enumerate(ranks):
+        fused += np.nan_to_num(weights.get(name, 1.0) / (FUSION + given[:, place]))
+    best = np.where(np.isnan(given), np.inf, given).min(axis=1, initial=np.inf)
+    # Drawn negatives have no source at all.
+    named = np.isfinite(best) | rows["best__rank"].isna().to_numpy()
+    rest = rows.drop(columns=[f"{source}__score", f"{source}__rank"])
+    best = np.where(np.isfinite(best), best, np.nan)
+    return rest.assign(fused__score=fused, best__rank=best)[named]
+
+
+def with_history(rows: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:
+    """With the lists of `HISTORY` of each row's customer, one list for all rows of a customer."""
+    place = pd.Index(state["customer_id"]).get_indexer(rows["customer_id"])
+    return rows.assign(**{name: state[name].to_numpy(dtype=object)[place] for name in HISTORY})
 
 
 def is_known(state: pd.DataFrame) -> bool:

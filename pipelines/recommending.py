@@ -30,6 +30,7 @@ from pipelines.growing_file import growing_file
 from pipelines.model_registry.publishing import load_recommender, release_for, require_fresh
 from pipelines.model_registry.release import Release
 from pipelines.online import online_moment
+from pipelines.rankers.base import Objective
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state, is_known
 from pipelines.reports.words import many
 from pipelines.steady_features import SteadyFeatures
@@ -57,17 +58,27 @@ class Answer:
 
 
 def for_customer(
-    customer: str, *, k: int, at: datetime | None = None, sponsored: Sequence[str] = ()
+    customer: str,
+    *,
+    k: int,
+    at: datetime | None = None,
+    sponsored: Sequence[str] = (),
+    out_of_stock: Sequence[str] = (),
+    objective: Objective | None = None,
 ) -> Answer:
     """The k best articles for a customer, now from the online store or at a past moment.
 
     Args:
         sponsored: articles that are candidates too.
+        out_of_stock: articles that are not shown; the release must have business rules.
+        objective: what counts for how much, of a ranker that has learnt more than purchases.
 
     Raises:
         RegistryError: no release is in production, or none is as old as the moment.
         FeatureError: the online store is empty, or the moment lies after the feature tables.
-        InputError: a sponsored article is not on sale.
+        InputError: a sponsored article is not on sale, or the release has no rules that leave out what
+            is out of stock.
+        ObjectiveError: the release's ranker has not learnt what is asked for.
     """
     chosen = _release(at)
     recommender, _ = load_recommender(chosen)
@@ -76,6 +87,11 @@ def for_customer(
         raise InputError(
             f"The sponsored article {sponsored[unknown[0]]} is not on sale, as far as {chosen.tag} knows: "
             "leave it out, or train again after loading newer files."
+        )
+    if out_of_stock and "business_rules" not in chosen.settings.get("rerankers", {}):
+        raise InputError(
+            f"{chosen.tag} has no business rules, which leave out what is out of stock: make a release with "
+            "the re-ranker business_rules."
         )
     moment = at or online_moment()
     if at is None:
@@ -86,14 +102,17 @@ def for_customer(
         [customer],
         features,
         moment,
-        EVERYTHING,
+        k,
         state=state,
         sponsored=sponsored,
+        out_of_stock=out_of_stock,
+        objective=objective,
         with_features=True,
+        with_rest=True,
     )
     rank = dict(zip(ordered["article_id"], ordered["rank"], strict=True))
     rows = explained(recommender, ordered[ordered["rank"] <= k], state, features, moment)
-    placed = {article: int(rank[article]) for article in sponsored}
+    placed = {article: int(rank[article]) for article in sponsored if article in rank}
     return Answer(chosen.tag, moment, is_known(state), rows, len(ordered), placed)
 
 

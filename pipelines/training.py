@@ -1,19 +1,50 @@
-"""Training: retrievers on everything before a day, the ranker on the weeks that lead up to it."""
+"""Training: retrievers on everything before a day, the ranker on the weeks that lead up to it.
 
+What a ranker learns from is written to disk part by part: weeks are shared by the folds of an evaluation and by
+the next training, no more than a part is ever in memory, and what a killed run has written is not made again.
+"""
+
+import hashlib
+import json
+import shutil
+import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from feature_repo import places
+from pipelines import feature_tables
 from pipelines.data.split import Week, buyers, weeks_before
-from pipelines.features import OfflineFeatures
-from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker, make_retriever
-from pipelines.rankers.base import Ranker, learnable
-from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
-from pipelines.retrievers.base import Past, Retriever
+from pipelines.features import OfflineFeatures, schema_hash
+from pipelines.model_catalog import (
+    RELEASE,
+    RETRIEVERS,
+    ReleaseSettings,
+    make_ranker,
+    make_retriever,
+)
+from pipelines.negatives import NEGATIVES
+from pipelines.rankers.base import HISTORY, KEPT, LABELS, Parts, Ranker, learnable
+from pipelines.recommender import POSTAL_CODE, Recommender, customer_state, with_history
+from pipelines.retrievers.base import STATE_SERVICE, Past, Retriever
+
+CANDIDATES = "candidates"
+"""The strategy that draws negatives among the customer's own candidates."""
+PART_CUSTOMERS = 1_000
+KEEP_DAYS = 14
+"""Training rows that nobody has used for so long are let go."""
+_DONE, _ROWS, _CUSTOMERS = "done.json", "rows", "customers"
+_CODE = ("retrievers", "negatives.py", "assortment.py", "recommender.py", "training.py")
 
 
 def fit_retrievers(
@@ -24,44 +55,92 @@ def fit_retrievers(
     return {name: make_retriever(name).fit(past) for name in names}
 
 
-def training_rows(
-    con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSettings = RELEASE
-) -> pd.DataFrame:
-    """The candidates of a past week's buyers with their features and whether they were bought.
+@dataclass(frozen=True)
+class TrainingSet(Sequence[pd.DataFrame]):
+    """The candidates of past weeks' buyers with their features and what came of them, on disk.
 
-    Retrievers are fitted on days before the week and features are as of its start, so the rows are
-    what serving would have seen. Customers without a hit among their candidates teach an order
-    nothing and are left out.
+    Retrievers are fitted on days before each week and features are as of its start, so the rows are
+    what serving would have seen. Iterating gives a frame for each part: customer_id, article_id, week,
+    `LABELS` (of views and carts where there are interactions), `KEPT`, and the columns that a ranker may
+    learn from. A part holds whole customers of one week.
 
-    Returns:
-        customer_id, article_id, week, label, and the columns that a ranker may learn from.
+    Attributes:
+        folders: of the weeks, oldest first.
+        with_history: whether frames get the lists of `HISTORY` too.
+        without: columns with any of these beginnings are left out.
     """
-    bought = buyers(con, week)
-    customers = sampled(bought["customer_id"].unique(), settings.training_customers)
-    recommender = Recommender(
-        fit_retrievers(con, week.start, settings.retrievers),
-        settings.per_source,
-        weights=settings.weights,
-    )
-    features = OfflineFeatures(week.moment)
-    service = make_ranker(settings.ranker).feature_service
-    parts = []
-    for start in range(0, len(customers), BATCH_CUSTOMERS):
-        state = customer_state(customers[start : start + BATCH_CUSTOMERS], features)
-        found = recommender.candidates(state, week.moment)
-        found = found.merge(bought.assign(label=1), on=["customer_id", "article_id"], how="left")
-        found["label"] = found["label"].fillna(0).astype("int8")
-        found = found[found.groupby("customer_id")["label"].transform("max") == 1]
-        if len(found):
-            parts.append(_lean(features.read(found.reset_index(drop=True), service)))
-    if not parts:
-        return pd.DataFrame(columns=["customer_id", "article_id", "week", "label"])
-    return pd.concat(parts, ignore_index=True).assign(week=week.start.isoformat())
+
+    folders: tuple[Path, ...]
+    with_history: bool = False
+    without: tuple[str, ...] = ()
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        return [file for folder in self.folders for file in sorted(folder.glob(f"{_ROWS}-*"))]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, place: Any) -> Any:
+        file = self._files[place]
+        names = [n for n in pq.read_schema(file).names if not n.startswith(self.without or "\0")]
+        rows = pq.read_table(file, columns=names).to_pandas(types_mapper=_TEXTS.get)
+        if self.with_history:
+            rows = with_history(rows, pq.read_table(_customers_of(file)).to_pandas())
+        return rows
+
+    @property
+    def rows(self) -> int:
+        return sum(pq.read_metadata(file).num_rows for file in self._files)
+
+    def of(self, ranker: Ranker) -> "TrainingSet":
+        """The same, with what this ranker reads."""
+        return replace(self, with_history=ranker.reads_history)
 
 
-def fit_ranker(rows: Sequence[pd.DataFrame], settings: ReleaseSettings = RELEASE) -> Ranker:
-    """The ranker, fitted on several weeks of `training_rows`."""
-    return make_ranker(settings.ranker).fit(rows)
+_TEXTS = {pa.string(): pd.StringDtype("pyarrow")}
+
+
+def training_set(
+    con: duckdb.DuckDBPyConnection,
+    weeks: Sequence[Week],
+    settings: ReleaseSettings = RELEASE,
+    progress: Callable[[str], None] = lambda text: None,
+) -> TrainingSet:
+    """Make the rows of the weeks, or take those that are there.
+
+    Of a customer's candidates that were not bought, at most `settings.negatives["candidates"]` stay, chosen
+    by a hash of the pair; of other strategies each gives so many articles for each that was bought, which
+    have no source. `KEPT` says of how large a share of such rows each is a sample.
+
+    Raises:
+        NegativesError: a strategy lacks what it draws from.
+    """
+    _forget_old()
+    folders = []
+    for week in weeks:
+        folder = _folder(con, week, settings)
+        if (folder / _DONE).exists():
+            (folder / _DONE).touch()
+        else:
+            rows = _write_week(con, week, settings, folder)
+            progress(f"training rows of the week from {week.start}: {rows:,}")
+        folders.append(folder)
+    return TrainingSet(tuple(folders))
+
+
+def fit_ranker(
+    rows: Parts,
+    settings: ReleaseSettings = RELEASE,
+    *,
+    checkpoint: Path | None = None,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Ranker:
+    """The ranker of the settings, fitted on a training set."""
+    ranker = make_ranker(settings.ranker, settings.ranker_settings)
+    if isinstance(rows, TrainingSet):
+        rows = rows.of(ranker)
+    return ranker.fit(rows, checkpoint=checkpoint, progress=progress)
 
 
 def training_weeks(cutoff: date, settings: ReleaseSettings = RELEASE) -> list[Week]:
@@ -75,9 +154,184 @@ def sampled(customers: np.ndarray, most: int) -> list[str]:
     return sorted(ordered[:most])
 
 
+# --- one week -----------------------------------------------------------------------------------
+
+
+def _write_week(
+    con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSettings, folder: Path
+) -> int:
+    """Write the parts that are not there yet; returns the rows of all."""
+    # What was paid is known after the week.
+    bought = buyers(con, week).drop(columns="price")
+    customers = sampled(bought["customer_id"].unique(), settings.training_customers)
+    told = _events(con, week)
+    names = list(settings.retrievers)
+    recommender = Recommender(
+        fit_retrievers(con, week.start, names), settings.per_source, weights=settings.weights
+    )
+    features = OfflineFeatures(week.moment)
+    service = make_ranker(settings.ranker, settings.ranker_settings).feature_service
+    for start in range(0, len(customers), PART_CUSTOMERS):
+        file = folder / f"{_ROWS}-{start // PART_CUSTOMERS:05}.parquet"
+        if file.exists():
+            continue
+        batch = customers[start : start + PART_CUSTOMERS]
+        state = customer_state(batch, features)
+        found = _labelled(recommender.candidates(state, week.moment), bought, told)
+        own = settings.negatives.get(CANDIDATES)
+        found = found.assign(**{KEPT: 1.0}) if own is None else _fewer(found, own, week)
+        theirs = bought[bought["customer_id"].isin(batch)].reset_index(drop=True)
+        drawn = _drawn(con, theirs, week, settings.negatives, state)
+        if len(drawn):
+            drawn = _labelled(drawn, bought, told)
+            found = pd.concat([found, drawn]).drop_duplicates(["customer_id", "article_id"])
+        rows = _lean(features.read(found.reset_index(drop=True), service))
+        rows = rows.assign(week=week.start.isoformat())
+        lists = state[["customer_id", *HISTORY]]
+        with places.whole_file(_customers_of(file)) as partial:
+            pq.write_table(pa.Table.from_pandas(lists, preserve_index=False), partial)
+        with places.whole_file(file) as partial:
+            table = pa.Table.from_pandas(rows, preserve_index=False)
+            pq.write_table(table, partial, compression="zstd")
+    count = TrainingSet((folder,)).rows
+    with places.whole_file(folder / _DONE) as partial:
+        partial.write_text(json.dumps({"week": week.start.isoformat(), "rows": count}))
+    return count
+
+
+def _events(con: duckdb.DuckDBPyConnection, week: Week) -> pd.DataFrame | None:
+    """customer_id, article_id, label_view and label_cart of the week; None where the shop logs none."""
+    if con.execute("FROM raw.interactions LIMIT 1").fetchone() is None:
+        return None
+    return con.execute(
+        """
+        SELECT
+            customer_id,
+            article_id,
+            CAST(bool_or(kind = 'view') AS TINYINT) AS label_view,
+            CAST(bool_or(kind = 'cart') AS TINYINT) AS label_cart
+        FROM raw.interactions
+        WHERE event_time >= CAST(? AS TIMESTAMP) AND event_time < CAST(? AS TIMESTAMP)
+            AND kind IN ('view', 'cart')
+        GROUP BY ALL
+        """,
+        [week.start, week.end],
+    ).df()
+
+
+def _labelled(rows: pd.DataFrame, bought: pd.DataFrame, told: pd.DataFrame | None) -> pd.DataFrame:
+    """With what came of each row in the week."""
+    pair = ["customer_id", "article_id"]
+    rows = rows.merge(bought.assign(label=1), on=pair, how="left")
+    if told is not None:
+        rows = rows.merge(told, on=pair, how="left")
+    there = [name for name in LABELS.values() if name in rows]
+    return rows.assign(**{name: rows[name].fillna(0).astype("int8") for name in there})
+
+
+def _fewer(rows: pd.DataFrame, most: int, week: Week) -> pd.DataFrame:
+    """All that something came of, and of each customer's others at most so many."""
+    plain = (rows[[n for n in LABELS.values() if n in rows]] == 0).all(axis=1).to_numpy()
+    customer, _ = pd.factorize(rows["customer_id"])
+    # By a hash, so that the choice does not depend on which other customers and articles there are.
+    said = (rows["customer_id"] + "\t" + rows["article_id"] + f"\t{week.start}").to_numpy(object)
+    chance = pd.util.hash_array(said, categorize=False)
+    order = np.lexsort((chance, ~plain, customer))
+    starts = np.searchsorted(customer[order], np.arange(customer.max(initial=-1) + 1))
+    nth = np.empty(len(rows), dtype="int64")
+    nth[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows))))
+    stays = ~plain | (nth < most)
+    count = np.bincount(customer[plain], minlength=customer.max(initial=-1) + 1)
+    share = np.minimum(1.0, most / np.maximum(count, 1))[customer]
+    return rows.assign(**{KEPT: np.where(plain, share, 1.0)})[stays]
+
+
+def _drawn(
+    con: duckdb.DuckDBPyConnection,
+    bought: pd.DataFrame,
+    week: Week,
+    negatives: Mapping[str, int],
+    state: pd.DataFrame,
+) -> pd.DataFrame:
+    """What the other strategies give of the customers: customer_id, article_id, postal_code and `KEPT`."""
+    parts = [
+        NEGATIVES[name](n).draw(con, bought.assign(day=week.start))
+        for name, n in negatives.items()
+        if name != CANDIDATES
+    ]
+    if not parts:
+        return pd.DataFrame()
+    drawn = pd.concat(parts).sort_values(["customer_id", "article_id", "log_q"])
+    drawn = drawn.drop_duplicates(["customer_id", "article_id"], keep="last")
+    codes = dict(zip(state["customer_id"], state[POSTAL_CODE], strict=True))
+    return pd.DataFrame(
+        {
+            "customer_id": drawn["customer_id"].to_numpy(dtype=object),
+            "article_id": drawn["article_id"].to_numpy(dtype=object),
+            "postal_code": drawn["customer_id"].map(codes).to_numpy(dtype=object),
+            KEPT: np.exp(drawn["log_q"].to_numpy()),
+        }
+    )
+
+
 def _lean(rows: pd.DataFrame) -> pd.DataFrame:
-    """What is learned from, packed: several weeks of rows must fit in memory."""
-    kept = rows[["customer_id", "article_id", "label", *learnable(rows)]]
-    numbers = kept.select_dtypes("number").columns.difference(["label"])
+    """What is learned from, packed."""
+    labels = [name for name in LABELS.values() if name in rows]
+    kept = rows[["customer_id", "article_id", *labels, KEPT, *learnable(rows)]]
+    numbers = kept.select_dtypes("number").columns.difference(labels)
     texts = kept.select_dtypes("object").columns
     return kept.astype(dict.fromkeys(numbers, "float32") | dict.fromkeys(texts, "string[pyarrow]"))
+
+
+# --- where they are -----------------------------------------------------------------------------
+
+
+def _root() -> Path:
+    return places.home() / "training" / "rows"
+
+
+def _customers_of(rows: Path) -> Path:
+    return rows.with_name(rows.name.replace(_ROWS, _CUSTOMERS, 1))
+
+
+def _folder(con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSettings) -> Path:
+    """Of a week's rows: another one for other data, features, settings or code."""
+    ranker = make_ranker(settings.ranker, settings.ranker_settings)
+    (content,) = con.execute(
+        "SELECT bit_xor(hash(found)) FROM raw.article_content AS found"
+    ).fetchall()
+    meant: list[Any] = [
+        feature_tables.data_hash(con),
+        content,
+        [schema_hash(name) for name in (STATE_SERVICE, ranker.feature_service)],
+        {name: RETRIEVERS[name].settings_in_full() for name in settings.retrievers},
+        dict(settings.per_source),
+        settings.training_customers,
+        dict(settings.negatives),
+        _code(),
+    ]
+    digest = hashlib.sha256(json.dumps(meant, default=str).encode()).hexdigest()[:16]
+    return _root() / f"{week.start}-{digest}"
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """A fingerprint of the code that makes rows."""
+    here = Path(__file__).parent
+    files = [
+        file
+        for name in _CODE
+        for file in (
+            sorted((here / name).glob("*.py")) if (here / name).is_dir() else [here / name]
+        )
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _forget_old() -> None:
+    """Let go of weeks that nobody has used for long, finished or not."""
+    for folder in _root().glob("*-*"):
+        done = folder / _DONE
+        used = max(file.stat().st_mtime for file in [folder, *([done] if done.exists() else [])])
+        if time.time() - used > KEEP_DAYS * 86_400:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -225,7 +225,7 @@ def test_no_candidates_no_recommendations(recommender: Recommender) -> None:
 def test_the_time_of_each_stage_is_told(recommender: Recommender, customers: list[str]) -> None:
     stages: dict[str, float] = {}
     recommender.recommend(customers[:2], OfflineFeatures(MOMENT), MOMENT, 12, stages=stages)
-    assert stages.keys() == {"candidates", "features", "rank"}
+    assert stages.keys() == {"candidates", "features", "rank", "rerank"}
     assert all(seconds > 0 for seconds in stages.values())
 
 

@@ -423,7 +423,7 @@ def test_the_table(own_shop: Path) -> None:
     [
         (["--per-source", "3"], "--per-source goes with --retrievers"),
         (["--retrievers", "--models", ""], "has an empty name"),
-        (["--customers", "3"], "--customers goes with --retrievers"),
+        (["--retrievers", "--ablate", "views"], "--ablate is of the recommender"),
         (["--retrievers", "--models", "magic"], "No retriever is called 'magic'"),
         (["--retrievers", "--customers", "0"], "--customers"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from pipelines.cli.console import as_moment, main, say, screen, verb
+from pipelines.cli.console import as_moment, as_weights, main, say, screen, verb
 from pipelines.reports.words import many
 
 
@@ -33,6 +33,19 @@ from pipelines.reports.words import many
     metavar="ARTICLE",
     help="With --customer: an article that is to be a candidate; may be given several times.",
 )
+@click.option(
+    "--out-of-stock",
+    multiple=True,
+    metavar="ARTICLE",
+    help="With --customer: an article that is not to be shown; may be given several times.",
+)
+@click.option(
+    "--objective",
+    callback=as_weights,
+    metavar="NAME=WEIGHT,...",
+    help="With --customer: what counts for how much, of purchase, cart and view; the release must have a "
+    "ranker that has learnt them.",
+)
 @verb
 def recommend(
     customer: str | None,
@@ -42,6 +55,8 @@ def recommend(
     at: datetime | None,
     out: Path | None,
     sponsored: tuple[str, ...],
+    out_of_stock: tuple[str, ...],
+    objective: dict[str, float] | None,
 ) -> Any:
     """Recommend articles to one customer with reasons, or to all into a file.
 
@@ -51,6 +66,7 @@ def recommend(
     Examples:
       lookbook recommend --customer 17850
       lookbook recommend --customer 17850 --sponsored 0108775015 --sponsored 0108775044
+      lookbook recommend --customer 17850 --objective purchase=1,cart=0.3,view=0.05
       lookbook recommend --all --out submission.csv
     """
     from pipelines import recommending
@@ -61,6 +77,8 @@ def recommend(
         raise click.UsageError("--customer is empty: give the customer's id.")
     for option, value, other in (
         ("--sponsored", sponsored and everyone, "--customer"),
+        ("--out-of-stock", out_of_stock and everyone, "--customer"),
+        ("--objective", objective and everyone, "--customer"),
         ("--out", out and not everyone, "--all"),
         ("--customers", customers and not everyone, "--all"),
     ):
@@ -76,7 +94,14 @@ def recommend(
         rows = recommending.to_file(out, k=k, at=at, customers=customers, progress=say)
         return f"{out}: {rows:,} customers", {"out": str(out), "customers": rows}
     assert customer is not None
-    answer = recommending.for_customer(customer, k=k, at=at, sponsored=sponsored)
+    answer = recommending.for_customer(
+        customer,
+        k=k,
+        at=at,
+        sponsored=sponsored,
+        out_of_stock=out_of_stock,
+        objective=objective,
+    )
     who = "" if answer.known else "unknown customer, so what is popular: "
     table = Table(title=f"{who}{answer.release}, as of {answer.moment:%Y-%m-%d %H:%M} UTC")
     for column in ("", "article", "name", "why"):

@@ -135,6 +135,24 @@ def as_moment(ctx: click.Context, parameter: click.Parameter, text: str | None) 
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def as_weights(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> dict[str, float] | None:
+    """Callback: weights by name, written purchase=1,view=0.1."""
+    if text is None:
+        return None
+    found = {}
+    for part in text.split(","):
+        name, equals, weight = part.partition("=")
+        try:
+            found[name.strip()] = float(weight)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.BadParameter(f"{part!r} is no weight: write it as purchase=1,view=0.1.")
+    return found
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lookbook")
 def main() -> None:

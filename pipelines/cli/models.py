@@ -1,5 +1,6 @@
 """Models: trained and judged."""
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from rich.table import Table
 
 from pipelines.cli.console import as_day, main, say, verb
 from pipelines.reports.words import many
+
+SPLITS = ("development", "test", "last")
+"""Of `pipelines.data.split`, which takes its time to import."""
 
 
 @main.command()
@@ -40,24 +44,44 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
 
 
 @main.command()
-@click.option("--weeks", default=4, show_default=True, type=click.IntRange(1), help="Test weeks.")
+@click.option("--weeks", type=click.IntRange(1), help="Test weeks.  [default: 4]")
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    help="Named weeks instead: the last seven (test), the last, or those before the test, to choose on.",
+)
 @click.option(
     "--models",
-    help="Names separated by commas, of any retriever too; if left out what a release is made of, with "
-    "--retrievers all.",
+    help="Names separated by commas, of any ranker, retriever, baseline, or release (tag or alias); if left out "
+    "what a release is made of, with --retrievers all.",
 )
+@click.option("--base", help="Compare with this model; the best of the simple ones if left out.")
 @click.option(
     "--truth",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="The folder of the made-up shop that is loaded: also judge its oracle.",
 )
-@click.option("--retrievers", is_flag=True, help="Judge retrievers alone and together instead.")
 @click.option(
     "--customers",
     type=click.IntRange(1),
     metavar="N",
-    help="With --retrievers: at most so many buyers of each week, the same ones each time.",
+    help="At most so many buyers of each week, the same ones each time.",
 )
+@click.option(
+    "--ablate",
+    multiple=True,
+    type=click.Choice(["views", "retrievers", "negatives"]),
+    help="Also what each feature view, retriever or way to draw negatives is worth; may be given several times.",
+)
+@click.option(
+    "--rerankers", is_flag=True, help="Also what every re-ranker costs, on the last week."
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The page; reports/evaluation.html in LOOKBOOK_HOME if left out.",
+)
+@click.option("--retrievers", is_flag=True, help="Judge retrievers alone and together instead.")
 @click.option(
     "--per-source",
     type=click.IntRange(1),
@@ -66,17 +90,23 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
 )
 @verb
 def evaluate(
-    weeks: int,
+    weeks: int | None,
+    split: str | None,
     models: str | None,
+    base: str | None,
     truth: Path | None,
-    retrievers: bool,
     customers: int | None,
+    ablate: tuple[str, ...],
+    rerankers: bool,
+    out: Path | None,
+    retrievers: bool,
     per_source: int | None,
 ) -> Any:
-    """Judge the recommender, its retrievers and baselines on the last weeks.
+    """Judge the recommender, its parts, other rankers, releases and baselines on the last weeks.
 
     Each week is a fold: everything is trained strictly on what came before it, and every customer
-    who buys in it counts. The whole recommender is the model "release".
+    who buys in it counts. The whole recommender is the model "release"; a ranker's name is the release
+    with that ranker. All that was measured is on the page, and a table of the main figures is shown.
 
     `--retrievers` says of every retriever, and of all together, how much of what is bought is among
     their candidates, what each alone adds, for whom, and at which cost; also as the page
@@ -86,11 +116,16 @@ def evaluate(
     Examples:
       lookbook evaluate
       lookbook evaluate --weeks 2 --models release,popular --json
-      lookbook evaluate --truth /tmp/shop
+      lookbook evaluate --models gradient_boosting,deep_fm,logistic_regression
+      lookbook evaluate --models production,release:4f2a --weeks 1
+      lookbook evaluate --split development
+      lookbook evaluate --truth /tmp/shop --customers 5000
+      lookbook evaluate --weeks 1 --ablate views --ablate retrievers --rerankers
       lookbook evaluate --retrievers
       lookbook evaluate --retrievers --models popular,repurchase --customers 5000 --weeks 1
       lookbook evaluate --retrievers --models ease,repurchase --per-source 200
     """
+    from pipelines.data.split import split_weeks
     from pipelines.feature_tables import latest_build
 
     names = None if models is None else [name.strip() for name in models.split(",")]
@@ -98,28 +133,108 @@ def evaluate(
         raise click.UsageError(
             f"--models {models!r} has an empty name: separate names by one comma."
         )
+    last_day = latest_build().through
+    if split is not None:
+        last_day, weeks = split_weeks(split, last_day, weeks)
+    weeks = weeks or 4
     if retrievers:
-        if truth is not None:
-            raise click.UsageError("--truth is of the recommender: leave out --retrievers or it.")
-        return _judge_retrievers(latest_build().through, weeks, names, customers, per_source)
-    for option, value in (("--customers", customers), ("--per-source", per_source)):
-        if value is not None:
-            raise click.UsageError(f"{option} goes with --retrievers: add it or leave this out.")
-    from pipelines.evaluation.weekly import evaluate as judge
+        for option, value in (
+            ("--truth", truth),
+            ("--base", base),
+            ("--ablate", ablate),
+            ("--rerankers", rerankers),
+        ):
+            if value:
+                raise click.UsageError(
+                    f"{option} is of the recommender: leave out --retrievers or it."
+                )
+        return _judge_retrievers(last_day, weeks, names, customers, per_source, out)
+    if per_source is not None:
+        raise click.UsageError("--per-source goes with --retrievers: add it or leave this out.")
+    return _judge(last_day, weeks, names, base, truth, customers, ablate, rerankers, out)
 
-    found = judge(latest_build().through, weeks=weeks, models=names, truth=truth, progress=say)
-    table = Table(
-        title=f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
+
+def _judge(
+    last_day: date,
+    weeks: int,
+    names: list[str] | None,
+    base: str | None,
+    truth: Path | None,
+    customers: int | None,
+    ablate: tuple[str, ...],
+    rerankers: bool,
+    out: Path | None,
+) -> tuple[Any, dict[str, Any]]:
+    from rich.console import Group
+
+    from feature_repo import places
+    from pipelines.evaluation.ablations import ablate as without
+    from pipelines.evaluation.evaluation_page import write_evaluation_page
+    from pipelines.evaluation.weekly import evaluate as judge
+    from pipelines.evaluation.weekly import price_reranking
+    from pipelines.reports import check_place
+
+    page = out or places.home() / "reports" / "evaluation.html"
+    check_place(page)
+    found = judge(
+        last_day,
+        weeks=weeks,
+        models=names,
+        truth=truth,
+        customers=customers,
+        base=base,
+        progress=say,
+    )
+    parts = [
+        without(kind, last_day, weeks=weeks, customers=customers, progress=say)
+        for kind in dict.fromkeys(ablate)
+    ]
+    prices = price_reranking(last_day, progress=say) if rerankers else None
+    said = found.to_dict()
+    if parts:
+        said["ablations"] = [part.to_dict() for part in parts]
+    if prices:
+        said["rerankers"] = prices.to_dict()
+    write_evaluation_page(
+        said, page, prices=said.get("rerankers"), ablations=said.get("ablations", ())
+    )
+    say(f"{page} written")
+    title = (
+        f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "
         "(95% intervals)"
     )
-    metrics = list(next(iter(found.models.values())))
-    table.add_column("model")
-    for metric in metrics:
+    blocks = [_figures(title, "model", found.models)]
+    for part in parts:
+        changes = {row.part: row.changes for row in part.rows}
+        blocks.append(_figures(f"{part.kind}: change against the release", "part", changes))
+    if prices:
+        ways = {f"{p.reranker} {p.strength:g}": p.changes for p in prices.rows[1:]}
+        blocks.append(_figures("re-rankers: change against the ranker", "re-ranker", ways, PRICES))
+    return Group(*blocks), {**said, "page": str(page)}
+
+
+SHOWN = ("MAP@12", "recall@12", "recall@100", "NDCG@12", "hit_rate@12")
+PRICES = ("MAP@12", "diversity@12", "coverage@12", "exposure_gini@12", "revenue@12")
+
+
+def _figures(
+    title: str,
+    what: str,
+    rows: Mapping[str, Mapping[str, Mapping[str, float]]],
+    metrics: Sequence[str] = SHOWN,
+) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(what, no_wrap=True)
+    there = [metric for metric in metrics if any(metric in values for values in rows.values())]
+    for metric in there:
         table.add_column(metric, justify="right")
-    for name, values in found.models.items():
-        cells = [f"{v['mean']:.4f} [{v['low']:.3f}, {v['high']:.3f}]" for v in values.values()]
+    for name, values in rows.items():
+        cells = []
+        for metric in there:
+            v = values.get(metric)
+            cells.append("-" if v is None else f"{v['mean']:.4f} [{v['low']:.3f}, {v['high']:.3f}]")
         table.add_row(name, *cells, style="bold" if name == "release" else "")
-    return table, found.to_dict()
+    return table
 
 
 def _judge_retrievers(
@@ -128,6 +243,7 @@ def _judge_retrievers(
     names: list[str] | None,
     customers: int | None,
     per_source: int | None,
+    out: Path | None,
 ) -> tuple[Any, dict[str, Any]]:
     from feature_repo import places
     from pipelines.evaluation.retrieval import PER_SOURCE, judge_retrievers
@@ -135,7 +251,7 @@ def _judge_retrievers(
     from pipelines.evaluation.retrieval_tables import in_tables
     from pipelines.reports import check_place
 
-    page = places.home() / "reports" / "retrievers.html"
+    page = out or places.home() / "reports" / "retrievers.html"
     check_place(page)
     found = judge_retrievers(
         last_day,

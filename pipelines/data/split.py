@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 import duckdb
 import pandas as pd
 
+from feature_repo.errors import InputError
 from pipelines.features import moment_of
 
 DAYS_IN_WEEK = 7
@@ -39,9 +40,37 @@ def first_day(con: duckdb.DuckDBPyConnection) -> date | None:
 
 
 def buyers(con: duckdb.DuckDBPyConnection, week: Week) -> pd.DataFrame:
-    """Who bought what in the week: distinct customer_id, article_id, in order."""
+    """Who bought what in the week: distinct customer_id, article_id, and `price`, what was paid for all
+    pieces of it, in order."""
     return con.execute(
-        "SELECT DISTINCT customer_id, article_id FROM staging.purchases "
-        "WHERE day >= ? AND day < ? ORDER BY customer_id, article_id",
+        "SELECT customer_id, article_id, CAST(sum(spend) AS DOUBLE) AS price FROM staging.purchases "
+        "WHERE day >= ? AND day < ? GROUP BY ALL ORDER BY customer_id, article_id",
         [week.start, week.end],
     ).df()
+
+
+TEST_WEEKS = 7
+SPLITS = ("development", "test", "last")
+
+
+def split_weeks(name: str, last_day: date, weeks: int | None = None) -> tuple[date, int]:
+    """The last day of a named split, and how many weeks it has.
+
+    With H&M's files, which end on 2020-09-22, a week ends on the Tuesday of the ISO week that names it:
+    `development` ends in week 32 of 2020, `test` are weeks 33 to 39, and `last` is the week that Kaggle asks
+    for. Choices are made on development; what is reported is of test or last.
+
+    Args:
+        last_day: of the purchases.
+        weeks: of development, 4 if None; the others have theirs.
+
+    Raises:
+        InputError: there is no such split, or weeks are given for one that has its own.
+    """
+    if name not in SPLITS:
+        raise InputError(f"There is no split {name!r}; there are: {', '.join(SPLITS)}.")
+    if name == "development":
+        return last_day - timedelta(days=DAYS_IN_WEEK * TEST_WEEKS), weeks or 4
+    if weeks is not None:
+        raise InputError(f"The split {name} has weeks of its own: leave their number out.")
+    return last_day, TEST_WEEKS if name == "test" else 1

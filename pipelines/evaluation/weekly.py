@@ -1,6 +1,8 @@
 """Evaluation by weekly folds: every model trained strictly on what came before the week it is judged on."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -8,33 +10,50 @@ import duckdb
 import pandas as pd
 
 from feature_repo.errors import LookbookError
+from pipelines.article_facts import ArticleFacts
 from pipelines.data.split import Week, buyers, first_day, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
-from pipelines.evaluation.evaluation import Evaluation
-from pipelines.evaluation.metrics import METRICS, bootstrap, measure
-from pipelines.features import Features, OfflineFeatures, require_service
-from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings
+from pipelines.evaluation.chances import Scored
+from pipelines.evaluation.evaluation import Evaluation, Fold
+from pipelines.evaluation.metrics import DEPTH
+from pipelines.evaluation.price_curves import PriceCurves, measure_prices
+from pipelines.evaluation.segments import described
+from pipelines.features import OfflineFeatures, require_service
+from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
+from pipelines.model_registry import release as releases
+from pipelines.model_registry.publishing import load_recommender
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
-from pipelines.retrievers.base import COLUMNS, STATE_SERVICE, Retriever
-from pipelines.training import fit_ranker, fit_retrievers, training_rows, training_weeks
+from pipelines.rerankers import make_chain
+from pipelines.retrievers.base import STATE_SERVICE, Past, Retriever
+from pipelines.training import (
+    fit_ranker,
+    fit_retrievers,
+    sampled,
+    training_set,
+    training_weeks,
+)
 from pipelines.warehouse import reading
 
-DEPTH = max(metric.k for metric in METRICS.values())
 RELEASE_NAME = "release"
+RANKED = "release_before_reranking"
 MERGED = "merged"
 ORACLE = "oracle"
 """Who knows the truth of a made-up shop, and only what it was before the week."""
+SIMPLE = ("popular", "repurchase", *BASELINES)
+"""What the others are compared with: the best of these."""
 
 
 def model_names(truth: Path | None = None) -> list[str]:
-    """Everything `evaluate` can judge."""
-    return [*([ORACLE] if truth else []), RELEASE_NAME, MERGED, *BASELINES, *RETRIEVERS]
+    """Everything `evaluate` can judge, beside releases of the registry."""
+    own = [RELEASE_NAME, RANKED, MERGED]
+    return [*([ORACLE] if truth else []), *own, *RANKERS, *BASELINES, *RETRIEVERS]
 
 
 def usual_names(settings: ReleaseSettings = RELEASE, truth: Path | None = None) -> list[str]:
     """What `evaluate` judges unless told otherwise: what is in a release, and what is simpler."""
-    unused = RETRIEVERS.keys() - set(settings.retrievers)
+    unused = {*RETRIEVERS, *RANKERS} - set(settings.retrievers)
+    unused |= set() if settings.rerankers else {RANKED}
     return [name for name in model_names(truth) if name not in unused]
 
 
@@ -45,9 +64,11 @@ def evaluate(
     models: Sequence[str] | None = None,
     settings: ReleaseSettings = RELEASE,
     truth: Path | None = None,
+    customers: int | None = None,
+    base: str | None = None,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
-    """Judge the recommender, its retrievers and baselines on the last weeks.
+    """Judge the recommender, its parts, other rankers, releases of the registry and baselines.
 
     Every customer who buys in a week counts, those without history included; articles bought
     before may be recommended again.
@@ -55,113 +76,240 @@ def evaluate(
     Args:
         last_day: the last day of the last test week.
         weeks: how many test weeks.
-        models: names from `model_names`; `usual_names` if None.
+        models: names from `model_names`, or tags or aliases of releases, which are judged as they are;
+            `usual_names` if None. A ranker's name is the release with that ranker.
         truth: the folder of the made-up shop that is loaded: its oracle is then judged too.
+        customers: at most so many buyers of each week, the same ones each time.
+        base: the model that the others are compared with; the best of `SIMPLE` if None.
 
     Raises:
-        LookbookError: a model is unknown, there are too few weeks of purchases, or the folder has
-            no truth, or that of another shop than the loaded one.
+        LookbookError: a model is unknown, there are too few weeks of purchases, the folder has
+            no truth, or that of another shop than the loaded one, or a release has learned from a week.
     """
     names = list(dict.fromkeys(models or usual_names(settings, truth)))
+    if base is not None and base not in names:
+        names.append(base)
+    tags = [name for name in names if name not in model_names(truth) and _is_release(name)]
     for name in names:
-        if name not in model_names(truth):
+        if name not in (*model_names(truth), *tags):
             raise LookbookError(
-                f"No model is called {name!r}; there are: {', '.join(model_names(truth))}."
+                f"No model is called {name!r}; there are: {', '.join(model_names(truth))}, and the tags and "
+                "aliases of releases."
             )
     shop = Shop.open(truth) if truth else None
     tests = weeks_before(last_day + timedelta(days=1), weeks)
-    trained: dict[Week, pd.DataFrame] = {}
-    measured = []
+    registered = _registered(tags, tests[0])
+    trains = any(name in (RELEASE_NAME, RANKED) or name in RANKERS for name in names)
+    folds = []
     with reading() as con:
         if shop is not None:
             _require_loaded(con, shop)
-        ranked = RELEASE_NAME in names
-        require_history(
-            con, (training_weeks(tests[0].start, settings) if ranked else tests)[0].start
-        )
+        first = training_weeks(tests[0].start, settings) if trains else tests
+        require_history(con, first[0].start)
         for number, week in enumerate(tests, start=1):
-            bought = buyers(con, week)
-            if RELEASE_NAME in names:
-                before = training_weeks(week.start, settings)
-                for past in before:
-                    if past not in trained:
-                        trained[past] = training_rows(con, past, settings)
-                # Weeks that no later fold needs are let go.
-                trained = {past: rows for past, rows in trained.items() if past >= before[0]}
+            fold = fold_of(con, week, customers)
             if shop is not None and ORACLE in names:
-                best = shop.best(list(bought["customer_id"].unique()), week.start, DEPTH)
-                measured.append(_measured(ORACLE, week, best, bought))
-            for name, found in _recommendations(con, week, bought, names, settings, trained):
-                measured.append(_measured(name, week, found, bought))
-            shoppers = bought["customer_id"].nunique()
-            progress(f"week {number}/{len(tests)} from {week.start}: {shoppers:,} customers")
-    per_customer = pd.concat(measured, ignore_index=True)
-    return Evaluation(
-        tuple(week.start for week in tests),
-        int(per_customer["customer_id"].nunique()),
-        {
-            name: bootstrap(
-                per_customer.loc[per_customer["model"] == name, ["customer_id", "week", *METRICS]]
-            )
-            for name in names
-        },
-        per_customer,
-    )
+                fold.add(ORACLE, shop.best(list(fold.customers), week.start, DEPTH))
+            whole = _recommenders(con, week, names, settings, fold.facts, progress)
+            judge_whole(fold, {**whole, **registered}, progress)
+            _judge_alone(con, fold, week, names, whole)
+            # In the order in which they were asked for.
+            fold.values = {name: fold.values[name] for name in names if name in fold.values}
+            progress(f"week {number}/{len(tests)} from {week.start}: {len(fold):,} customers")
+            folds.append(fold)
+    return Evaluation.of(folds, base or SIMPLE)
 
 
-def _measured(name: str, week: Week, found: pd.DataFrame, bought: pd.DataFrame) -> pd.DataFrame:
-    return measure(found, bought).reset_index().assign(model=name, week=week.start.isoformat())
+def price_reranking(
+    last_day: date,
+    *,
+    settings: ReleaseSettings = RELEASE,
+    customers: int = 3_000,
+    progress: Callable[[str], None] = lambda text: None,
+) -> PriceCurves:
+    """What every re-ranker costs and gives on the last week, on top of the release's ranker.
+
+    Args:
+        last_day: the last day of the week.
+        customers: at most so many of its buyers.
+
+    Raises:
+        LookbookError: there are too few weeks of purchases.
+    """
+    (week,) = weeks_before(last_day + timedelta(days=1), 1)
+    with reading() as con:
+        require_history(con, training_weeks(week.start, settings)[0].start)
+        made = _recommenders(con, week, [RANKED], settings, None, progress)
+        return measure_prices(con, made[RANKED], week, customers=customers, progress=progress)
 
 
-def _recommendations(
+def fold_of(con: duckdb.DuckDBPyConnection, week: Week, customers: int | None = None) -> Fold:
+    """The week's buyers and what they bought, nothing judged yet."""
+    bought = buyers(con, week)
+    if customers is not None:
+        chosen = sampled(bought["customer_id"].unique(), customers)
+        bought = bought[bought["customer_id"].isin(chosen)].reset_index(drop=True)
+    groups = described(con, week, bought["customer_id"].unique())
+    return Fold(week.start, bought, groups, ArticleFacts.at(Past.at(con, week.start)))
+
+
+def judge_whole(
+    fold: Fold,
+    recommenders: Mapping[str, Recommender],
+    progress: Callable[[str], None] = lambda text: None,
+    changes: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]] | None = None,
+) -> None:
+    """Judge recommenders on the fold's buyers; those with the same candidates share them.
+
+    Args:
+        changes: by name, what is done to the candidates, with their features, before they are ranked.
+    """
+    features = OfflineFeatures(fold.moment)
+    shown: dict[str, list[pd.DataFrame]] = {name: [] for name in recommenders}
+    bought = fold.truth[["customer_id", "article_id"]].drop_duplicates().assign(label=1)
+    with ExitStack() as stack:
+        scored: dict[str, Scored] = {
+            name: stack.enter_context(fold.scoring(name))
+            for name, found in recommenders.items()
+            if found.ranker is not None
+        }
+        for start in range(0, len(fold) if recommenders else 0, BATCH_CUSTOMERS):
+            batch = list(fold.customers[start : start + BATCH_CUSTOMERS])
+            state = customer_state(batch, features)
+            seen: dict[object, pd.DataFrame] = {}
+            for name, recommender in recommenders.items():
+                rows = _rows(recommender, state, features, fold.moment, seen)
+                if rows.empty:
+                    continue
+                if changes and name in changes:
+                    rows = changes[name](rows)
+                rows = recommender.ranked(rows, state)
+                if name in scored:
+                    there = rows[["customer_id", "article_id", "score", "chance"]]
+                    there = there.merge(bought, on=["customer_id", "article_id"], how="left")
+                    scored[name].add(there.fillna({"label": 0}))
+                page = recommender.page(rows, state, fold.moment, DEPTH)
+                shown[name].append(page[["customer_id", "article_id", "rank"]])
+            if len(fold) > BATCH_CUSTOMERS:
+                progress(f"{min(start + BATCH_CUSTOMERS, len(fold)):,} of {len(fold):,} customers")
+    for name, pages in shown.items():
+        fold.add(name, _together(pages))
+
+
+def _rows(
+    recommender: Recommender,
+    state: pd.DataFrame,
+    features: OfflineFeatures,
+    moment: datetime,
+    seen: dict[object, pd.DataFrame],
+) -> pd.DataFrame:
+    """Candidates with the ranker's features, which recommenders with the same parts share."""
+    parts = tuple((name, id(found)) for name, found in recommender.retrievers.items())
+    key = (parts, tuple(recommender.per_source.items()), tuple(recommender.weights.items()))
+    if key not in seen:
+        seen[key] = recommender.candidates(state, moment)
+    ranker = recommender.ranker
+    if ranker is None or seen[key].empty:
+        return seen[key]
+    if (key, ranker.feature_service) not in seen:
+        seen[key, ranker.feature_service] = features.read(seen[key], ranker.feature_service)
+    return seen[key, ranker.feature_service]
+
+
+def _together(pages: Collection[pd.DataFrame]) -> pd.DataFrame:
+    columns = ["customer_id", "article_id", "rank"]
+    return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame(columns=columns)
+
+
+def _recommenders(
     con: duckdb.DuckDBPyConnection,
     week: Week,
-    bought: pd.DataFrame,
     names: Sequence[str],
     settings: ReleaseSettings,
-    trained: dict[Week, pd.DataFrame],
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(model, its recommendations) for the week's buyers, `DEPTH` for each."""
-    customers = list(bought["customer_id"].unique())
-    features = OfflineFeatures(week.moment)
-    whole = [name for name in names if name in (RELEASE_NAME, MERGED)]
-    alone = [name for name in names if name not in (*whole, ORACLE)]
+    facts: ArticleFacts | None,
+    progress: Callable[[str], None],
+) -> dict[str, Recommender]:
+    """The whole recommenders among the names, trained on what came before the week."""
+    rankers = {
+        name: replace(settings, ranker=name, ranker_settings=None)
+        for name in names
+        if name in RANKERS
+    }
+    whole = [name for name in names if name in (RELEASE_NAME, RANKED, MERGED)]
+    if not whole and not rankers:
+        return {}
+    plain = Recommender(
+        fit_retrievers(con, week.start, settings.retrievers),
+        settings.per_source,
+        weights=settings.weights,
+    )
+    if RELEASE_NAME in whole or RANKED in whole:
+        rankers = {settings.ranker: settings, **rankers}
+    fitted = {}
+    for name, chosen in rankers.items():
+        rows = training_set(con, training_weeks(week.start, chosen), chosen, progress)
+        fitted[name] = fit_ranker(rows, chosen, progress=progress)
+    reranker = make_chain(list(settings.rerankers.items())) if settings.rerankers else None
+    made = {MERGED: plain}
+    made |= {name: replace(plain, ranker=ranker) for name, ranker in fitted.items()}
+    if settings.ranker in fitted:
+        made[RANKED] = replace(plain, ranker=fitted[settings.ranker])
+        made[RELEASE_NAME] = replace(made[RANKED], reranker=reranker, facts=facts)
+    return {name: made[name] for name in names if name in made}
+
+
+def _is_release(name: str) -> bool:
+    return ":" in name or name in releases.aliases()
+
+
+def _registered(tags: Sequence[str], first: Week) -> dict[str, Recommender]:
+    """Releases of the registry by their tags.
+
+    Raises:
+        LookbookError: one is unknown or damaged, or has learned from the weeks it is to be judged on.
+    """
+    found = {}
+    for tag in tags:
+        chosen = releases.get(tag)
+        if chosen.lineage.data_cutoff > first.start:
+            raise LookbookError(
+                f"{tag} has learned from days up to {chosen.lineage.data_cutoff}, and would be judged on the week "
+                f"from {first.start}: ask for fewer weeks, or train one with `lookbook train --cutoff "
+                f"{first.start}`."
+            )
+        found[tag], _ = load_recommender(chosen)
+    return found
+
+
+def _judge_alone(
+    con: duckdb.DuckDBPyConnection,
+    fold: Fold,
+    week: Week,
+    names: Sequence[str],
+    whole: Mapping[str, Recommender],
+) -> None:
+    """Judge retrievers by themselves, and baselines."""
+    alone = [name for name in names if name in BASELINES or name in RETRIEVERS]
     needed = {
         part for name in alone for part in (BASELINES[name].parts if name in BASELINES else (name,))
     }
-    if whole:
-        needed |= set(settings.retrievers)
-    retrievers = fit_retrievers(con, week.start, [name for name in RETRIEVERS if name in needed])
-    for name in whole:
-        ranker = None
-        if name == RELEASE_NAME:
-            before = training_weeks(week.start, settings)
-            ranker = fit_ranker([trained[past] for past in before], settings)
-        chosen = {name: retrievers[name] for name in settings.retrievers}
-        recommender = Recommender(chosen, settings.per_source, ranker, settings.weights)
-        yield name, recommender.recommend(customers, features, week.moment, DEPTH)
-    yield from _alone(alone, retrievers, customers, features, week.moment)
-
-
-def _alone(
-    names: Sequence[str],
-    retrievers: Mapping[str, Retriever],
-    customers: list[str],
-    features: Features,
-    moment: datetime,
-) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(model, its recommendations) of retrievers by themselves and of baselines."""
-    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in names}
-    for start in range(0, len(customers) if names else 0, BATCH_CUSTOMERS):
-        state = customer_state(customers[start : start + BATCH_CUSTOMERS], features)
-        for name, found in parts.items():
+    retrievers: dict[str, Retriever] = {}
+    for recommender in whole.values():
+        retrievers |= {n: found for n, found in recommender.retrievers.items() if n in needed}
+    rest = [name for name in RETRIEVERS if name in needed - set(retrievers)]
+    retrievers |= fit_retrievers(con, week.start, rest)
+    features = OfflineFeatures(fold.moment)
+    shown: dict[str, list[pd.DataFrame]] = {name: [] for name in alone}
+    for start in range(0, len(fold) if alone else 0, BATCH_CUSTOMERS):
+        state = customer_state(list(fold.customers[start : start + BATCH_CUSTOMERS]), features)
+        for name, found in shown.items():
             found.append(
-                BASELINES[name].recommend(retrievers, state, moment, DEPTH)
+                BASELINES[name].recommend(retrievers, state, fold.moment, DEPTH)
                 if name in BASELINES
-                else retrievers[name].candidates(state, moment, DEPTH)
+                else retrievers[name].candidates(state, fold.moment, DEPTH)
             )
-    for name, found in parts.items():
-        yield name, pd.concat(found) if found else pd.DataFrame(columns=COLUMNS)
+    for name, found in shown.items():
+        fold.add(name, _together(found))
 
 
 def _require_loaded(con: duckdb.DuckDBPyConnection, shop: Shop) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import duckdb
 
+from feature_repo import places
 from pipelines import feature_tables
+from pipelines.article_facts import ArticleFacts
 from pipelines.data.split import first_day
 from pipelines.features import moment_of, schema_hash
 from pipelines.model_catalog import (
@@ -24,11 +26,15 @@ from pipelines.model_catalog import (
 from pipelines.model_registry import release
 from pipelines.model_registry.registry import Lineage, RegistryError, save_version
 from pipelines.recommender import Recommender
+from pipelines.rerankers import make_chain
 from pipelines.retrievers.base import STATE_SERVICE, Past
-from pipelines.training import fit_ranker, training_rows, training_weeks
+from pipelines.retrievers.similar import CONTENT_SERVICE
+from pipelines.training import fit_ranker, training_set, training_weeks
 from pipelines.warehouse import reading
 
 SAMPLE_PART = "sample_customers"
+FACTS_PART = "article_facts"
+"""What re-ranking must know of articles."""
 _SAMPLE_FILE = "customers.json"
 _SAMPLE_SQL = """
 WITH counted AS (
@@ -112,6 +118,8 @@ def train(
             else:
                 trained[name] = _train_ranker(con, cutoff, name, data, settings, progress)
             progress(f"trained {name}")
+        facts = ArticleFacts.at(past)
+        trained[FACTS_PART] = facts.save, _lineage(CONTENT_SERVICE, cutoff, data, {})
         trained[SAMPLE_PART] = _sample(con, cutoff, data)
     if helping:
         return {}
@@ -128,22 +136,21 @@ def _train_ranker(
     settings: ReleaseSettings,
     progress: Callable[[str], None],
 ) -> tuple[Callable[[Path], None], Lineage]:
-    settings = replace(settings, ranker=name)
+    if name != settings.ranker:
+        settings = replace(settings, ranker=name, ranker_settings=None)
     weeks = training_weeks(cutoff, settings)
-    rows = []
-    for week in weeks:
-        rows.append(training_rows(con, week, settings))
-        progress(f"training rows of the week from {week.start}: {len(rows[-1]):,}")
-    ranker = fit_ranker(rows, settings)
+    rows = training_set(con, weeks, settings, progress)
+    checkpoint = places.home() / "training" / f"{name}-{cutoff}.pt"
+    ranker = fit_ranker(rows, settings, checkpoint=checkpoint, progress=progress)
     lineage = _lineage(
         ranker.feature_service,
         cutoff,
         data,
         {
-            "model": RANKERS[name].settings_in_full(),
+            "model": RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {}),
             "release": settings.to_dict(),
             "weeks": [week.start.isoformat() for week in weeks],
-            "rows": sum(map(len, rows)),
+            "rows": rows.rows,
         },
     )
     return ranker.save, lineage
@@ -194,7 +201,7 @@ def create_release(
     Raises:
         RegistryError: a model has not been trained, or the parts do not fit together.
     """
-    roles = [*settings.retrievers, settings.ranker, SAMPLE_PART]
+    roles = [*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART]
     parts = {role: (tags or {}).get(role, role) for role in roles}
     ranker = release.open_version(parts[settings.ranker]).lineage
     learned_from = ranker.settings["release"]["per_source"]
@@ -242,6 +249,9 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
             for name in per_source
         }
         ranker = make_ranker(ranker_name, settings(ranker_name)).load(versions[ranker_name].path)
+        facts = ArticleFacts.load(versions[FACTS_PART].path)
+        steps: dict[str, dict[str, Any]] = chosen.settings.get("rerankers", {})
+        reranker = make_chain(list(steps.items())) if steps else None
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(
             f"{chosen.tag} was made by other code than this and cannot be loaded ({error}): train "
@@ -249,7 +259,7 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
         ) from error
     sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
     weights: dict[str, float] = chosen.settings.get("weights", {})
-    return Recommender(retrievers, per_source, ranker, weights), sample
+    return Recommender(retrievers, per_source, ranker, weights, reranker, facts), sample
 
 
 def require_fresh(chosen: release.Release, moment: datetime) -> None:

@@ -7,10 +7,10 @@ ranker may go through the parts several times, and never puts all of them into o
 import json
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,21 @@ CALIBRATES = 10
 """One customer of so many teaches the calibration, and when to stop, instead of the model."""
 FILE = "ranker.json"
 
-Parts = Collection[pd.DataFrame]
+Parts = Sequence[pd.DataFrame]
 Objective = Mapping[str, float]
 """What counts for how much: {"purchase": 1.0, "view": 0.1}."""
+
+
+class Judgement(NamedTuple):
+    """What a ranker thinks of rows.
+
+    Attributes:
+        score: by which they are put in order (R,), higher is better.
+        chance: from 0 to 1 (R,), of a purchase, or the mean over the objectives by their weights.
+    """
+
+    score: np.ndarray
+    chance: np.ndarray
 
 
 class ObjectiveError(LookbookError):
@@ -127,8 +139,8 @@ class Ranker(ABC):
             LookbookError: a column of training is missing; the text names it.
         """
 
-    def score(self, rows: pd.DataFrame, objective: Objective | None = None) -> np.ndarray:
-        """One score per row (R,), higher is better.
+    def judge(self, rows: pd.DataFrame, objective: Objective | None = None) -> Judgement:
+        """A score and a chance of each row.
 
         Args:
             objective: weights; the score is then the sum of each times its chance. Purchase alone
@@ -141,12 +153,16 @@ class Ranker(ABC):
         """
         weights = self._weights(objective)
         raw = self._raw(rows)
-        if set(weights) == {PURCHASE}:
-            return raw[PURCHASE]
         total = np.zeros(len(rows))
         for name, weight in weights.items():
             total += weight * self.calibrations[name](raw[name])
-        return total
+        # A calibration has steps: the raw score also tells apart what stands on one.
+        score = raw[PURCHASE] if set(weights) == {PURCHASE} else total
+        return Judgement(score, total / sum(weights.values()))
+
+    def score(self, rows: pd.DataFrame, objective: Objective | None = None) -> np.ndarray:
+        """One score per row (R,), higher is better; as in `judge`."""
+        return self.judge(rows, objective).score
 
     def chances(self, rows: pd.DataFrame) -> pd.DataFrame:
         """For each of the objectives the chance that it comes of the row within a week (R x objectives)."""
@@ -205,24 +221,21 @@ class Ranker(ABC):
         """Take back what `_save` wrote and returned."""
 
 
-class Share(Collection[pd.DataFrame]):
+class Share(Sequence[pd.DataFrame]):
     """Of each part the rows of those customers who are held out, or of all others."""
 
     def __init__(self, parts: Parts, held_out: bool) -> None:
         self.parts = parts
         self.held_out = held_out
 
-    def __iter__(self) -> Iterator[pd.DataFrame]:
-        for part in self.parts:
-            customers = part["customer_id"].to_numpy(dtype=object)
-            held_out = np.fromiter(map(_is_held_out, customers), dtype=bool, count=len(customers))
-            yield part[held_out == self.held_out]
-
     def __len__(self) -> int:
         return len(self.parts)
 
-    def __contains__(self, part: object) -> bool:
-        return any(part is found for found in self)
+    def __getitem__(self, place: Any) -> Any:
+        part = self.parts[place]
+        customers = part["customer_id"].to_numpy(dtype=object)
+        held_out = np.fromiter(map(_is_held_out, customers), dtype=bool, count=len(customers))
+        return part[held_out == self.held_out]
 
 
 @lru_cache(maxsize=2**18)

@@ -58,7 +58,7 @@ class GradientBoosting(Ranker):
         }
         self.trees = trees
         self.columns: list[str] = []
-        self.categories: dict[str, list[str]] = {}
+        self._take({})
         self.booster: lightgbm.Booster | None = None
 
     def _learn(
@@ -68,38 +68,35 @@ class GradientBoosting(Ranker):
         checkpoint: Path | None,
         progress: Callable[[str], None],
     ) -> None:
-        self.columns, self.categories = _columns(parts)
-        labels, sizes = [], []
-        blocks = []
-        for part in parts:
-            week, customer, article = (
-                pd.factorize(part[name], sort=True)[0]
-                for name in ("week", "customer_id", "article_id")
-            )
-            order = np.lexsort((article, customer, week))
-            _, counts = np.unique(np.stack([week, customer]), axis=1, return_counts=True)
-            labels.append(part["label"].to_numpy()[order])
-            sizes.append(counts)
-            blocks.append(self._matrix(part)[order])
+        self.columns, categories = _columns(parts)
+        self._take(categories)
+        grouped = _Grouped(parts)
+        labels, sizes = grouped.labels_and_sizes()
+        progress(f"gradient boosting: {len(labels):,} rows, {len(self.columns)} columns")
+        rows = [_Rows(self._matrix, grouped, place) for place in range(len(parts))]
         data = lightgbm.Dataset(
-            np.concatenate(blocks),
-            label=np.concatenate(labels),
-            group=np.concatenate(sizes),
+            [of_part for of_part in rows if len(of_part)],
+            label=labels,
+            group=sizes,
             feature_name=self.columns,
             categorical_feature=list(self.categories),
         )
         self.booster = lightgbm.train(self.parameters, data, num_boost_round=self.trees)
 
+    def _take(self, categories: dict[str, list[str]]) -> None:
+        self.categories = categories
+        self._numbers = [name for name in self.columns if name not in categories]
+        self._number_places = [self.columns.index(name) for name in self._numbers]
+        self._indexes = {name: pd.Index(found, dtype=object) for name, found in categories.items()}
+
     def _matrix(self, rows: pd.DataFrame) -> np.ndarray:
         """R x C float32, missing as NaN, a string as its place among the categories of training."""
         require_columns(rows, self.columns)
         matrix = np.empty((len(rows), len(self.columns)), dtype="float32")
-        for place, name in enumerate(self.columns):
-            if name in self.categories:
-                codes = pd.Categorical(rows[name], categories=self.categories[name]).codes
-                matrix[:, place] = np.where(codes < 0, np.nan, codes)
-            else:
-                matrix[:, place] = pd.to_numeric(rows[name]).to_numpy("float32", na_value=np.nan)
+        matrix[:, self._number_places] = _numbers(rows, self._numbers)
+        for name, index in self._indexes.items():
+            codes = index.get_indexer(pd.Index(rows[name], dtype=object))
+            matrix[:, self.columns.index(name)] = np.where(codes < 0, np.nan, codes)
         return matrix
 
     def _fitted(self) -> lightgbm.Booster:
@@ -122,7 +119,8 @@ class GradientBoosting(Ranker):
 
     def _load(self, folder: Path, said: dict[str, Any]) -> None:
         self.booster = lightgbm.Booster(model_file=folder / "trees.txt")
-        self.columns, self.categories = said["columns"], said["categories"]
+        self.columns = said["columns"]
+        self._take(said["categories"])
 
 
 def _columns(parts: Parts) -> tuple[list[str], dict[str, list[str]]]:
@@ -135,3 +133,68 @@ def _columns(parts: Parts) -> tuple[list[str], dict[str, list[str]]]:
             if not pd.api.types.is_numeric_dtype(part[name].dtype):
                 texts.setdefault(name, set()).update(part[name].dropna().unique().tolist())
     return columns, {name: sorted(texts[name]) for name in columns if name in texts}
+
+
+def _numbers(rows: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """R x C float32, missing as NaN."""
+    found = rows[columns]
+    if len(found.select_dtypes("object").columns):
+        found = found.apply(pd.to_numeric)
+    return found.to_numpy(dtype="float32", na_value=np.nan)
+
+
+class _Grouped:
+    """Rows of parts in order of week, customer and article; the part used last stays in memory.
+
+    Customers without a hit among their candidates teach an order nothing, and are left out.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._at = self._matrix_at = -1
+
+    def part(self, place: int) -> pd.DataFrame:
+        if place != self._at:
+            rows = self.parts[place]
+            hit = rows.groupby(["week", "customer_id"], sort=False)["label"].transform("max") > 0
+            rows = rows[hit]
+            names = ("week", "customer_id", "article_id")
+            week, customer, article = (pd.factorize(rows[n], sort=True)[0] for n in names)
+            order = np.lexsort((article, customer, week))
+            self._rows, self._at = rows.iloc[order], place
+            starts = np.diff(week[order], prepend=-1) + np.diff(customer[order], prepend=-1)
+            self._sizes = np.diff(np.append(np.flatnonzero(starts), len(order)))
+        return self._rows
+
+    def matrix_of(self, place: int, matrix: Callable[[pd.DataFrame], np.ndarray]) -> np.ndarray:
+        if place != self._matrix_at:
+            self._matrix, self._matrix_at = matrix(self.part(place)), place
+        return self._matrix
+
+    def labels_and_sizes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of all parts: the label of each row, and how many rows each customer has in each week."""
+        labels, sizes = [], []
+        for place in range(len(self.parts)):
+            labels.append(self.part(place)["label"].to_numpy())
+            sizes.append(self._sizes)
+        return np.concatenate(labels), np.concatenate(sizes)
+
+
+class _Rows(lightgbm.Sequence):
+    """One part as LightGBM reads it: row by row for the bins, and then once in order."""
+
+    batch_size = 65_536
+
+    def __init__(
+        self, matrix: Callable[[pd.DataFrame], np.ndarray], grouped: _Grouped, place: int
+    ) -> None:
+        self.matrix, self.grouped, self.place = matrix, grouped, place
+        self.size = len(grouped.part(place))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        found = self.grouped.matrix_of(self.place, self.matrix)[rows]
+        # Single rows, of which the bins are made, must be float64.
+        return found.astype("float64") if found.ndim == 1 else found
