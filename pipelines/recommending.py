@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,8 +35,6 @@ from pipelines.reports.words import many
 from pipelines.steady_features import SteadyFeatures
 from pipelines.warehouse import reading
 
-EVERYTHING = sys.maxsize
-"""As many as there are."""
 NOBODY = ""
 """No customer has this id, so it is answered as one of whom nothing is known."""
 
@@ -190,7 +187,7 @@ def to_file(
             for customer, articles in named.items():
                 if len(articles) < k:
                     if anybodys is None:
-                        anybodys = _anybodys(recommender, features, moment)
+                        anybodys = _anybodys(recommender, features, moment, k)
                     named[customer] = list(dict.fromkeys([*articles, *anybodys]))[:k]
             rows = [(customer, " ".join(articles)) for customer, articles in named.items()]
             file.append(_lines(rows), len(rows))
@@ -216,9 +213,11 @@ class _Pace:
         return f"{done:,} of {many(self._customers, 'customer')}, {rate:,.0f} a second, {left} left"
 
 
-def _anybodys(recommender: Recommender, features: Features, moment: datetime) -> list[str]:
+def _anybodys(
+    recommender: Recommender, features: Features, moment: datetime, k: int
+) -> list[str]:
     """All articles on sale, in the order for somebody unknown; those that nobody names come last."""
-    named = recommender.recommend([NOBODY], features, moment, EVERYTHING)["article_id"]
+    named = recommender.recommend([NOBODY], features, moment, k, with_rest=True)["article_id"]
     on_sale = [
         found.assortment.ids[found.assortment.for_sale] for found in recommender.retrievers.values()
     ]

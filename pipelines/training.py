@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from feature_repo import places
 from pipelines import feature_tables
 from pipelines.data.split import Week, buyers, weeks_before
-from pipelines.features import OfflineFeatures, schema_hash
+from pipelines.features import schema_hash
 from pipelines.model_catalog import (
     RELEASE,
     RETRIEVERS,
@@ -37,6 +37,7 @@ from pipelines.negatives import NEGATIVES
 from pipelines.rankers.base import HISTORY, KEPT, LABELS, Parts, Ranker, learnable
 from pipelines.recommender import POSTAL_CODE, Recommender, customer_state, with_history
 from pipelines.retrievers.base import STATE_SERVICE, Past, Retriever
+from pipelines.steady_features import SteadyFeatures
 
 CANDIDATES = "candidates"
 """The strategy that draws negatives among the customer's own candidates."""
@@ -169,7 +170,7 @@ def _write_week(
     recommender = Recommender(
         fit_retrievers(con, week.start, names), settings.per_source, weights=settings.weights
     )
-    features = OfflineFeatures(week.moment)
+    features = SteadyFeatures(week.moment)
     service = make_ranker(settings.ranker, settings.ranker_settings).feature_service
     for start in range(0, len(customers), PART_CUSTOMERS):
         file = folder / f"{_ROWS}-{start // PART_CUSTOMERS:05}.parquet"

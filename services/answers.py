@@ -12,6 +12,7 @@ from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import load_recommender, require_fresh
 from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.online import materialized_at, online_moment
+from pipelines.rankers.base import Objective
 from pipelines.recommender import Recommender, customer_state, is_known
 from pipelines.retrievers.base import recent_purchases
 from services.schemas import (
@@ -107,14 +108,28 @@ class Answers:
                     log.exception("cannot load the release in production; the old one stays")
                 trouble = str(error)
 
-    def recommend(self, customer_id: str, k: int) -> Recommendations:
-        """The k best articles for a customer; one who is not known gets what is popular."""
+    def recommend(
+        self, customer_id: str, k: int, objective: Objective | None = None
+    ) -> Recommendations:
+        """The k best articles for a customer; one who is not known gets what is popular.
+
+        Args:
+            objective: what counts for how much.
+
+        Raises:
+            ObjectiveError: the release's ranker has not learnt what is asked for.
+        """
         served = self._served
         with self._log.request(served.features, served.versions) as features:
-            return self._recommend(served, features, customer_id, k)
+            return self._recommend(served, features, customer_id, k, objective)
 
     def _recommend(
-        self, served: Served, features: Features, customer_id: str, k: int
+        self,
+        served: Served,
+        features: Features,
+        customer_id: str,
+        k: int,
+        objective: Objective | None,
     ) -> Recommendations:
         stages: dict[str, float] = {}
         started = perf_counter()
@@ -127,6 +142,7 @@ class Answers:
             moment,
             k,
             state=state,
+            objective=objective,
             with_features=True,
             stages=stages,
         )

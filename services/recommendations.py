@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
-from bentoml.exceptions import ServiceUnavailable
+from bentoml.exceptions import InvalidArgument, ServiceUnavailable
 from prometheus_client import Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from feature_repo.errors import LookbookError
+from pipelines.rankers.base import ObjectiveError
 from services.answers import Answers
 from services.schemas import (
     Customer,
@@ -31,6 +32,7 @@ from services.schemas import (
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
+    Weights,
 )
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,8 @@ def _unavailable() -> Iterator[None]:
     """What cannot be answered now is that, and no bug; why is for the log, as it names files."""
     try:
         yield
+    except ObjectiveError:
+        raise
     except LookbookError as error:
         log.exception("cannot answer")
         raise ServiceUnavailable(UNREADABLE) from error
@@ -121,10 +125,19 @@ class Recommender:
             self.answers.stop()
 
     @bentoml.api
-    def recommend(self, customer_id: CustomerId, k: HowMany = 12) -> Recommendations:
-        """The articles that the customer is most likely to buy, best first, each with its reason."""
-        with _unavailable():
-            answer = self.answers.recommend(customer_id, k)
+    def recommend(
+        self, customer_id: CustomerId, k: HowMany = 12, objective: Weights | None = None
+    ) -> Recommendations:
+        """The articles that the customer is most likely to buy, best first, each with its reason.
+
+        `objective` weighs purchase, cart and view, for a release whose ranker has learnt them.
+        """
+        try:
+            with _unavailable():
+                weights = None if objective is None else {str(n): w for n, w in objective.items()}
+                answer = self.answers.recommend(customer_id, k, weights)
+        except ObjectiveError as error:
+            raise InvalidArgument(str(error)) from error
         for stage, milliseconds in answer.stages_ms.items():
             STAGE_SECONDS.labels(stage).observe(milliseconds / 1000)
         return answer

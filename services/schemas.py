@@ -1,7 +1,7 @@
 """What the service takes and gives; the OpenAPI document is made from these."""
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +14,15 @@ CustomerId = Annotated[
     ),
 ]
 HowMany = Annotated[int, Field(ge=1, le=100, description="At most so many recommendations.")]
+
+Weights = Annotated[
+    dict[Literal["purchase", "cart", "view"], Annotated[float, Field(ge=0, allow_inf_nan=False)]],
+    Field(
+        description="What counts for how much; purchases alone if left out. What the release's ranker has not "
+        "learnt is refused.",
+        examples=[{"purchase": 1.0, "cart": 0.2}],
+    ),
+]
 
 
 class Driver(BaseModel):

@@ -1,13 +1,15 @@
-"""Models: trained and judged."""
+"""Models: trained, judged and described."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.table import Table
 
+from feature_repo.errors import InputError
 from pipelines.cli.console import as_day, main, say, verb
 from pipelines.reports.words import many
 
@@ -264,3 +266,46 @@ def _judge_retrievers(
     write_page(found, page)
     say(f"{page} written")
     return in_tables(found), {**found.to_dict(), "page": str(page)}
+
+
+@main.command()
+@click.argument("model")
+@click.option(
+    "--evaluation",
+    type=click.File(),
+    help="The last line of `lookbook evaluate --json`, for figures of how good it is.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it: a page if the name ends in .html, else Markdown; shown if left out.",
+)
+@verb
+def card(model: str, evaluation: TextIO | None, out: Path | None) -> Any:
+    """Say what a model is: what it is for, from which data, how good, for whom, and its limits.
+
+    MODEL is a version's tag or a model's name (its newest version), a release's tag or an alias.
+
+    \b
+    Examples:
+      lookbook card gradient_boosting
+      lookbook evaluate --json > evaluation.json
+      lookbook card production --evaluation evaluation.json --out card.html
+    """
+    from pipelines.evaluation.model_card import model_card, write_card
+    from pipelines.model_registry import release as releases
+    from pipelines.model_registry.registry import open_version
+
+    judged = None
+    if evaluation is not None:
+        try:
+            judged = json.load(evaluation)
+        except ValueError as error:
+            raise InputError(f"{evaluation.name} is not JSON: {error}") from error
+    tag = releases.resolve(model) if model in releases.aliases() else model
+    version = open_version(tag)
+    if out is None:
+        said = model_card(version, judged)
+        return said, {"version": version.tag, "card": said}
+    write_card(version, out, judged)
+    return f"{out}: {version.tag}", {"version": version.tag, "out": str(out)}

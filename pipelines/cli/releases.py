@@ -1,6 +1,7 @@
 """Releases: made, promoted, rolled back."""
 
 import json
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, TextIO
 
@@ -22,16 +23,19 @@ def release() -> None:
     type=click.File(),
     help="The last line of `lookbook evaluate --json`, to keep its figures with the release.",
 )
+@click.option("--ranker", help="With this ranker instead of the usual one.")
 @verb
-def create(evaluation: TextIO | None) -> Any:
+def create(evaluation: TextIO | None, ranker: str | None) -> Any:
     """Put the newest version of each model together into a release.
 
     \b
     Examples:
       lookbook release create
+      lookbook train multi_task && lookbook release create --ranker multi_task
       lookbook evaluate --json > evaluation.json
       lookbook release create --evaluation evaluation.json
     """
+    from pipelines.model_catalog import RANKERS, RELEASE
     from pipelines.model_registry.publishing import create_release
 
     judged = None
@@ -40,7 +44,14 @@ def create(evaluation: TextIO | None) -> Any:
             judged = json.load(evaluation)
         except ValueError as error:
             raise InputError(f"{evaluation.name} is not JSON: {error}") from error
-    made = create_release(evaluation=judged)
+    settings = RELEASE
+    if ranker is not None:
+        if ranker not in RANKERS:
+            raise click.UsageError(
+                f"No ranker is called {ranker!r}; there are: {', '.join(RANKERS)}."
+            )
+        settings = replace(RELEASE, ranker=ranker, ranker_settings=None)
+    made = create_release(evaluation=judged, settings=settings)
     return made.tag, {"release": made.tag, "parts": made.parts}
 
 

@@ -26,6 +26,7 @@ from pipelines.model_registry.publishing import load_recommender
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.rerankers import make_chain
 from pipelines.retrievers.base import STATE_SERVICE, Past, Retriever
+from pipelines.steady_features import SteadyFeatures
 from pipelines.training import (
     fit_ranker,
     fit_retrievers,
@@ -164,7 +165,7 @@ def judge_whole(
     Args:
         changes: by name, what is done to the candidates, with their features, before they are ranked.
     """
-    features = OfflineFeatures(fold.moment)
+    features = SteadyFeatures(fold.moment)
     shown: dict[str, list[pd.DataFrame]] = {name: [] for name in recommenders}
     bought = fold.truth[["customer_id", "article_id"]].drop_duplicates().assign(label=1)
     with ExitStack() as stack:
@@ -199,7 +200,7 @@ def judge_whole(
 def _rows(
     recommender: Recommender,
     state: pd.DataFrame,
-    features: OfflineFeatures,
+    features: SteadyFeatures,
     moment: datetime,
     seen: dict[object, pd.DataFrame],
 ) -> pd.DataFrame:
