@@ -46,9 +46,10 @@ BLOCK = 4096
 STEPS = 32
 """Points on the way from nothing known to the row at which an explanation asks the network."""
 KNOTS = 5
+"""Places of a number between which networks read a straight line."""
 LENGTH = 20
 """So many articles of a customer's history, the newest, are read."""
-FORGET = 0.1
+FORGET = 0.5
 """The share of articles that training hides."""
 PATIENCE = 2
 """Epochs that were no better for the customers held out, after which training stops."""
@@ -111,7 +112,7 @@ class RankingNetwork(nn.Module):
         return len(self.sizes.texts) + 2 * self.history
 
     def embedded(self, batch: Batch) -> Batch:
-        """What each row is: numbers (B x N x K + 1) and texts (B x T x D + 1); with history also article
+        """What each row is: numbers (B x K + 1 x N) and texts (B x T x D + 1); with history also article
         (B x D + 1) and sequence (G x L x D), the histories of G customers."""
         found = {"numbers": self.near(batch["numbers"]), "texts": self.texts(batch["texts"])}
         if self.history:
@@ -120,12 +121,12 @@ class RankingNetwork(nn.Module):
         return found
 
     def near(self, numbers: Tensor) -> Tensor:
-        """From 0 to 1, how near each number is to each knot, and 1 if it is missing: B x N -> B x N x K + 1."""
+        """From 0 to 1, how near each number is to each knot, and 1 if it is missing: B x N -> B x K + 1 x N."""
         # What is missing stands at a knot of its own, far from the others.
         away = float(KNOTS + 1)
         at = torch.tensor([*map(float, range(KNOTS)), away], device=numbers.device)
         place = ((numbers + 1) * ((KNOTS - 1) / 2)).nan_to_num_(away)
-        return (place[..., None] - at).abs_().neg_().add_(1).clamp_min_(0)
+        return (place[:, None] - at[:, None]).abs_().neg_().add_(1).clamp_min_(0)
 
     @abstractmethod
     def scored(self, parts: Batch, batch: Batch) -> Tensor:
@@ -457,7 +458,7 @@ class NeuralRanker(Ranker):
         steps = {name: ((ends[name] - starts[name]) * sums[name]).double().numpy() for name in ends}
         columns, numbers = len(self.encoder.spec.fields), self.encoder.spec.numbers
         effects = np.zeros((len(score), columns + 2 * self.reads_history))
-        effects[:, :numbers] = steps["numbers"].sum(axis=2)
+        effects[:, :numbers] = steps["numbers"].sum(axis=1)
         effects[:, numbers:columns] = steps["texts"].sum(axis=2)
         if self.reads_history:
             effects[:, columns] = steps["article"].sum(axis=1)
