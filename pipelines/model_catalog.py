@@ -114,8 +114,8 @@ RELEASE = ReleaseSettings(
         "similar": 50,
     },
     ranker="gradient_boosting",
-    training_weeks=8,
-    training_customers=4_000,
+    training_weeks=16,
+    training_customers=2_000,
     weights={"repurchase": 2.0},
     # What is not on sale or out of stock is never shown.
     rerankers={"business_rules": {}},

@@ -32,12 +32,12 @@ class GradientBoosting(Ranker):
 
     def __init__(
         self,
-        trees: int = 100,
-        leaves: int = 15,
+        trees: int = 110,
+        leaves: int = 20,
         learning_rate: float = 0.08,
-        min_leaf: int = 200,
-        column_share: float = 0.4,
-        l2: float = 1.0,
+        min_leaf: int = 400,
+        column_share: float = 0.2,
+        l2: float = 10.0,
         seed: int = 7,
     ) -> None:
         super().__init__()
