@@ -66,6 +66,7 @@ RANKERS: dict[str, Entry] = {
     "deep_fm": Entry("rankers.deep_fm:DeepFM"),
     "dlrm": Entry("rankers.dlrm:DLRM"),
     "multi_task": Entry("rankers.multi_task:MultiTask"),
+    "blend": Entry("rankers.blend:Blend"),
 }
 
 

@@ -28,11 +28,13 @@ CUSTOMERS = 120
 CANDIDATES = 20
 QUICK: dict[str, Any] = {"epochs": 8, "batch_size": 8, "learning_rate": 0.01}
 """Of neural rankers: enough for what these small worlds teach."""
-NEURAL = [name for name in RANKERS if name != "gradient_boosting"]
+NEURAL = [name for name in RANKERS if name not in ("gradient_boosting", "blend")]
 READERS = [name for name in NEURAL if RANKERS[name].model.reads_history]
 
 
 def quick(name: str, **settings: Any) -> Ranker:
+    if name == "blend":
+        return make_ranker(name, {"network": QUICK} | settings)
     return make_ranker(name, QUICK | settings if name in NEURAL else settings)
 
 
@@ -111,7 +113,7 @@ def same(left: np.ndarray, right: np.ndarray) -> None:
 
 def alike(name: str, left: np.ndarray, right: np.ndarray) -> None:
     """Products of matrices of another shape may differ in their last digits."""
-    if name in NEURAL:
+    if name in (*NEURAL, "blend"):
         np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-4)
     else:
         same(left, right)
