@@ -541,7 +541,7 @@ class _Examples:
         self.counts = torch.empty(rows)
         starts, end = [], 0
         history, weights = ranker.histories([], [])
-        histories, weigh = [history.int()], [weights.half()]
+        histories, weigh = [history.int()], [weights]
         for part in parts:
             if part.empty:
                 continue
@@ -558,7 +558,7 @@ class _Examples:
                 self.article[here] = ranker.places(ordered[ARTICLE].tolist()).int()
                 history, weights = ranker.histories(*_lists(ordered.iloc[first]))
                 histories.append(history.int())
-                weigh.append(weights.half())
+                weigh.append(weights)
             end += len(part)
         self.starts = torch.from_numpy(np.concatenate([*starts, [end]]).astype("int64"))
         self.history, self.weights = torch.cat(histories), torch.cat(weigh)
@@ -596,5 +596,5 @@ class _Examples:
             hidden = torch.rand(len(row), generator=generator) < self.forget
             found["article"] = self.article[row].long().masked_fill(hidden, 0)
             found["history"] = self.history[rows].long()
-            found["weights"] = self.weights[rows].float()
+            found["weights"] = self.weights[rows]
         return found
