@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -196,14 +197,19 @@ def test_no_warehouse_is_said(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluation]:
-    """The last week of Online Retail (data/README.md), the usual models and what is popular."""
+    """The last week of Online Retail (data/README.md), trained on fewer weeks than usual."""
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(tmp_path_factory.mktemp("online_retail"))
     try:
         load(f"online-retail:{places.PROJECT / 'data' / 'online_retail.parquet'}")
         built = feature_tables.build()
         features.apply()
-        yield evaluate(built.through, weeks=1, models=[*usual_names(), "popular"])
+        yield evaluate(
+            built.through,
+            weeks=1,
+            models=["release", HISTORY, "repurchase", "popular"],
+            settings=replace(RELEASE, training_weeks=6),
+        )
     finally:
         os.environ.pop("LOOKBOOK_HOME")
         if before is not None:
@@ -214,7 +220,6 @@ def test_the_baselines_are_where_others_find_them(online_retail: Evaluation) -> 
     assert online_retail.weeks == (date(2011, 12, 3),)
     assert online_retail.customers == 464
     means = {name: metrics["MAP@12"]["mean"] for name, metrics in online_retail.models.items()}
-    assert set(means) >= {*RELEASE.retrievers, HISTORY, "release"}
     assert means["popular"] == pytest.approx(0.052, abs=0.002)
     assert means["repurchase"] > 0.19
 

@@ -235,7 +235,7 @@ def test_the_number_of_threads_does_not_matter(
             env=os.environ | {"OMP_NUM_THREADS": threads, "PYTHONPATH": str(places.PROJECT)},
             check=True,
         )
-    same(np.load(tmp_path / "1.npy"), np.load(tmp_path / "2.npy"))
+    alike(name, np.load(tmp_path / "1.npy"), np.load(tmp_path / "2.npy"))
 
 
 def test_explanations_add_up_to_the_score(fitted: Ranker, unseen: pd.DataFrame) -> None:
