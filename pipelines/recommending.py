@@ -213,9 +213,7 @@ class _Pace:
         return f"{done:,} of {many(self._customers, 'customer')}, {rate:,.0f} a second, {left} left"
 
 
-def _anybodys(
-    recommender: Recommender, features: Features, moment: datetime, k: int
-) -> list[str]:
+def _anybodys(recommender: Recommender, features: Features, moment: datetime, k: int) -> list[str]:
     """All articles on sale, in the order for somebody unknown; those that nobody names come last."""
     named = recommender.recommend([NOBODY], features, moment, k, with_rest=True)["article_id"]
     on_sale = [

@@ -34,7 +34,7 @@ from pipelines.model_catalog import (
     make_retriever,
 )
 from pipelines.negatives import NEGATIVES
-from pipelines.rankers.base import HISTORY, KEPT, LABELS, Parts, Ranker, learnable
+from pipelines.rankers.base import HISTORY, KEPT, LABELS, Parts, Ranker, learnable, told
 from pipelines.recommender import POSTAL_CODE, Recommender, customer_state, with_history
 from pipelines.retrievers.base import STATE_SERVICE, Past, Retriever
 from pipelines.steady_features import SteadyFeatures
@@ -165,7 +165,7 @@ def _write_week(
     # What was paid is known after the week.
     bought = buyers(con, week).drop(columns="price")
     customers = sampled(bought["customer_id"].unique(), settings.training_customers)
-    told = _events(con, week)
+    shown = _events(con, week)
     names = list(settings.retrievers)
     recommender = Recommender(
         fit_retrievers(con, week.start, names), settings.per_source, weights=settings.weights
@@ -178,13 +178,13 @@ def _write_week(
             continue
         batch = customers[start : start + PART_CUSTOMERS]
         state = customer_state(batch, features)
-        found = _labelled(recommender.candidates(state, week.moment), bought, told)
+        found = _labelled(recommender.candidates(state, week.moment), bought, shown)
         own = settings.negatives.get(CANDIDATES)
         found = found.assign(**{KEPT: 1.0}) if own is None else _fewer(found, own, week)
         theirs = bought[bought["customer_id"].isin(batch)].reset_index(drop=True)
         drawn = _drawn(con, theirs, week, settings.negatives, state)
         if len(drawn):
-            drawn = _labelled(drawn, bought, told)
+            drawn = _labelled(drawn, bought, shown)
             found = pd.concat([found, drawn]).drop_duplicates(["customer_id", "article_id"])
         rows = _lean(features.read(found.reset_index(drop=True), service))
         rows = rows.assign(week=week.start.isoformat())
@@ -201,38 +201,39 @@ def _write_week(
 
 
 def _events(con: duckdb.DuckDBPyConnection, week: Week) -> pd.DataFrame | None:
-    """customer_id, article_id, label_view and label_cart of the week; None where the shop logs none."""
-    if con.execute("FROM raw.interactions LIMIT 1").fetchone() is None:
-        return None
-    return con.execute(
+    """customer_id, article_id, label_view and label_cart of what was shown in the week; None where the shop
+    logs no such thing, or not what it shows."""
+    found = con.execute(
         """
         SELECT
             customer_id,
             article_id,
-            CAST(bool_or(kind = 'view') AS TINYINT) AS label_view,
-            CAST(bool_or(kind = 'cart') AS TINYINT) AS label_cart
+            CAST(bool_or(kind IN ('view', 'cart')) AS TINYINT) AS label_view,
+            CAST(bool_or(kind = 'cart') AS TINYINT) AS label_cart,
+            bool_or(kind = 'impression') AS shown
         FROM raw.interactions
         WHERE event_time >= CAST(? AS TIMESTAMP) AND event_time < CAST(? AS TIMESTAMP)
-            AND kind IN ('view', 'cart')
+            AND kind IN ('impression', 'view', 'cart')
         GROUP BY ALL
         """,
         [week.start, week.end],
     ).df()
+    return found.drop(columns="shown")[found["shown"]] if found["shown"].any() else None
 
 
-def _labelled(rows: pd.DataFrame, bought: pd.DataFrame, told: pd.DataFrame | None) -> pd.DataFrame:
-    """With what came of each row in the week."""
+def _labelled(rows: pd.DataFrame, bought: pd.DataFrame, shown: pd.DataFrame | None) -> pd.DataFrame:
+    """With what came of each row in the week (`LABELS`)."""
     pair = ["customer_id", "article_id"]
-    rows = rows.merge(bought.assign(label=1), on=pair, how="left")
-    if told is not None:
-        rows = rows.merge(told, on=pair, how="left")
+    rows = rows.merge(bought.assign(label=1), on=pair, how="left").fillna({"label": 0})
+    if shown is not None:
+        rows = rows.merge(shown, on=pair, how="left")
     there = [name for name in LABELS.values() if name in rows]
-    return rows.assign(**{name: rows[name].fillna(0).astype("int8") for name in there})
+    return rows.assign(**{name: rows[name].fillna(-1).astype("int8") for name in there})
 
 
 def _fewer(rows: pd.DataFrame, most: int, week: Week) -> pd.DataFrame:
-    """All that something came of, and of each customer's others at most so many."""
-    plain = (rows[[n for n in LABELS.values() if n in rows]] == 0).all(axis=1).to_numpy()
+    """All that something is told of, and of each customer's others at most so many."""
+    plain = ~told(rows)
     customer, _ = pd.factorize(rows["customer_id"])
     # By a hash, so that the choice does not depend on which other customers and articles there are.
     said = (rows["customer_id"] + "\t" + rows["article_id"] + f"\t{week.start}").to_numpy(object)

@@ -423,6 +423,18 @@ def test_what_is_weighed_at_the_request_decides_the_order(experts: int) -> None:
     assert effects.abs().sum().idxmax() == "view__of_label"
 
 
+def test_a_view_is_learnt_of_what_was_shown() -> None:
+    """What nobody was shown was not passed over."""
+    rows, asked = looked_at(1), looked_at(2)
+    was_shown = np.random.default_rng(5).random(len(rows)) < 0.3
+    ranker = quick("multi_task").fit(
+        [rows.assign(label_view=np.where(was_shown, rows["label_view"], -1))]
+    )
+    chances = ranker.chances(asked)["view"]
+    assert chances.mean() == pytest.approx(asked["label_view"].mean(), rel=0.25)
+    assert roc_auc_score(asked["label_view"], chances) > 0.75
+
+
 def test_several_objectives_are_saved(tmp_path: Path) -> None:
     ranker = quick("multi_task", epochs=1).fit([looked_at(1)])
     ranker.save(tmp_path)

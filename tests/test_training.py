@@ -19,7 +19,7 @@ from pipelines import training
 from pipelines.data.split import Week, buyers
 from pipelines.evaluation.ablations import ablate
 from pipelines.model_catalog import RELEASE, make_ranker
-from pipelines.rankers.base import HISTORY, KEPT
+from pipelines.rankers.base import HISTORY, KEPT, told
 from pipelines.recommender import without_source
 from pipelines.training import TrainingSet, fit_ranker, training_set
 from pipelines.warehouse import reading
@@ -60,17 +60,23 @@ def test_rows_are_all_candidates_of_buyers_and_what_they_bought(
     found = together(rows)
     with reading() as con:
         bought = buyers(con, WEEK)
-        viewed = con.execute(
-            "SELECT DISTINCT customer_id, article_id FROM raw.interactions WHERE kind = 'view' "
-            "AND event_time >= '2020-09-09' AND event_time < '2020-09-16'"
-        ).fetchall()
+        shown, viewed = (
+            con.execute(
+                "SELECT DISTINCT customer_id, article_id FROM raw.interactions WHERE kind = ? "
+                "AND event_time >= '2020-09-09' AND event_time < '2020-09-16'",
+                [kind],
+            ).fetchall()
+            for kind in ("impression", "view")
+        )
     pairs = pd.MultiIndex.from_frame(found[["customer_id", "article_id"]])
     assert pairs.is_unique
     want = pairs.isin(pd.MultiIndex.from_frame(bought[["customer_id", "article_id"]]))
     assert (found["label"].to_numpy() == want).all()
     assert want.sum() > 20
-    assert (found["label_view"].to_numpy() == pairs.isin(viewed)).all()
-    assert found["label_view"].sum() > found["label"].sum() / 4
+    # What was not shown tells nothing of views.
+    expected = np.where(pairs.isin(shown), pairs.isin(viewed).astype(int), -1)
+    assert (found["label_view"].to_numpy() == expected).all()
+    assert {-1, 0, 1} == set(found["label_view"])
     assert (found[KEPT] == 1).all()
     # Also those whose candidates have no hit: chances are of all buyers.
     assert found["customer_id"].nunique() == bought["customer_id"].nunique()
@@ -82,11 +88,11 @@ def test_of_what_was_not_bought_a_sample_stays(shop: Path) -> None:
     whole = together(rows_of())
     some = together(rows_of(settings=replace(FEW, negatives={"candidates": 10})))
     assert some["label"].sum() == whole["label"].sum()
-    plain = some[(some[["label", "label_view", "label_cart"]] == 0).all(axis=1)]
+    assert (some["label_view"] == 0).sum() == (whole["label_view"] == 0).sum()
+    plain = some[~told(some)]
     assert plain.groupby("customer_id").size().max() == 10
     # Weighted by what they stand for, they are as many as there were.
-    was = (whole[["label", "label_view", "label_cart"]] == 0).all(axis=1).sum()
-    assert (1 / plain[KEPT]).sum() == pytest.approx(was, rel=1e-6)
+    assert (1 / plain[KEPT]).sum() == pytest.approx((~told(whole)).sum(), rel=1e-6)
     # Who else is asked about does not matter.
     fewer = together(
         rows_of(settings=replace(FEW, negatives={"candidates": 10}, training_customers=20))

@@ -91,7 +91,8 @@ def listwise_softmax(
         logits: B x O.
         labels: 1 where it came to it, else 0 (B x O).
         whose: the customer of each row, from 0 (B).
-        weights: for how many rows of the customer each stands (B); all for one if None.
+        weights: for how many rows of the customer each stands (B, or B x O where it differs by objective); all
+            for one if None.
     """
     logits = logits.float()
     column = whose[:, None].expand_as(logits)
@@ -99,9 +100,10 @@ def listwise_softmax(
     top = logits.new_full(shape, -torch.inf).scatter_reduce(0, column, logits.detach(), "amax")
     shares = (logits - top[whose]).exp()
     if weights is not None:
-        shares = shares * weights[:, None]
+        shares = shares * (weights if weights.ndim == 2 else weights[:, None])
     total = logits.new_zeros(shape).scatter_add(0, column, shares)
-    lost = (total.log() + top)[whose] - logits
+    # Where no row counts there is nothing that came to anything.
+    lost = (total.clamp_min(1e-30).log() + top)[whose] - logits
     came = logits.new_zeros(shape).scatter_add(0, column, labels.float())
     return _mean(lost, labels / came[whose].clamp_min(1))
 

@@ -20,7 +20,9 @@ from pipelines.rankers.calibration import Calibration
 
 PURCHASE = "purchase"
 LABELS = {PURCHASE: "label", "cart": "label_cart", "view": "label_view"}
-"""What may come of a candidate within its week -> the column that says whether it did."""
+"""What may come of a candidate within its week -> the column that says whether it did: 1, 0, or -1 where it is
+not known. A view or a cart is known of what the customer was shown, so that their chances are those of
+showing it, and not of coming by it."""
 KEPT = "kept"
 """The column with the share of such rows of which this one is a sample; 1 if it is missing."""
 HISTORY = ("customer_recent__recent_articles", "customer_recent__recent_weights")
@@ -91,7 +93,7 @@ class Ranker(ABC):
             LookbookError: no row has the label 1: there is nothing to learn.
         """
         learn, rest = Share(parts, held_out=False), Share(parts, held_out=True)
-        if not any(part["label"].any() for part in learn):
+        if not any((part["label"] > 0).any() for part in learn):
             raise LookbookError(
                 "No candidate was bought in the training weeks, so there is nothing to learn from: "
                 "load a longer history or more customers."
@@ -100,18 +102,21 @@ class Ranker(ABC):
         self._learn(learn, rest, checkpoint, progress)
         raw: dict[str, list[np.ndarray]] = {name: [] for name in self.objectives}
         labels: dict[str, list[np.ndarray]] = {name: [] for name in self.objectives}
-        kept = []
+        kept: dict[str, list[np.ndarray]] = {name: [] for name in self.objectives}
         for part in rest:
+            shares = kept_of(part)
             for name, scores in self._raw(part).items():
-                raw[name].append(scores)
-                labels[name].append(part[LABELS[name]].to_numpy("float64"))
-            kept.append(kept_of(part))
+                label = part[LABELS[name]].to_numpy("float64")
+                known = label >= 0
+                raw[name].append(scores[known])
+                labels[name].append(label[known])
+                kept[name].append(shares[known])
         nothing = np.array([], dtype="float64")
         self.calibrations = {
             name: Calibration.fit(
                 np.concatenate([nothing, *raw[name]]),
                 np.concatenate([nothing, *labels[name]]),
-                np.concatenate([nothing, *kept]),
+                np.concatenate([nothing, *kept[name]]),
             )
             for name in self.objectives
         }
@@ -241,6 +246,17 @@ class Share(Sequence[pd.DataFrame]):
 @lru_cache(maxsize=2**18)
 def _is_held_out(customer: str) -> bool:
     return zlib.crc32(f"calibrates {customer}".encode()) % CALIBRATES == 0
+
+
+def told(rows: pd.DataFrame) -> np.ndarray:
+    """Whether a row tells more than that it was not bought (R,): something came of it, or it was shown."""
+    found = rows[LABELS[PURCHASE]].to_numpy() > 0
+    for name in LABELS.values():
+        if name in rows:
+            labels = rows[name].to_numpy()
+            # Where nothing is unknown, being shown is not told of.
+            found |= (labels > 0) | ((labels == 0) & bool((labels < 0).any()))
+    return found
 
 
 def kept_of(rows: pd.DataFrame) -> np.ndarray:

@@ -37,6 +37,7 @@ from pipelines.rankers.base import (
     kept_of,
     learnable,
     require_columns,
+    told,
 )
 
 SAMPLE = 200_000
@@ -338,13 +339,18 @@ class NeuralRanker(Ranker):
         return self.network
 
     def _loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        logits, labels = network(batch), batch["labels"]
-        weights = batch["counts"][:, None].expand_as(labels)
-        # Several objectives are learnt side by side.
-        lost = labels.shape[1] * binary_cross_entropy(logits, labels, weights=weights)
+        logits, labels = network(batch), batch["labels"].clamp(min=0)
+        weights = batch["counts"][:, None] * (batch["labels"] >= 0)
+        # Several objectives are learnt side by side, each from the rows of which it is known.
+        lost = torch.stack(
+            [
+                binary_cross_entropy(logits[:, o], labels[:, o], weights=weights[:, o])
+                for o in range(labels.shape[1])
+            ]
+        ).sum()
         if self.listwise:
             lost = lost + self.listwise * listwise_softmax(
-                logits, labels, batch["whose"], weights=batch["counts"]
+                logits, labels, batch["whose"], weights=weights
             )
         return lost
 
@@ -514,9 +520,9 @@ class _Examples:
         forget: the share of articles that is hidden.
 
     Attributes:
-        numbers: M x N. texts: M x T. article: M. labels: M x O.
+        numbers: M x N. texts: M x T. article: M. labels: M x O, -1 where it is not known.
         counts: for how many such rows each stands (M).
-        came: whether it came to any of the objectives (M).
+        came: whether it came to any of the objectives, or was shown (M).
         starts: where each customer's rows begin, and where the last one's end (K + 1).
         history, weights: K x L.
     """
@@ -537,8 +543,9 @@ class _Examples:
         self.numbers = torch.empty((rows, spec.numbers), dtype=torch.float16)
         self.texts = torch.empty((rows, texts), dtype=torch.int16)
         self.article = torch.zeros(rows, dtype=torch.int32)
-        self.labels = torch.empty((rows, len(ranker.objectives)), dtype=torch.bool)
+        self.labels = torch.empty((rows, len(ranker.objectives)), dtype=torch.int8)
         self.counts = torch.empty(rows)
+        self.came = torch.zeros(rows, dtype=torch.bool)
         starts, end = [], 0
         history, weights = ranker.histories([], [])
         histories, weigh = [history.int()], [weights]
@@ -549,8 +556,9 @@ class _Examples:
             here = slice(end, end + len(part))
             found = ranker.features(ordered)
             self.numbers[here], self.texts[here] = found["numbers"], found["texts"]
-            labels = [ordered[LABELS[name]].to_numpy() > 0 for name in ranker.objectives]
+            labels = [ordered[LABELS[name]].to_numpy("int8") for name in ranker.objectives]
             self.labels[here] = torch.from_numpy(np.stack(labels, axis=1))
+            self.came[here] = torch.from_numpy(told(ordered))
             self.counts[here] = torch.from_numpy(1 / kept_of(ordered)).float()
             first = np.flatnonzero(~ordered.duplicated(["week", "customer_id"]))
             starts.append(first + end)
@@ -562,13 +570,12 @@ class _Examples:
             end += len(part)
         self.starts = torch.from_numpy(np.concatenate([*starts, [end]]).astype("int64"))
         self.history, self.weights = torch.cat(histories), torch.cat(weigh)
-        self.came = self.labels.any(dim=1)
 
     def log_odds(self) -> Tensor:
         """Of each objective in all data (O)."""
-        counts = self.counts.double()[:, None]
+        counts = self.counts.double()[:, None] * (self.labels >= 0)
         came = (counts * self.labels).sum(dim=0)
-        return torch.log(came / (counts.sum() - came).clamp_min(1)).float()
+        return torch.log(came / (counts.sum(dim=0) - came).clamp_min(1)).float()
 
     def __len__(self) -> int:
         return len(self.starts) - 1
