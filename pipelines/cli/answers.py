@@ -60,7 +60,8 @@ def recommend(
 ) -> Any:
     """Recommend articles to one customer with reasons, or to all into a file.
 
-    A past moment is answered by the newest release that has seen nothing later.
+    A past moment is answered by the newest release that has seen nothing later. The file for all
+    appears when it is whole; a run that was ended goes on where it stopped.
 
     \b
     Examples:
