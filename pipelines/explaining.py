@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.features import Features
+from pipelines.rankers.base import PURCHASE, Objective
 from pipelines.recommender import SPONSORED, Recommender, with_history
 from pipelines.retrievers.base import Asked
 
@@ -31,8 +32,12 @@ def explained(
     state: pd.DataFrame,
     features: Features,
     moment: datetime,
+    objective: Objective | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of `Recommender.recommend`, which must carry their features, in words.
+
+    Args:
+        objective: what they were put in order by; drivers are known of purchases alone.
 
     Returns:
         for each row article_id, rank, score, source, because, because_name, reason, drivers (the
@@ -48,7 +53,8 @@ def explained(
         for place, article_id in zip(rows.index, led, strict=True):
             because[place] = article_id
     shown = article_display([*best["article_id"], *filter(None, because)], features)
-    drivers = _drivers(recommender, best, state)
+    purchases = objective is None or {n for n, weight in objective.items() if weight} == {PURCHASE}
+    drivers = _drivers(recommender, best, state) if purchases else [[]] * len(best)
     answers = []
     for place, row in enumerate(best.to_dict("records")):
         article, led_by = shown[row["article_id"]], because[place]

@@ -190,8 +190,10 @@ class Recommender:
         """
         if self.reranker is None or self.facts is None:
             return top(rows, len(rows) if with_rest else k)
-        return rerank(
-            top(rows, len(rows) if with_rest else max(RERANKED, k)),
+        ordered = top(rows, len(rows) if with_rest else max(RERANKED, k))
+        first = ordered["rank"] <= max(RERANKED, k)
+        page = rerank(
+            ordered[first],
             self.reranker,
             self.facts,
             moment,
@@ -201,6 +203,14 @@ class Recommender:
             sponsored=sponsored,
             with_rest=with_rest,
         )
+        if not with_rest:
+            return page
+        # Behind what was re-ranked stands what was not, in the ranker's order.
+        rest = ordered[~first & ~ordered["article_id"].isin(set(out_of_stock))]
+        whole = pd.concat([page.assign(_part=0), rest.assign(_part=1)], ignore_index=True)
+        whole = whole.sort_values(["customer_id", "_part", "rank"], ignore_index=True)
+        rank = whole.groupby("customer_id").cumcount() + 1
+        return whole.drop(columns="_part").assign(rank=rank)
 
     def on_sale(self, articles: Sequence[str]) -> np.ndarray:
         """Whether each article may be recommended (R,), as any of the retrievers knows it."""

@@ -108,7 +108,7 @@ def for_customer(
         with_rest=True,
     )
     rank = dict(zip(ordered["article_id"], ordered["rank"], strict=True))
-    rows = explained(recommender, ordered[ordered["rank"] <= k], state, features, moment)
+    rows = explained(recommender, ordered[ordered["rank"] <= k], state, features, moment, objective)
     placed = {article: int(rank[article]) for article in sponsored if article in rank}
     return Answer(chosen.tag, moment, is_known(state), rows, len(ordered), placed)
 

@@ -14,7 +14,7 @@ Bytes are bytes, times are seconds, FLOPs count a multiplication and an addition
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -675,6 +675,18 @@ def ranker_rows(shop: Shop, release: ReleaseSettings) -> int:
 def _ranker(
     name: str, shop: Shop, settings: Mapping[str, Any], release: ReleaseSettings
 ) -> ModelPlan:
+    if name == "blend":
+        trees, network = (
+            _ranker(part, shop, RANKERS[part].settings_in_full(), release)
+            for part in ("gradient_boosting", "deep_fm")
+        )
+        return replace(
+            network,
+            name=name,
+            parameters=trees.parameters + network.parameters,
+            disk_bytes=trees.disk_bytes + network.disk_bytes,
+            cpu_seconds=trees.cpu_seconds + network.cpu_seconds,
+        )
     rows = ranker_rows(shop, release)
     if name == "gradient_boosting":
         parameters = tree_parameters(settings["trees"], settings["leaves"])

@@ -45,7 +45,8 @@ PART_CUSTOMERS = 1_000
 KEEP_DAYS = 14
 """Training rows that nobody has used for so long are let go."""
 _DONE, _ROWS, _CUSTOMERS = "done.json", "rows", "customers"
-_CODE = ("retrievers", "negatives.py", "assortment.py", "recommender.py", "training.py")
+_ELSEWHERE = ("cli", "evaluation", "monitoring", "reports", "data/synthetic", "data/explore")
+"""Rooms of `pipelines` that no row depends on."""
 
 
 def fit_retrievers(
@@ -99,7 +100,7 @@ class TrainingSet(Sequence[pd.DataFrame]):
         return replace(self, with_history=ranker.reads_history)
 
 
-_TEXTS = {pa.string(): pd.StringDtype("pyarrow")}
+_TEXTS = dict.fromkeys((pa.string(), pa.large_string()), pd.StringDtype("pyarrow"))
 
 
 def training_set(
@@ -149,9 +150,13 @@ def training_weeks(cutoff: date, settings: ReleaseSettings = RELEASE) -> list[We
     return weeks_before(cutoff, settings.training_weeks)
 
 
-def sampled(customers: np.ndarray, most: int) -> list[str]:
-    """At most so many customers, the same ones each time, whoever else there is."""
-    ordered = sorted(customers, key=lambda customer: (zlib.crc32(customer.encode()), customer))
+def sampled(customers: np.ndarray, most: int, purpose: str = "") -> list[str]:
+    """At most so many customers, the same ones each time, whoever else there is.
+
+    Args:
+        purpose: other purposes have other customers: who is judged is not who was learnt from.
+    """
+    ordered = sorted(customers, key=lambda one: (zlib.crc32(f"{purpose}{one}".encode()), one))
     return sorted(ordered[:most])
 
 
@@ -165,7 +170,7 @@ def _write_week(
     # What was paid is known after the week.
     bought = buyers(con, week).drop(columns="price")
     customers = sampled(bought["customer_id"].unique(), settings.training_customers)
-    shown = _events(con, week)
+    shown = _events(con, week, customers)
     names = list(settings.retrievers)
     recommender = Recommender(
         fit_retrievers(con, week.start, names), settings.per_source, weights=settings.weights
@@ -179,13 +184,15 @@ def _write_week(
         batch = customers[start : start + PART_CUSTOMERS]
         state = customer_state(batch, features)
         found = _labelled(recommender.candidates(state, week.moment), bought, shown)
+        named = pd.MultiIndex.from_frame(found[["customer_id", "article_id"]])
         own = settings.negatives.get(CANDIDATES)
         found = found.assign(**{KEPT: 1.0}) if own is None else _fewer(found, own, week)
         theirs = bought[bought["customer_id"].isin(batch)].reset_index(drop=True)
         drawn = _drawn(con, theirs, week, settings.negatives, state)
         if len(drawn):
-            drawn = _labelled(drawn, bought, shown)
-            found = pd.concat([found, drawn]).drop_duplicates(["customer_id", "article_id"])
+            # A candidate without its sources would be no row that serving sees.
+            strange = ~pd.MultiIndex.from_frame(drawn[["customer_id", "article_id"]]).isin(named)
+            found = pd.concat([found, _labelled(drawn[strange], bought, shown)])
         rows = _lean(features.read(found.reset_index(drop=True), service))
         rows = rows.assign(week=week.start.isoformat())
         lists = state[["customer_id", *HISTORY]]
@@ -200,9 +207,12 @@ def _write_week(
     return count
 
 
-def _events(con: duckdb.DuckDBPyConnection, week: Week) -> pd.DataFrame | None:
-    """customer_id, article_id, label_view and label_cart of what was shown in the week; None where the shop
-    logs no such thing, or not what it shows."""
+def _events(
+    con: duckdb.DuckDBPyConnection, week: Week, customers: Sequence[str]
+) -> pd.DataFrame | None:
+    """customer_id, article_id, label_view and label_cart of what these customers were shown in the week; None
+    where the shop logs no such thing, or not what it shows."""
+    con.register("asked", pd.DataFrame({"customer_id": list(customers)}, dtype=object))
     found = con.execute(
         """
         SELECT
@@ -212,12 +222,14 @@ def _events(con: duckdb.DuckDBPyConnection, week: Week) -> pd.DataFrame | None:
             CAST(bool_or(kind = 'cart') AS TINYINT) AS label_cart,
             bool_or(kind = 'impression') AS shown
         FROM raw.interactions
+        SEMI JOIN asked USING (customer_id)
         WHERE event_time >= CAST(? AS TIMESTAMP) AND event_time < CAST(? AS TIMESTAMP)
             AND kind IN ('impression', 'view', 'cart')
         GROUP BY ALL
         """,
         [week.start, week.end],
     ).df()
+    con.unregister("asked")
     return found.drop(columns="shown")[found["shown"]] if found["shown"].any() else None
 
 
@@ -303,11 +315,12 @@ def _folder(con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSetting
         "SELECT bit_xor(hash(found)) FROM raw.article_content AS found"
     ).fetchall()
     meant: list[Any] = [
-        feature_tables.data_hash(con),
+        feature_tables.latest_build().data_hash,
         content,
         [schema_hash(name) for name in (STATE_SERVICE, ranker.feature_service)],
         {name: RETRIEVERS[name].settings_in_full() for name in settings.retrievers},
         dict(settings.per_source),
+        dict(settings.weights),
         settings.training_customers,
         dict(settings.negatives),
         _code(),
@@ -322,10 +335,8 @@ def _code() -> str:
     here = Path(__file__).parent
     files = [
         file
-        for name in _CODE
-        for file in (
-            sorted((here / name).glob("*.py")) if (here / name).is_dir() else [here / name]
-        )
+        for file in sorted(here.rglob("*.py"))
+        if not file.relative_to(here).as_posix().startswith(_ELSEWHERE)
     ]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 

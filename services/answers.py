@@ -147,7 +147,7 @@ class Answers:
             stages=stages,
         )
         started = perf_counter()
-        rows = explained(served.recommender, best, state, features, moment)
+        rows = explained(served.recommender, best, state, features, moment, objective)
         stages["display"] = perf_counter() - started
         return Recommendations(
             customer_id=customer_id,

@@ -25,7 +25,7 @@ from pipelines.retrievers.two_tower import Towers, size_for
 from pipelines.sizing import Fields, RankerRows, Shop
 from pipelines.warehouse import reading
 
-NEURAL_RANKERS = [name for name in RANKERS if name != "gradient_boosting"]
+NEURAL_RANKERS = [name for name in RANKERS if name not in ("gradient_boosting", "blend")]
 SMALL = Shop.of(10_000, 5_000)
 
 

@@ -191,7 +191,9 @@ def _judge(
         without(kind, last_day, weeks=weeks, customers=customers, progress=say)
         for kind in dict.fromkeys(ablate)
     ]
-    prices = price_reranking(last_day, progress=say) if rerankers else None
+    prices = None
+    if rerankers:
+        prices = price_reranking(last_day, customers=customers or 3_000, progress=say)
     said = found.to_dict()
     if parts:
         said["ablations"] = [part.to_dict() for part in parts]

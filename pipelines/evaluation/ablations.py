@@ -169,7 +169,7 @@ def _ways(
     elif kind == RETRIEVERS:
         for name in settings.retrievers:
             change = partial(without_source, source=name, weights=settings.weights)
-            found[name] = (_Changed(whole, change), change)
+            found[name] = (_Changed(whole.folders, change=change), change)
     else:
         for name, negatives in _samples().items():
             if negatives == dict(settings.negatives):
@@ -200,14 +200,11 @@ def _as_it_is(rows: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
-class _Changed(Sequence[pd.DataFrame]):
+@dataclass(frozen=True)
+class _Changed(TrainingSet):
     """A training set, something done to each of its parts."""
 
-    def __init__(self, rows: TrainingSet, change: Change) -> None:
-        self.rows, self.change = rows, change
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    change: Change = _as_it_is
 
     def __getitem__(self, place: Any) -> Any:
-        return self.change(self.rows[place])
+        return self.change(super().__getitem__(place))

@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import sparse
 
 from pipelines.article_facts import ArticleFacts
-from pipelines.evaluation.chances import AUC, MEASURES, SUMS, Scored, Sums, measures, reliability
+from pipelines.evaluation.chances import AUC, MEASURES, POOLED, SUMS, Scored, Sums, measures, reliability
 from pipelines.evaluation.metrics import (
     DEPTH,
     METRICS,
@@ -503,6 +503,8 @@ class _Drawn:
                             self.samples["rankers"][place, number, row],
                         )
                         for number, measure in enumerate(MEASURES)
+                        # Of a group it would compare with the candidates of all.
+                        if measure != POOLED or not group
                     }
                 )
 

@@ -418,6 +418,7 @@ def _rankers(page: Page, evaluation: Said) -> None:
     )
     curves = {}
     for name, of in rankers.items():
+        # A logarithmic axis has no 0: bins of which nothing was bought stand in the table alone.
         bins = [found for found in of.get("reliability") or [] if found["observed"] > 0]
         if bins:
             curves[name] = (

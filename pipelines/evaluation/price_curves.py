@@ -15,7 +15,7 @@ import pandas as pd
 
 from feature_repo.errors import InputError
 from pipelines.article_facts import ArticleFacts
-from pipelines.data.split import Week
+from pipelines.data.split import Week, buyers
 from pipelines.evaluation.evaluation import COVERAGE, EXPOSURE, MAIN, PAGE, Evaluation, Fold
 from pipelines.evaluation.metrics import METRICS, bootstrap
 from pipelines.evaluation.resampling import SAMPLES, Interval
@@ -334,12 +334,9 @@ def measure_prices(
         customers: at most so many of the week's buyers, the same ones each time.
     """
     facts = ArticleFacts.at(Past.at(con, week.start))
-    truth = con.execute(
-        "SELECT customer_id, article_id, CAST(sum(spend) AS DOUBLE) AS price "
-        "FROM staging.purchases WHERE day >= ? AND day < ? GROUP BY ALL ORDER BY ALL",
-        [week.start, week.end],
-    ).df()
-    chosen = sampled(truth["customer_id"].unique(), customers)
+    truth = buyers(con, week)
+    # Not those from whom a ranker learns.
+    chosen = sampled(truth["customer_id"].unique(), customers, "test ")
     truth = truth[truth["customer_id"].isin(chosen)].reset_index(drop=True)
     groups = described(con, week, chosen)
     features = OfflineFeatures(week.moment)

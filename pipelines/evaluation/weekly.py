@@ -41,6 +41,8 @@ RANKED = "release_before_reranking"
 MERGED = "merged"
 ORACLE = "oracle"
 """Who knows the truth of a made-up shop, and only what it was before the week."""
+TEST = "test "
+"""The purpose of a sample of customers to judge on."""
 SIMPLE = ("popular", "repurchase", *BASELINES)
 """What the others are compared with: the best of these."""
 
@@ -148,7 +150,7 @@ def fold_of(con: duckdb.DuckDBPyConnection, week: Week, customers: int | None = 
     """The week's buyers and what they bought, nothing judged yet."""
     bought = buyers(con, week)
     if customers is not None:
-        chosen = sampled(bought["customer_id"].unique(), customers)
+        chosen = sampled(bought["customer_id"].unique(), customers, TEST)
         bought = bought[bought["customer_id"].isin(chosen)].reset_index(drop=True)
     groups = described(con, week, bought["customer_id"].unique())
     return Fold(week.start, bought, groups, ArticleFacts.at(Past.at(con, week.start)))
@@ -245,7 +247,7 @@ def _recommenders(
         weights=settings.weights,
     )
     if RELEASE_NAME in whole or RANKED in whole:
-        rankers = {settings.ranker: settings, **rankers}
+        rankers = rankers | {settings.ranker: settings}
     fitted = {}
     for name, chosen in rankers.items():
         rows = training_set(con, training_weeks(week.start, chosen), chosen, progress)

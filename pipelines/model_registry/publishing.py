@@ -1,5 +1,6 @@
 """From trained models to registered versions, and from a release back to a recommender."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -140,14 +141,18 @@ def _train_ranker(
         settings = replace(settings, ranker=name, ranker_settings=None)
     weeks = training_weeks(cutoff, settings)
     rows = training_set(con, weeks, settings, progress)
-    checkpoint = places.home() / "training" / f"{name}-{cutoff}.pt"
+    # Of these rows and settings alone: a training that was killed must not go on with others.
+    model = RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {})
+    meant = json.dumps([model, [folder.name for folder in rows.folders]], default=str)
+    digest = hashlib.sha256(meant.encode()).hexdigest()[:12]
+    checkpoint = places.home() / "training" / f"{name}-{cutoff}-{digest}.pt"
     ranker = fit_ranker(rows, settings, checkpoint=checkpoint, progress=progress)
     lineage = _lineage(
         ranker.feature_service,
         cutoff,
         data,
         {
-            "model": RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {}),
+            "model": model,
             "release": settings.to_dict(),
             "weeks": [week.start.isoformat() for week in weeks],
             "rows": rows.rows,
@@ -210,6 +215,12 @@ def create_release(
             f"The ranker {parts[settings.ranker]} learned from the candidates {learned_from}, and "
             f"the release is to use {dict(settings.per_source)}: run `lookbook train`."
         )
+    if ranker.settings["release"].get("weights", {}) != dict(settings.weights):
+        raise RegistryError(
+            f"The ranker {parts[settings.ranker]} learned from sources that count "
+            f"{ranker.settings['release'].get('weights', {})}, and in the release they are to count "
+            f"{dict(settings.weights)}: run `lookbook train`."
+        )
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, {})
     metrics: dict[str, Any] = {}
     if evaluation is not None:
@@ -252,7 +263,7 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
         facts = ArticleFacts.load(versions[FACTS_PART].path)
         steps: dict[str, dict[str, Any]] = chosen.settings.get("rerankers", {})
         reranker = make_chain(list(steps.items())) if steps else None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError) as error:
         raise RegistryError(
             f"{chosen.tag} was made by other code than this and cannot be loaded ({error}): train "
             "again, or go back to the code that made it."

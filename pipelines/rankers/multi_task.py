@@ -1,8 +1,9 @@
 """What comes of a candidate, all at once: whether it is viewed, put into the cart, bought.
 
 Ma, Zhao, Yi, Chen, Hong and Chi, "Modeling Task Relationships in Multi-task Learning with Multi-gate
-Mixture-of-Experts", KDD 2018. Every chance is of all candidates and not only of those that were viewed (the
-entire space of Ma et al., SIGIR 2018), so that they can be weighed against each other.
+Mixture-of-Experts", KDD 2018. The chance of a purchase is that of a candidate being bought in the week, whether or not it
+is shown; those of a view and a cart are of showing it, for of what was not shown nobody knows (`base.LABELS`). Each is
+calibrated; weights put them on one scale, and are the shop's to choose.
 """
 
 import math
