@@ -20,7 +20,16 @@ import pandas as pd
 from scipy import sparse
 
 from pipelines.article_facts import ArticleFacts
-from pipelines.evaluation.chances import AUC, MEASURES, POOLED, SUMS, Scored, Sums, measures, reliability
+from pipelines.evaluation.chances import (
+    AUC,
+    MEASURES,
+    POOLED,
+    SUMS,
+    Scored,
+    Sums,
+    measures,
+    reliability,
+)
 from pipelines.evaluation.metrics import (
     DEPTH,
     METRICS,
