@@ -42,6 +42,8 @@ from pipelines.steady_features import SteadyFeatures
 CANDIDATES = "candidates"
 """The strategy that draws negatives among the customer's own candidates."""
 PART_CUSTOMERS = 1_000
+HISTORY_DAYS = 28
+"""Days of purchases before a week from which a ranker learns, at least."""
 KEEP_DAYS = 14
 """Training rows that nobody has used for so long are let go."""
 _DONE, _ROWS, _CUSTOMERS = "done.json", "rows", "customers"
@@ -145,9 +147,20 @@ def fit_ranker(
     return ranker.fit(rows, checkpoint=checkpoint, progress=progress)
 
 
-def training_weeks(cutoff: date, settings: ReleaseSettings = RELEASE) -> list[Week]:
-    """The weeks before `cutoff` on which the ranker is trained, oldest first."""
-    return weeks_before(cutoff, settings.training_weeks)
+def training_weeks(
+    cutoff: date, settings: ReleaseSettings = RELEASE, first: date | None = None
+) -> list[Week]:
+    """The weeks before `cutoff` on which the ranker is trained, oldest first.
+
+    Args:
+        first: the first day with a purchase: weeks with less than `HISTORY_DAYS` before them are left out, for
+            there is little to tell of their customers. The last week stays anyhow.
+    """
+    weeks = weeks_before(cutoff, settings.training_weeks)
+    if first is None:
+        return weeks
+    told = [week for week in weeks if (week.start - first).days >= HISTORY_DAYS]
+    return told or weeks[-1:]
 
 
 def sampled(customers: np.ndarray, most: int, purpose: str = "") -> list[str]:

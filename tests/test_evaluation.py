@@ -181,7 +181,7 @@ def test_an_unknown_model_is_named(shop: Path) -> None:
         evaluate(LAST_DAY, models=["popular", "magic"])
 
 
-@pytest.mark.parametrize(("weeks", "models"), [(15, None), (22, ["popular"])])
+@pytest.mark.parametrize(("weeks", "models"), [(21, None), (22, ["popular"])])
 def test_too_short_a_history_is_said(shop: Path, weeks: int, models: list[str] | None) -> None:
     with pytest.raises(LookbookError, match=r"Purchases start on 2020-04-26.*ask for fewer weeks"):
         evaluate(LAST_DAY, weeks=weeks, models=models)
@@ -208,7 +208,7 @@ def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluati
             built.through,
             weeks=1,
             models=["release", HISTORY, "repurchase", "popular"],
-            settings=replace(RELEASE, training_weeks=6),
+            settings=replace(RELEASE, training_weeks=4),
         )
     finally:
         os.environ.pop("LOOKBOOK_HOME")

@@ -371,7 +371,11 @@ def test_helping_processes_register_nothing(
         assert publishing.train(CUTOFF, ["popular"]) == {}
         assert not list(registry.list_versions())
         monkeypatch.setenv("RANK", "0")
-        assert set(publishing.train(CUTOFF, ["popular"])) == {"popular", publishing.SAMPLE_PART}
+        assert set(publishing.train(CUTOFF, ["popular"])) == {
+            "popular",
+            publishing.FACTS_PART,
+            publishing.SAMPLE_PART,
+        }
 
 
 def test_products_are_not_rounded_where_training_is_of_mixed_precision() -> None:

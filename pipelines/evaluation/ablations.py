@@ -14,7 +14,7 @@ import duckdb
 import pandas as pd
 
 from feature_repo.errors import InputError
-from pipelines.data.split import Week, weeks_before
+from pipelines.data.split import Week, first_day, weeks_before
 from pipelines.evaluation.evaluation import Evaluation, Fold
 from pipelines.evaluation.resampling import Interval
 from pipelines.evaluation.weekly import RELEASE_NAME, fold_of, judge_whole, require_history
@@ -111,7 +111,8 @@ def ablate(
     folds: list[Fold] = []
     skipped: dict[str, str] = {}
     with reading() as con:
-        require_history(con, training_weeks(tests[0].start, settings)[0].start)
+        first = training_weeks(tests[0].start, settings, first_day(con))
+        require_history(con, first[0].start)
         for week in tests:
             fold = fold_of(con, week, customers)
             plain = Recommender(
@@ -156,7 +157,7 @@ def _ways(
     progress: Callable[[str], None],
 ) -> dict[str, tuple[Sequence[pd.DataFrame], Change]]:
     """Name -> the rows to learn from, and what is done to candidates; the release itself first."""
-    before = training_weeks(week.start, settings)
+    before = training_weeks(week.start, settings, first_day(con))
     whole = training_set(con, before, settings, progress)
     found: dict[str, tuple[Sequence[pd.DataFrame], Change]] = {RELEASE_NAME: (whole, _as_it_is)}
     if kind == VIEWS:

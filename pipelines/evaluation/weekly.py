@@ -107,8 +107,8 @@ def evaluate(
     with reading() as con:
         if shop is not None:
             _require_loaded(con, shop)
-        first = training_weeks(tests[0].start, settings) if trains else tests
-        require_history(con, first[0].start)
+        weeks_used = training_weeks(tests[0].start, settings, first_day(con)) if trains else tests
+        require_history(con, weeks_used[0].start)
         for number, week in enumerate(tests, start=1):
             fold = fold_of(con, week, customers)
             if shop is not None and ORACLE in names:
@@ -141,7 +141,8 @@ def price_reranking(
     """
     (week,) = weeks_before(last_day + timedelta(days=1), 1)
     with reading() as con:
-        require_history(con, training_weeks(week.start, settings)[0].start)
+        before = training_weeks(week.start, settings, first_day(con))
+        require_history(con, before[0].start)
         made = _recommenders(con, week, [RANKED], settings, None, progress)
         return measure_prices(con, made[RANKED], week, customers=customers, progress=progress)
 
@@ -250,7 +251,8 @@ def _recommenders(
         rankers = rankers | {settings.ranker: settings}
     fitted = {}
     for name, chosen in rankers.items():
-        rows = training_set(con, training_weeks(week.start, chosen), chosen, progress)
+        before = training_weeks(week.start, chosen, first_day(con))
+        rows = training_set(con, before, chosen, progress)
         fitted[name] = fit_ranker(rows, chosen, progress=progress)
     reranker = make_chain(list(settings.rerankers.items())) if settings.rerankers else None
     made = {MERGED: plain}
