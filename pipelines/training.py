@@ -252,8 +252,9 @@ def _labelled(rows: pd.DataFrame, bought: pd.DataFrame, shown: pd.DataFrame | No
     rows = rows.merge(bought.assign(label=1), on=pair, how="left").fillna({"label": 0})
     if shown is not None:
         rows = rows.merge(shown, on=pair, how="left")
-    there = [name for name in LABELS.values() if name in rows]
-    return rows.assign(**{name: rows[name].fillna(-1).astype("int8") for name in there})
+    # Weeks before the log began stand beside weeks with one.
+    labels = {n: rows[n] if n in rows else pd.Series(-1, rows.index) for n in LABELS.values()}
+    return rows.assign(**{name: found.fillna(-1).astype("int8") for name, found in labels.items()})
 
 
 def _fewer(rows: pd.DataFrame, most: int, week: Week) -> pd.DataFrame:
