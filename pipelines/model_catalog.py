@@ -29,10 +29,20 @@ class Entry:
 
     def settings_in_full(self) -> dict[str, Any]:
         """Every setting with its value, also those left at their default: what a version records."""
-        defaults = inspect.signature(self.model).parameters
-        return {name: parameter.default for name, parameter in defaults.items()} | dict(
-            self.settings
-        )
+        return _defaults(self.model) | dict(self.settings)
+
+
+def _defaults(model: type) -> dict[str, Any]:
+    """The settings of a class with their defaults, also of those that it passes on to what it inherits from."""
+    found: dict[str, Any] = {}
+    for kind in model.__mro__:
+        if "__init__" in vars(kind):
+            settings = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
+            passed_on = [s for s in settings if s.kind is s.VAR_KEYWORD]
+            found = {s.name: s.default for s in settings if s not in passed_on} | found
+            if not passed_on:
+                break
+    return found
 
 
 RETRIEVERS: dict[str, Entry] = {

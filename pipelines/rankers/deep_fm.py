@@ -4,6 +4,7 @@ Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Predic
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -24,8 +25,8 @@ class DeepFM(NeuralRanker):
     Args:
         hidden: sizes of the perceptron's layers.
         dropout: after each of them.
-        width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
-            `NeuralRanker`.
+        width: numbers of each vector.
+        learning: how it learns, see `NeuralRanker`.
     """
 
     name = "deep_fm"
@@ -35,17 +36,9 @@ class DeepFM(NeuralRanker):
         hidden: Sequence[int] = (64, 32),
         dropout: float = 0.1,
         width: int = 8,
-        listwise: float = 0.3,
-        negatives: int = 100,
-        epochs: int = 5,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1.0,
-        seed: int = 7,
+        **learning: Any,
     ) -> None:
-        super().__init__(
-            width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
-        )
+        super().__init__(width=width, **learning)
         self.hidden = hidden
         self.dropout = dropout
 

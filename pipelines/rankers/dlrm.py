@@ -4,6 +4,7 @@ Naumov et al., "Deep Learning Recommendation Model for Personalization and Recom
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ class DLRM(NeuralRanker):
     Args:
         bottom, top: sizes of the hidden layers of the two perceptrons.
         dropout: after each of them.
-        width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
-            `NeuralRanker`.
+        width: numbers of each vector.
+        learning: how it learns, see `NeuralRanker`.
     """
 
     name = "dlrm"
@@ -33,17 +34,9 @@ class DLRM(NeuralRanker):
         top: Sequence[int] = (64, 32),
         dropout: float = 0.1,
         width: int = 8,
-        listwise: float = 0.3,
-        negatives: int = 100,
-        epochs: int = 5,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1.0,
-        seed: int = 7,
+        **learning: Any,
     ) -> None:
-        super().__init__(
-            width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
-        )
+        super().__init__(width=width, **learning)
         self.bottom = bottom
         self.top = top
         self.dropout = dropout

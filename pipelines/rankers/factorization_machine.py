@@ -3,6 +3,8 @@
 Rendle, "Factorization Machines", ICDM 2010.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from pipelines.neural.training import Batch
@@ -16,8 +18,8 @@ class FactorizationMachine(NeuralRanker):
     bought. Explanations are exact.
 
     Args:
-        width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
-            `NeuralRanker`.
+        width: numbers of each vector.
+        learning: how it learns, see `NeuralRanker`.
     """
 
     name = "factorization_machine"
@@ -25,17 +27,9 @@ class FactorizationMachine(NeuralRanker):
     def __init__(
         self,
         width: int = 8,
-        listwise: float = 0.3,
-        negatives: int = 100,
-        epochs: int = 5,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1.0,
-        seed: int = 7,
+        **learning: Any,
     ) -> None:
-        super().__init__(
-            width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
-        )
+        super().__init__(width=width, **learning)
 
     def make(self, sizes: Sizes) -> RankingNetwork:
         return _Pairs(sizes, self.width)

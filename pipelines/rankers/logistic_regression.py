@@ -13,26 +13,11 @@ class LogisticRegression(NeuralRanker):
     Its explanations are exact: what a column adds, less what it adds where nothing is known.
 
     Args:
-        listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
-            `NeuralRanker`.
+        learning: how it learns, see `NeuralRanker`; it has no vectors, so `width` is 0.
     """
 
     name = "logistic_regression"
     reads_history = False
-
-    def __init__(
-        self,
-        listwise: float = 0.3,
-        negatives: int = 100,
-        epochs: int = 5,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1.0,
-        seed: int = 7,
-    ) -> None:
-        super().__init__(
-            0, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
-        )
 
     def make(self, sizes: Sizes) -> RankingNetwork:
         return _Linear(sizes)

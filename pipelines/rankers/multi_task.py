@@ -8,6 +8,7 @@ calibrated; weights put them on one scale, and are the shop's to choose.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,8 @@ class MultiTask(NeuralRanker):
         expert: size of each.
         tower: sizes of the hidden layers of each tower.
         dropout: of what experts say, and after each hidden layer.
-        width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
-            `NeuralRanker`.
+        width: numbers of each vector.
+        learning: how it learns, see `NeuralRanker`.
     """
 
     name = "multi_task"
@@ -41,17 +42,9 @@ class MultiTask(NeuralRanker):
         tower: Sequence[int] = (16,),
         dropout: float = 0.1,
         width: int = 8,
-        listwise: float = 0.3,
-        negatives: int = 100,
-        epochs: int = 5,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1.0,
-        seed: int = 7,
+        **learning: Any,
     ) -> None:
-        super().__init__(
-            width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
-        )
+        super().__init__(width=width, **learning)
         self.experts = experts
         self.expert = expert
         self.tower = tower

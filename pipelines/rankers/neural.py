@@ -218,6 +218,8 @@ class NeuralRanker(Ranker):
     its own vector. One that training has not seen has the vector that training gives to any
     article, a share `FORGET` of the time.
 
+    A ranker has settings of its own and passes the others on.
+
     Args:
         width: numbers of a vector.
         listwise: what the order within a customer's candidates counts beside the chance of each.
@@ -235,14 +237,14 @@ class NeuralRanker(Ranker):
 
     def __init__(
         self,
-        width: int,
-        listwise: float,
-        negatives: int,
-        epochs: int,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        seed: int,
+        width: int = 0,
+        listwise: float = 0.3,
+        negatives: int = 100,
+        epochs: int = 5,
+        batch_size: int = 16,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 1.0,
+        seed: int = 7,
     ) -> None:
         super().__init__()
         self.width = width

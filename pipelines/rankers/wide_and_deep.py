@@ -4,6 +4,7 @@ Cheng et al., "Wide & Deep Learning for Recommender Systems", DLRS 2016.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -18,8 +19,8 @@ class WideAndDeep(NeuralRanker):
     Args:
         hidden: sizes of the perceptron's layers.
         dropout: after each of them.
-        width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed: see
-            `NeuralRanker`.
+        width: numbers of each vector.
+        learning: how it learns, see `NeuralRanker`.
     """
 
     name = "wide_and_deep"
@@ -29,17 +30,9 @@ class WideAndDeep(NeuralRanker):
         hidden: Sequence[int] = (64, 32),
         dropout: float = 0.1,
         width: int = 8,
-        listwise: float = 0.3,
-        negatives: int = 100,
-        epochs: int = 5,
-        batch_size: int = 16,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1.0,
-        seed: int = 7,
+        **learning: Any,
     ) -> None:
-        super().__init__(
-            width, listwise, negatives, epochs, batch_size, learning_rate, weight_decay, seed
-        )
+        super().__init__(width=width, **learning)
         self.hidden = hidden
         self.dropout = dropout
 
