@@ -21,14 +21,14 @@ import pandas as pd
 
 from pipelines.data.split import weeks_before
 from pipelines.data.synthetic import Shop
+from pipelines.evaluation.evaluation import Fold
 from pipelines.evaluation.metrics import bootstrap, measure
-from pipelines.evaluation.weekly import fold_of
 from pipelines.feature_tables import latest_build
 from pipelines.model_catalog import RELEASE
-from pipelines.recommender import Recommender, customer_state
+from pipelines.recommender import customer_state
 from pipelines.retrievers.base import top
 from pipelines.steady_features import SteadyFeatures
-from pipelines.training import fit_ranker, fit_retrievers, training_set
+from pipelines.training import fit_ranker, fit_unranked, training_set
 from pipelines.warehouse import reading
 
 GOALS: dict[str, dict[str, float]] = {
@@ -59,12 +59,8 @@ def main() -> None:
     )
     with reading() as con:
         rows = training_set(con, weeks_before(week.start, given.weeks), settings, print)
-        fold = fold_of(con, week, given.customers)
-        plain = Recommender(
-            fit_retrievers(con, week.start, settings.retrievers),
-            settings.per_source,
-            weights=settings.weights,
-        )
+        fold = Fold.of(con, week, given.customers)
+        plain = fit_unranked(con, week.start, settings)
     rankers = {
         "gradient_boosting": fit_ranker(rows, settings),
         "multi_task, taught purchases alone": fit_ranker(

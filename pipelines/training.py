@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from feature_repo import places
 from pipelines import feature_tables
-from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.data.split import Week, buyers, first_day, weeks_before
 from pipelines.features import schema_hash
 from pipelines.model_catalog import (
     RELEASE,
@@ -57,6 +57,14 @@ def fit_retrievers(
     """The named retrievers, fitted on days before `cutoff`."""
     past = Past.at(con, cutoff)
     return {name: make_retriever(name).fit(past) for name in names}
+
+
+def fit_unranked(
+    con: duckdb.DuckDBPyConnection, cutoff: date, settings: ReleaseSettings = RELEASE
+) -> Recommender:
+    """The recommender of the settings before it has a ranker, fitted on days before `cutoff`."""
+    retrievers = fit_retrievers(con, cutoff, settings.retrievers)
+    return Recommender(retrievers, settings.per_source, weights=settings.weights)
 
 
 @dataclass(frozen=True)
@@ -148,15 +156,14 @@ def fit_ranker(
 
 
 def training_weeks(
-    cutoff: date, settings: ReleaseSettings = RELEASE, first: date | None = None
+    con: duckdb.DuckDBPyConnection, cutoff: date, settings: ReleaseSettings = RELEASE
 ) -> list[Week]:
     """The weeks before `cutoff` on which the ranker is trained, oldest first.
 
-    Args:
-        first: the first day with a purchase: weeks with less than `HISTORY_DAYS` before them are left out, for
-            there is little to tell of their customers. The last week stays anyhow.
+    Weeks with less than `HISTORY_DAYS` of purchases before them are left out, for there is little to tell of
+    their customers. The last week stays anyhow.
     """
-    weeks = weeks_before(cutoff, settings.training_weeks)
+    weeks, first = weeks_before(cutoff, settings.training_weeks), first_day(con)
     if first is None:
         return weeks
     told = [week for week in weeks if (week.start - first).days >= HISTORY_DAYS]
@@ -184,10 +191,7 @@ def _write_week(
     bought = buyers(con, week).drop(columns="price")
     customers = sampled(bought["customer_id"].unique(), settings.training_customers)
     shown = _events(con, week, customers)
-    names = list(settings.retrievers)
-    recommender = Recommender(
-        fit_retrievers(con, week.start, names), settings.per_source, weights=settings.weights
-    )
+    recommender = fit_unranked(con, week.start, settings)
     features = SteadyFeatures(week.moment)
     service = make_ranker(settings.ranker, settings.ranker_settings).feature_service
     for start in range(0, len(customers), PART_CUSTOMERS):

@@ -13,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from feature_repo import places
 from pipelines.cli import main
+from pipelines.data import split
+from pipelines.evaluation import ablations
 from pipelines.model_catalog import RELEASE
 
 
@@ -224,6 +226,53 @@ def test_release_list_and_show(shop: Path) -> None:
     shown = as_json("release", "show")
     assert shown["release"] == production
     assert set(shown["parts"]) >= {*RELEASE.retrievers, RELEASE.ranker}
+
+
+def test_choices_are_those_of_the_library() -> None:
+    """They stand in the command too, which must not import so much for `--help`."""
+    choices = {option.name: option.type for option in main.commands["evaluate"].params}
+    assert tuple(choices["split"].choices) == split.SPLITS
+    assert tuple(choices["ablate"].choices) == ablations.KINDS
+
+
+def test_what_is_out_of_stock_is_not_shown(shop: Path) -> None:
+    asked = ("recommend", "--customer", "nobody", "-k", "5")
+    usual = [row["article_id"] for row in as_json(*asked)["recommendations"]]
+    less = as_json(*asked, "--out-of-stock", usual[0], "--out-of-stock", usual[2])
+    shown = [row["article_id"] for row in less["recommendations"]]
+    assert shown[:3] == [usual[1], usual[3], usual[4]]
+    assert len(shown) == 5
+
+
+def test_a_model_is_described(shop: Path, tmp_path: Path) -> None:
+    said = as_json("card", "gradient_boosting")
+    assert said["version"].startswith("gradient_boosting:")
+    assert "lambdarank" in said["card"]
+    page = tmp_path / "card.html"
+    assert as_json("card", "production", "--out", str(page))["version"].startswith("release:")
+    assert page.read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("recommend", "--customer", "x", "--objective", "view=1"), "leave view out"),
+        (("recommend", "--customer", "x", "--objective", "purchase=-1"), "give 0 or more"),
+        (("recommend", "--customer", "x", "--objective", "love=1"), "no objective 'love'"),
+        (("recommend", "--customer", "x", "--objective", "view"), "write it as purchase=1"),
+        (("release", "create", "--ranker", "magic"), "No ranker is called 'magic'"),
+        (("card", "magic"), "magic"),
+        (("card", "production", "--evaluation", "README.md"), "README.md is not JSON"),
+        (("evaluate", "--split", "test", "--weeks", "2"), "weeks of its own"),
+        (("evaluate", "--models", "production"), "has learned from days up to"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_cannot_be_is_one_clear_sentence(
+    shop: Path, words: tuple[str, ...], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(places.PROJECT)
+    assert says in one_sentence(lookbook(*words))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from feature_repo import places
 from feature_repo.errors import LookbookError
 from pipelines import feature_tables, features
 from pipelines.data.load import load
-from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.data.split import Week, buyers, split_weeks, weeks_before
 from pipelines.data.synthetic import synthesize
 from pipelines.evaluation.metrics import ACCURACY, bootstrap
 from pipelines.evaluation.weekly import Evaluation, evaluate, model_names, usual_names
@@ -55,8 +55,28 @@ def test_test_weeks_are_whole_and_end_on_the_last_day() -> None:
     assert weeks[0].moment.isoformat() == "2011-11-12T00:00:00+00:00"
 
 
-def test_training_weeks_end_where_the_test_week_starts() -> None:
-    weeks = training_weeks(TEST_WEEK.start)
+def test_choices_are_made_before_the_weeks_that_are_reported() -> None:
+    """H&M's files end on 2020-09-22, in week 39: test are weeks 33 to 39."""
+    end, weeks = split_weeks("test", LAST_DAY)
+    tests = weeks_before(end + timedelta(days=1), weeks)
+    ends = [(week.end - timedelta(days=1)).isocalendar() for week in tests]
+    assert [(day.year, day.week) for day in ends] == [(2020, n) for n in range(33, 40)]
+    assert split_weeks("last", LAST_DAY) == (LAST_DAY, 1)
+    before, count = split_weeks("development", LAST_DAY)
+    assert before + timedelta(days=1) == tests[0].start
+    assert count == 4
+    assert split_weeks("development", LAST_DAY, 2) == (before, 2)
+    with pytest.raises(
+        LookbookError, match="no split 'kaggle'; there are: development, test, last"
+    ):
+        split_weeks("kaggle", LAST_DAY)
+    with pytest.raises(LookbookError, match="weeks of its own"):
+        split_weeks("last", LAST_DAY, 2)
+
+
+def test_training_weeks_end_where_the_test_week_starts(shop: Path) -> None:
+    with reading() as con:
+        weeks = training_weeks(con, TEST_WEEK.start)
     assert len(weeks) == RELEASE.training_weeks
     assert weeks[-1].end == TEST_WEEK.start
 
@@ -79,7 +99,7 @@ def test_a_weeks_buyers_are_those_of_its_seven_days(shop: Path) -> None:
 def fold(customers: list[str]) -> dict[str, Any]:
     """All that goes into the metrics of the test week, of the warehouse as it is now."""
     with reading() as con:
-        rows = training_set(con, training_weeks(TEST_WEEK.start)[-3:])
+        rows = training_set(con, training_weeks(con, TEST_WEEK.start)[-3:])
         retrievers = fit_retrievers(con, TEST_WEEK.start, RELEASE.retrievers)
     ranker = fit_ranker(rows)
     recommender = Recommender(retrievers, RELEASE.per_source, ranker)

@@ -14,6 +14,7 @@ from feature_repo import places
 from feature_repo.errors import InputError
 from pipelines.article_facts import GROUPS, ArticleFacts
 from pipelines.assortment import Assortment
+from pipelines.evaluation.evaluation import Fold
 from pipelines.evaluation.price_curves import price_curves
 from pipelines.rerankers import RERANKERS, make_chain, make_reranker
 from pipelines.rerankers.base import (
@@ -695,9 +696,8 @@ def test_the_price_of_re_ranking_a_week_whose_answers_are_known() -> None:
         "mix": [(1.0, Calibrated(1.0, prior=0))],
         "dpp": [(1.0, Dpp(1.0))],
     }
-    found = price_curves(
-        rows, truth, facts, MOMENT.date(), state=state, groups=ages, grid=grid, samples=100
-    )
+    fold = Fold(MOMENT.date(), truth, ages, facts)
+    found = price_curves(rows, fold, state=state, grid=grid, samples=100)
     assert (found.customers, found.candidates) == (80, 24)
     start = {name: value["mean"] for name, value in found.start.metrics.items()}
     expected = {
@@ -738,14 +738,14 @@ def test_the_price_of_re_ranking_a_week_whose_answers_are_known() -> None:
 def test_prices_without_taste_groups_or_a_grid() -> None:
     rows, truth, facts, _, _ = a_week()
     young = rows[(rows["rank"] <= 14) & rows["customer_id"].str.startswith("young0")]
-    found = price_curves(young, truth, facts, MOMENT.date(), samples=20)
+    found = price_curves(young, Fold(MOMENT.date(), truth, facts=facts), samples=20)
     assert {"dpp", "mmr", "freshness", "calibrated", "exposure"} <= set(found.curves)
     assert not {"gap of MAP@12 by age", "miscalibration@12"} & set(found.start.metrics)
     flat = [price.changes["MAP@12"]["mean"] for price in found.curves["calibrated"]]
     assert flat == [0.0] * len(flat)
     json.dumps(found.to_dict())
     with pytest.raises(InputError, match="Nobody bought anything"):
-        price_curves(rows, truth.iloc[:0], facts, MOMENT.date())
+        price_curves(rows, Fold(MOMENT.date(), truth.iloc[:0], facts=facts))
 
 
 # --- a page of carousels ------------------------------------------------------------------------

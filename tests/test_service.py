@@ -207,6 +207,23 @@ def test_bad_requests_name_the_field(address: str, body: dict[str, Any], field: 
     assert [problem["loc"] for problem in found["detail"]] == [[field]]
 
 
+def test_what_counts_for_how_much_is_told_with_the_request(address: str, shop: Path) -> None:
+    def asked(objective: dict[str, float]) -> tuple[int, Any]:
+        body = {"customer_id": "nobody", "k": 4, "objective": objective}
+        return post(f"{address}/recommend", body)
+
+    status, usual = post(f"{address}/recommend", {"customer_id": "nobody", "k": 4})
+    assert status == 200
+    status, found = asked({"purchase": 2.0})
+    assert (status, found["recommendations"]) == (200, usual["recommendations"])
+    status, found = asked({"view": 1.0})
+    assert status == 400
+    # BentoML wraps an error of ours into a list.
+    assert "leave view out" in found[0]["error"]
+    for wrong in ({"love": 1.0}, {"purchase": -1.0}):
+        assert asked(wrong)[0] == 400
+
+
 def test_broken_json_is_a_400(address: str) -> None:
     assert post(f"{address}/recommend", None, raw=b"{no")[0] == 400
 

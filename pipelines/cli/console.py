@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import wraps
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from feature_repo.errors import LookbookError
+from feature_repo.errors import InputError, LookbookError
 
 screen = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -133,6 +133,20 @@ def as_moment(ctx: click.Context, parameter: click.Parameter, text: str | None) 
             f"{text!r} is not a moment: write it as 2020-09-22 or 2020-09-22T14:30."
         ) from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def read_evaluation(file: TextIO | None) -> Any:
+    """What `lookbook evaluate --json` wrote; None without a file.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    if file is None:
+        return None
+    try:
+        return json.load(file)
+    except ValueError as error:
+        raise InputError(f"{file.name} is not JSON: {error}") from error
 
 
 def as_weights(

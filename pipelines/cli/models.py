@@ -1,6 +1,5 @@
 """Models: trained, judged and described."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any, TextIO
 import click
 from rich.table import Table
 
-from feature_repo.errors import InputError
-from pipelines.cli.console import as_day, main, say, verb
+from pipelines.cli.console import as_day, main, read_evaluation, say, verb
 from pipelines.reports.words import many
 
 SPLITS = ("development", "test", "last")
@@ -298,12 +296,7 @@ def card(model: str, evaluation: TextIO | None, out: Path | None) -> Any:
     from pipelines.model_registry import release as releases
     from pipelines.model_registry.registry import open_version
 
-    judged = None
-    if evaluation is not None:
-        try:
-            judged = json.load(evaluation)
-        except ValueError as error:
-            raise InputError(f"{evaluation.name} is not JSON: {error}") from error
+    judged = read_evaluation(evaluation)
     tag = releases.resolve(model) if model in releases.aliases() else model
     version = open_version(tag)
     if out is None:

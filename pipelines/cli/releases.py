@@ -1,6 +1,5 @@
 """Releases: made, promoted, rolled back."""
 
-import json
 from dataclasses import replace
 from datetime import UTC
 from typing import Any, TextIO
@@ -8,8 +7,7 @@ from typing import Any, TextIO
 import click
 from rich.table import Table
 
-from feature_repo.errors import InputError
-from pipelines.cli.console import main, verb
+from pipelines.cli.console import main, read_evaluation, verb
 
 
 @main.group()
@@ -38,12 +36,6 @@ def create(evaluation: TextIO | None, ranker: str | None) -> Any:
     from pipelines.model_catalog import RANKERS, RELEASE
     from pipelines.model_registry.publishing import create_release
 
-    judged = None
-    if evaluation is not None:
-        try:
-            judged = json.load(evaluation)
-        except ValueError as error:
-            raise InputError(f"{evaluation.name} is not JSON: {error}") from error
     settings = RELEASE
     if ranker is not None:
         if ranker not in RANKERS:
@@ -51,7 +43,7 @@ def create(evaluation: TextIO | None, ranker: str | None) -> Any:
                 f"No ranker is called {ranker!r}; there are: {', '.join(RANKERS)}."
             )
         settings = replace(RELEASE, ranker=ranker, ranker_settings=None)
-    made = create_release(evaluation=judged, settings=settings)
+    made = create_release(evaluation=read_evaluation(evaluation), settings=settings)
     return made.tag, {"release": made.tag, "parts": made.parts}
 
 

@@ -14,19 +14,19 @@ import duckdb
 import pandas as pd
 
 from feature_repo.errors import InputError
-from pipelines.data.split import Week, first_day, weeks_before
+from pipelines.data.split import Week, weeks_before
 from pipelines.evaluation.evaluation import Evaluation, Fold
 from pipelines.evaluation.resampling import Interval
-from pipelines.evaluation.weekly import RELEASE_NAME, fold_of, judge_whole, require_history
+from pipelines.evaluation.weekly import RELEASE_NAME, judge_whole, require_history
 from pipelines.features import require_service, service_fields
 from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker
 from pipelines.negatives import FOR_NEUMF, FOR_RANKER, NEGATIVES, NegativesError
-from pipelines.recommender import Recommender, without_source
+from pipelines.recommender import without_source
 from pipelines.training import (
     CANDIDATES,
     TrainingSet,
     fit_ranker,
-    fit_retrievers,
+    fit_unranked,
     training_set,
     training_weeks,
 )
@@ -111,15 +111,11 @@ def ablate(
     folds: list[Fold] = []
     skipped: dict[str, str] = {}
     with reading() as con:
-        first = training_weeks(tests[0].start, settings, first_day(con))
+        first = training_weeks(con, tests[0].start, settings)
         require_history(con, first[0].start)
         for week in tests:
-            fold = fold_of(con, week, customers)
-            plain = Recommender(
-                fit_retrievers(con, week.start, settings.retrievers),
-                settings.per_source,
-                weights=settings.weights,
-            )
+            fold = Fold.of(con, week, customers)
+            plain = fit_unranked(con, week.start, settings)
             ways = _ways(con, kind, week, settings, skipped, progress)
             made, changes = {}, {}
             for name, (rows, change) in ways.items():
@@ -157,7 +153,7 @@ def _ways(
     progress: Callable[[str], None],
 ) -> dict[str, tuple[Sequence[pd.DataFrame], Change]]:
     """Name -> the rows to learn from, and what is done to candidates; the release itself first."""
-    before = training_weeks(week.start, settings, first_day(con))
+    before = training_weeks(con, week.start, settings)
     whole = training_set(con, before, settings, progress)
     found: dict[str, tuple[Sequence[pd.DataFrame], Change]] = {RELEASE_NAME: (whole, _as_it_is)}
     if kind == VIEWS:

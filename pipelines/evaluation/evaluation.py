@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from pipelines.article_facts import ArticleFacts
+from pipelines.data.split import Week, buyers
 from pipelines.evaluation.chances import (
     AUC,
     MEASURES,
@@ -49,11 +51,15 @@ from pipelines.evaluation.resampling import (
     interval,
     over_weeks,
 )
-from pipelines.evaluation.segments import ORDER, UNKNOWN
+from pipelines.evaluation.segments import ORDER, UNKNOWN, described
 from pipelines.features import moment_of
 from pipelines.rerankers.base import by_rank
+from pipelines.retrievers.base import Past
+from pipelines.training import sampled
 
 MAIN = "MAP@12"
+PURPOSE = "test "
+"""Of a sample of customers to judge on."""
 PAGE = 12
 """Places of a list that are seen."""
 COVERAGE, EXPOSURE = "coverage@12", "exposure_gini@12"
@@ -104,6 +110,20 @@ class Fold:
         self.values: dict[str, pd.DataFrame] = {}
         self.lists: dict[str, np.ndarray] = {}
         self.scores: dict[str, Sums] = {}
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, week: Week, customers: int | None = None) -> "Fold":
+        """The week's buyers and what they bought, nothing judged yet.
+
+        Args:
+            customers: at most so many, the same ones each time, and not those from whom a ranker learns.
+        """
+        bought = buyers(con, week)
+        if customers is not None:
+            chosen = sampled(bought["customer_id"].unique(), customers, PURPOSE)
+            bought = bought[bought["customer_id"].isin(chosen)].reset_index(drop=True)
+        groups = described(con, week, bought["customer_id"].unique())
+        return cls(week.start, bought, groups, ArticleFacts.at(Past.at(con, week.start)))
 
     def __len__(self) -> int:
         return len(self.customers)

@@ -6,7 +6,6 @@ the same bootstrap samples of customers, so that differences are paired.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -15,18 +14,15 @@ import pandas as pd
 
 from feature_repo.errors import InputError
 from pipelines.article_facts import ArticleFacts
-from pipelines.data.split import Week, buyers
+from pipelines.data.split import Week
 from pipelines.evaluation.evaluation import COVERAGE, EXPOSURE, MAIN, PAGE, Evaluation, Fold
 from pipelines.evaluation.metrics import METRICS, bootstrap
 from pipelines.evaluation.resampling import SAMPLES, Interval
-from pipelines.evaluation.segments import described
-from pipelines.features import OfflineFeatures, moment_of
 from pipelines.recommender import RERANKED, Recommender, customer_state
 from pipelines.rerankers import make_reranker
 from pipelines.rerankers.base import CHANCE, Chain, Reranker, Slate, bought_by, rerank
 from pipelines.rerankers.fairness import SMOOTHING, Calibrated, measured_exposure
-from pipelines.retrievers.base import Past
-from pipelines.training import sampled
+from pipelines.steady_features import SteadyFeatures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,12 +162,9 @@ def usual_grid(
 
 def price_curves(
     candidates: pd.DataFrame,
-    truth: pd.DataFrame,
-    facts: ArticleFacts,
-    week: date,
+    fold: Fold,
     *,
     state: pd.DataFrame | None = None,
-    groups: pd.DataFrame | None = None,
     grid: Grid | None = None,
     samples: int = SAMPLES,
     progress: Callable[[str], None] = lambda text: None,
@@ -181,22 +174,20 @@ def price_curves(
     Args:
         candidates: customer_id, article_id, rank (from 1), perhaps chance; the deeper, the more there is
             to choose from.
-        truth: customer_id, article_id, perhaps price: what was bought. Its customers are those who count.
-        facts: of articles, as known before the week.
-        week: its first day, at the start of which recommendations are asked for.
+        fold: the week, with facts of articles, nothing judged yet. Its customers are those who count.
         state: `customer_state` of the customers: what they bought before. Without it there is no
             `miscalibration@12`, and taste changes no order.
-        groups: of customers, across which gaps are (`segments.described`).
         grid: `usual_grid` with the exposure of the pages in the ranker's order, if None.
         samples: bootstrap samples.
 
     Raises:
         InputError: nobody bought anything.
     """
-    if truth.empty:
+    if not len(fold):
         raise InputError("Nobody bought anything: re-ranking is judged by what was bought.")
-    moment = moment_of(week)
-    fold = Fold(week, truth, groups, facts)
+    if fold.facts is None:
+        raise ValueError("Re-ranking needs the facts of articles.")
+    facts, moment = fold.facts, fold.moment
     mixes = None if state is None else _mixes(fold, state)
     far: dict[str, np.ndarray] = {}
     points: dict[str, tuple[str, float, Reranker]] = {}
@@ -333,17 +324,12 @@ def measure_prices(
         recommender: fitted on days before the week; a re-ranker of its own is left out.
         customers: at most so many of the week's buyers, the same ones each time.
     """
-    facts = ArticleFacts.at(Past.at(con, week.start))
-    truth = buyers(con, week)
-    # Not those from whom a ranker learns.
-    chosen = sampled(truth["customer_id"].unique(), customers, "test ")
-    truth = truth[truth["customer_id"].isin(chosen)].reset_index(drop=True)
-    groups = described(con, week, chosen)
-    features = OfflineFeatures(week.moment)
+    fold = Fold.of(con, week, customers)
+    features = SteadyFeatures(week.moment)
     plain = replace(recommender, reranker=None)
     states, parts = [], []
-    for at in range(0, len(chosen), BATCH):
-        state = customer_state(chosen[at : at + BATCH], features)
+    for at in range(0, len(fold), BATCH):
+        state = customer_state(list(fold.customers[at : at + BATCH]), features)
         found = plain.recommend(
             list(state["customer_id"]),
             features,
@@ -354,14 +340,6 @@ def measure_prices(
         )
         parts.append(found[[name for name in (*_CANDIDATE, CHANCE) if name in found]])
         states.append(state)
-    progress(f"candidates of {len(chosen):,} customers")
+    progress(f"candidates of {len(fold):,} customers")
     state = pd.concat(states, ignore_index=True)
-    return price_curves(
-        pd.concat(parts, ignore_index=True),
-        truth,
-        facts,
-        week.start,
-        state=state,
-        groups=groups,
-        progress=progress,
-    )
+    return price_curves(pd.concat(parts, ignore_index=True), fold, state=state, progress=progress)

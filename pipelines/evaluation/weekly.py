@@ -11,26 +11,25 @@ import pandas as pd
 
 from feature_repo.errors import LookbookError
 from pipelines.article_facts import ArticleFacts
-from pipelines.data.split import Week, buyers, first_day, weeks_before
+from pipelines.data.split import Week, first_day, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.chances import Scored
 from pipelines.evaluation.evaluation import Evaluation, Fold
 from pipelines.evaluation.metrics import DEPTH
 from pipelines.evaluation.price_curves import PriceCurves, measure_prices
-from pipelines.evaluation.segments import described
 from pipelines.features import OfflineFeatures, require_service
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import load_recommender
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.rerankers import make_chain
-from pipelines.retrievers.base import STATE_SERVICE, Past, Retriever
+from pipelines.retrievers.base import STATE_SERVICE, Retriever
 from pipelines.steady_features import SteadyFeatures
 from pipelines.training import (
     fit_ranker,
     fit_retrievers,
-    sampled,
+    fit_unranked,
     training_set,
     training_weeks,
 )
@@ -41,8 +40,6 @@ RANKED = "release_before_reranking"
 MERGED = "merged"
 ORACLE = "oracle"
 """Who knows the truth of a made-up shop, and only what it was before the week."""
-TEST = "test "
-"""The purpose of a sample of customers to judge on."""
 SIMPLE = ("popular", "repurchase", *BASELINES)
 """What the others are compared with: the best of these."""
 
@@ -107,10 +104,10 @@ def evaluate(
     with reading() as con:
         if shop is not None:
             _require_loaded(con, shop)
-        weeks_used = training_weeks(tests[0].start, settings, first_day(con)) if trains else tests
+        weeks_used = training_weeks(con, tests[0].start, settings) if trains else tests
         require_history(con, weeks_used[0].start)
         for number, week in enumerate(tests, start=1):
-            fold = fold_of(con, week, customers)
+            fold = Fold.of(con, week, customers)
             if shop is not None and ORACLE in names:
                 fold.add(ORACLE, shop.best(list(fold.customers), week.start, DEPTH))
             whole = _recommenders(con, week, names, settings, fold.facts, progress)
@@ -141,20 +138,10 @@ def price_reranking(
     """
     (week,) = weeks_before(last_day + timedelta(days=1), 1)
     with reading() as con:
-        before = training_weeks(week.start, settings, first_day(con))
+        before = training_weeks(con, week.start, settings)
         require_history(con, before[0].start)
         made = _recommenders(con, week, [RANKED], settings, None, progress)
         return measure_prices(con, made[RANKED], week, customers=customers, progress=progress)
-
-
-def fold_of(con: duckdb.DuckDBPyConnection, week: Week, customers: int | None = None) -> Fold:
-    """The week's buyers and what they bought, nothing judged yet."""
-    bought = buyers(con, week)
-    if customers is not None:
-        chosen = sampled(bought["customer_id"].unique(), customers, TEST)
-        bought = bought[bought["customer_id"].isin(chosen)].reset_index(drop=True)
-    groups = described(con, week, bought["customer_id"].unique())
-    return Fold(week.start, bought, groups, ArticleFacts.at(Past.at(con, week.start)))
 
 
 def judge_whole(
@@ -242,16 +229,12 @@ def _recommenders(
     whole = [name for name in names if name in (RELEASE_NAME, RANKED, MERGED)]
     if not whole and not rankers:
         return {}
-    plain = Recommender(
-        fit_retrievers(con, week.start, settings.retrievers),
-        settings.per_source,
-        weights=settings.weights,
-    )
+    plain = fit_unranked(con, week.start, settings)
     if RELEASE_NAME in whole or RANKED in whole:
         rankers = rankers | {settings.ranker: settings}
     fitted = {}
     for name, chosen in rankers.items():
-        before = training_weeks(week.start, chosen, first_day(con))
+        before = training_weeks(con, week.start, chosen)
         rows = training_set(con, before, chosen, progress)
         fitted[name] = fit_ranker(rows, chosen, progress=progress)
     reranker = make_chain(list(settings.rerankers.items())) if settings.rerankers else None

@@ -139,7 +139,7 @@ def _train_ranker(
 ) -> tuple[Callable[[Path], None], Lineage]:
     if name != settings.ranker:
         settings = replace(settings, ranker=name, ranker_settings=None)
-    weeks = training_weeks(cutoff, settings, first_day(con))
+    weeks = training_weeks(con, cutoff, settings)
     rows = training_set(con, weeks, settings, progress)
     # Of these rows and settings alone: a training that was killed must not go on with others.
     model = RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {})

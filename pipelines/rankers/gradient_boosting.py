@@ -71,11 +71,10 @@ class GradientBoosting(Ranker):
         self.columns, categories = _columns(parts)
         self._take(categories)
         grouped = _Grouped(parts)
-        labels, sizes = grouped.labels_and_sizes()
+        labels, sizes, counts = grouped.labels_and_sizes()
         progress(f"gradient boosting: {len(labels):,} rows, {len(self.columns)} columns")
-        rows = [_Rows(self._matrix, grouped, place) for place in range(len(parts))]
         data = lightgbm.Dataset(
-            [of_part for of_part in rows if len(of_part)],
+            [_Rows(self._matrix, grouped, n, rows) for n, rows in enumerate(counts) if rows],
             label=labels,
             group=sizes,
             feature_name=self.columns,
@@ -171,13 +170,14 @@ class _Grouped:
             self._matrix, self._matrix_at = matrix(self.part(place)), place
         return self._matrix
 
-    def labels_and_sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of all parts: the label of each row, and how many rows each customer has in each week."""
+    def labels_and_sizes(self) -> tuple[np.ndarray, np.ndarray, list[int]]:
+        """Of all parts: the label of each row, how many rows each customer has in each week, and how many
+        each part has."""
         labels, sizes = [], []
         for place in range(len(self.parts)):
             labels.append(self.part(place)["label"].to_numpy())
             sizes.append(self._sizes)
-        return np.concatenate(labels), np.concatenate(sizes)
+        return np.concatenate(labels), np.concatenate(sizes), [len(found) for found in labels]
 
 
 class _Rows(lightgbm.Sequence):
@@ -186,10 +186,13 @@ class _Rows(lightgbm.Sequence):
     batch_size = 65_536
 
     def __init__(
-        self, matrix: Callable[[pd.DataFrame], np.ndarray], grouped: _Grouped, place: int
+        self,
+        matrix: Callable[[pd.DataFrame], np.ndarray],
+        grouped: _Grouped,
+        place: int,
+        size: int,
     ) -> None:
-        self.matrix, self.grouped, self.place = matrix, grouped, place
-        self.size = len(grouped.part(place))
+        self.matrix, self.grouped, self.place, self.size = matrix, grouped, place, size
 
     def __len__(self) -> int:
         return self.size
