@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -207,7 +208,7 @@ class _Read:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """How a service is read online."""
 
     fields: dict[str, str]
@@ -216,8 +217,18 @@ class _Plan:
     """The on-demand views."""
 
 
+def plan_of(service: str) -> Plan:
+    """How a service is read: planned once for what is registered now.
+
+    Raises:
+        FeatureError: there is no such service.
+    """
+    store = feature_store()
+    return _plan(places.home(), service, store.registry.cached_registry_proto.version_id)
+
+
 @lru_cache(maxsize=64)
-def _plan(home: Path, name: str, registry: str) -> _Plan:
+def _plan(home: Path, name: str, registry: str) -> Plan:
     """`registry` is the version of what is registered."""
     from feature_repo.stores.lmdb_online_store import events_of
 
@@ -248,7 +259,7 @@ def _plan(home: Path, name: str, registry: str) -> _Plan:
                 events.order[0] if events and events.order[0] in features else "",
             )
         )
-    return _Plan(_fields(service), tuple(reads), tuple(on_demand))
+    return Plan(_fields(service), tuple(reads), tuple(on_demand))
 
 
 class OnlineFeatures:
@@ -268,8 +279,7 @@ class OnlineFeatures:
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
         from feature_repo.stores.lmdb_online_store import LMDBOnlineStoreConfig
 
-        store = feature_store()
-        plan = _plan(places.home(), service, store.registry.cached_registry_proto.version_id)
+        store, plan = feature_store(), plan_of(service)
         if rows.empty:
             return rows.reindex(columns=[*rows.columns, *plan.fields])
         for read in plan.reads:
@@ -280,18 +290,32 @@ class OnlineFeatures:
         columns = _read_rows(rows, plan) if ours else _read_through_feast(rows, plan)
         moment = max([self.moment or datetime.now(UTC), *_newest_events(columns, plan)])
         self.moment = moment if self.moment else None
-        now = pd.Series(pd.Timestamp(moment), rows.index)
-        for view in plan.computed:
-            inputs = {REQUEST_TIME: now}
-            for source in view.source_feature_view_projections.values():
-                inputs |= {f.name: columns[f"{source.name}__{f.name}"] for f in source.features}
-            made = view.feature_transformation.udf(pd.DataFrame(inputs, rows.index))
-            columns |= {f"{view.name}__{name}": made[name] for name in made}
+        columns |= computed(plan, columns, moment, rows.index)
         found = {name: _typed(columns[name], kind) for name, kind in plan.fields.items()}
         return pd.concat([rows, pd.DataFrame(found, rows.index)], axis=1)
 
 
-def _read_rows(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
+def computed(
+    plan: Plan, columns: Mapping[str, Any], moment: datetime, index: pd.Index
+) -> dict[str, pd.Series]:
+    """{view__feature: values} of the plan's on-demand views, as of one moment.
+
+    Args:
+        columns: {view__feature: values} of all that they are made of.
+        index: of the rows.
+    """
+    found: dict[str, pd.Series] = {}
+    now = pd.Series(pd.Timestamp(moment), index)
+    for view in plan.computed:
+        inputs: dict[str, Any] = {REQUEST_TIME: now}
+        for source in view.source_feature_view_projections.values():
+            inputs |= {f.name: columns[f"{source.name}__{f.name}"] for f in source.features}
+        made = view.feature_transformation.udf(pd.DataFrame(inputs, index))
+        found |= {f"{view.name}__{name}": made[name] for name in made}
+    return found
+
+
+def _read_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, Any]:
     """{view__feature: values} of what our online store holds: numbers as float64."""
     from feature_repo.stores.lmdb_online_store import online_rows, view_name
 
@@ -311,7 +335,7 @@ def _read_rows(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
     return columns
 
 
-def _read_through_feast(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
+def _read_through_feast(rows: pd.DataFrame, plan: Plan) -> dict[str, Any]:
     """The same of an online store of Feast's, such as Redis, value by value."""
     columns: dict[str, Any] = {}
     for read in plan.reads:
@@ -328,7 +352,7 @@ def _read_through_feast(rows: pd.DataFrame, plan: _Plan) -> dict[str, Any]:
     return columns
 
 
-def _newest_events(columns: dict[str, Any], plan: _Plan) -> list[datetime]:
+def _newest_events(columns: dict[str, Any], plan: Plan) -> list[datetime]:
     """The newest event of each row that has any."""
     lists = [columns[f"{read.view}__{read.events}"] for read in plan.reads if read.events]
     return [

@@ -129,12 +129,14 @@ def growing_file(
                         f"{path.name} goes on where an earlier run ended, after {many(file.rows, 'row')}."
                     )
                 yield file
-                partial.replace(path)
-                file.forget()
-            finally:
+            except BaseException:
                 if not file.rows:
                     partial.unlink(missing_ok=True)
                     file.forget()
+                raise
+            # Not after the file has its place: the next run may have begun then, with a record of its own.
+            file.forget()
+            partial.replace(path)
     except OSError as error:
         # People know the file by its own name; a full disk tells none.
         ours = error.filename is None or Path(error.filename).name.startswith(partial.name)

@@ -269,7 +269,25 @@ class Index:
             settings = faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
         else:
             settings = faiss.SearchParametersIVF(nprobe=effort, sel=chosen)
-        return _in_order(*self._faiss.search(queries, k, params=settings))
+        scores, places = self._faiss.search(queries, k, params=settings)
+        if self.kind == "hnsw":
+            self._score_alike(queries, scores, places)
+        return _in_order(scores, places)
+
+    def _score_alike(self, queries: np.ndarray, scores: np.ndarray, places: np.ndarray) -> None:
+        """Compute the scores of what was found anew, in place.
+
+        FAISS takes four vectors of the graph at a time, and what is left one by one, which on some processors
+        rounds otherwise: equal vectors then had unequal scores.
+        """
+        storage = faiss.downcast_index(self._faiss.storage)
+        for start in range(0, len(queries), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            known = places[rows] >= 0
+            found = storage.reconstruct_batch(np.where(known, places[rows], 0).ravel())
+            found = found.reshape(*known.shape, -1)
+            again = np.einsum("qkd,qd->qk", found, queries[rows])
+            scores[rows] = np.where(known, again, scores[rows])
 
     def _exactly(
         self, queries: np.ndarray, k: int, allowed: np.ndarray | None

@@ -15,7 +15,7 @@ import pandas as pd
 
 from pipelines.article_facts import ArticleFacts
 from pipelines.features import Features
-from pipelines.rankers.base import HISTORY, Objective, Ranker
+from pipelines.rankers.base import BEST, HISTORY, Objective, Ranker
 from pipelines.rerankers.base import CHANCE, Reranker, rerank
 from pipelines.retrievers.base import FUSION, STATE_SERVICE, Asked, Proposals, Retriever, top
 
@@ -143,8 +143,8 @@ class Recommender:
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
             rank of the retriever that ranked it best, and for each retriever `NAME__score` and
-            `NAME__rank` (missing where it did not name the article), `best__rank`, and `fused__score`:
-            the order of all sources together. In order of customer_id and article_id.
+            `NAME__rank` (missing where it did not name the article), `best__rank` of the retrievers, and
+            `fused__score`: the order of all of them together. In order of customer_id and article_id.
         """
         asked = Asked(state, moment)
         named = {
@@ -246,15 +246,20 @@ class Recommender:
             keys.append(turn[found.customer] * len(self._ids) + article)
         pairs, row = np.unique(np.concatenate([NO_PAIRS, *keys]), return_inverse=True)
         rows = np.split(row, np.cumsum([len(key) for key in keys])[:-1])
-        numbers = np.full((2 * len(named) + 1, len(pairs)), np.nan)
-        scores, ranks, fused = numbers[:-1:2], numbers[1:-1:2], numbers[-1]
+        numbers = np.full((2 * len(named) + 2, len(pairs)), np.nan)
+        scores, ranks, fused = numbers[:-2:2], numbers[1:-2:2], numbers[-1]
         fused[:] = 0
         for number, ((name, found), where) in enumerate(zip(named.items(), rows, strict=True)):
             scores[number, where] = found.score
             ranks[number, where] = found.rank
-            fused[where] += self.weights.get(name, 1.0) / (FUSION + found.rank)
-        best = np.where(np.isnan(ranks), np.inf, ranks).argmin(axis=0)
-        rank = ranks[best, np.arange(len(pairs))].astype("int64")
+            # That somebody pays for an article says nothing of how good it is.
+            if name != SPONSORED:
+                fused[where] += self.weights.get(name, 1.0) / (FUSION + found.rank)
+        given = np.where(np.isnan(ranks), np.inf, ranks)
+        best = given.argmin(axis=0)
+        rank = given[best, np.arange(len(pairs))].astype("int64")
+        of_retrievers = given[[name != SPONSORED for name in named]].min(axis=0, initial=np.inf)
+        numbers[-2] = np.where(np.isfinite(of_retrievers), of_retrievers, np.nan)
         customer = order[pairs // max(len(self._ids), 1)]
         texts = {
             "customer_id": asked.customers[customer],
@@ -266,8 +271,8 @@ class Recommender:
         # A block of each type: pandas takes its time over every column of its own.
         blocks = [
             pd.DataFrame(np.stack(list(texts.values())).T, columns=list(texts), dtype=object),
-            pd.DataFrame(np.stack([rank, rank]).T, columns=["rank", "best__rank"]),
-            pd.DataFrame(numbers.T, columns=[*names, "fused__score"]),
+            pd.DataFrame({"rank": rank}),
+            pd.DataFrame(numbers.T, columns=[*names, BEST, "fused__score"]),
         ]
         return pd.concat(blocks, axis=1, copy=False)
 
@@ -294,10 +299,10 @@ def without_source(rows: pd.DataFrame, source: str, weights: Mapping[str, float]
         fused += np.nan_to_num(weights.get(name, 1.0) / (FUSION + given[:, place]))
     best = np.where(np.isnan(given), np.inf, given).min(axis=1, initial=np.inf)
     # Drawn negatives have no source at all.
-    named = np.isfinite(best) | rows["best__rank"].isna().to_numpy()
+    named = np.isfinite(best) | rows[BEST].isna().to_numpy()
     rest = rows.drop(columns=[f"{source}__score", f"{source}__rank"])
     best = np.where(np.isfinite(best), best, np.nan)
-    return rest.assign(fused__score=fused, best__rank=best)[named]
+    return rest.assign(fused__score=fused, **{BEST: best})[named]
 
 
 def with_history(rows: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.features import MOMENT, REQUEST_TIME, OfflineFeatures, feature_store, require_service
+from pipelines.features import MOMENT, OfflineFeatures, computed, feature_store, plan_of
 
 KEPT = ("article_id",)
 """The keys of which what was read is kept for later batches: there are not many articles."""
@@ -29,41 +29,22 @@ class SteadyFeatures:
 
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
         """One row per row of `rows`, in its order: its columns, then `view__feature`."""
-        require_service(service)
-        store = feature_store()
-        projections = store.get_feature_service(service).feature_view_projections
-        computed = {view.name: view for view in store.list_on_demand_feature_views()}
-        if rows.empty or not any(found.name in computed for found in projections):
+        plan = plan_of(service)
+        if rows.empty or not plan.computed:
             return OfflineFeatures(self.moment).read(rows, service)
-        wanted: dict[str, list[str]] = {}
-        names = []
-        for projection in projections:
-            names += [f"{projection.name_to_use()}__{one.name}" for one in projection.features]
-            sources = [projection]
-            if projection.name in computed:
-                sources = list(computed[projection.name].source_feature_view_projections.values())
-            for source in sources:
-                have = wanted.setdefault(source.name, [])
-                have += [one.name for one in source.features if one.name not in have]
         by_keys: dict[tuple[str, ...], list[str]] = {}
-        for name, features in wanted.items():
-            keys = tuple(store.get_feature_view(name).join_keys)
-            by_keys.setdefault(keys, []).extend(f"{name}:{feature}" for feature in features)
+        for read in plan.reads:
+            names = (f"{read.view}:{feature}" for feature in (*read.numbers, *read.others))
+            by_keys.setdefault(read.keys, []).extend(names)
         columns: dict[str, Any] = {}
         for keys, references in by_keys.items():
             found, place = self._found(rows, keys, references, service)
             for name in found.columns:
                 if name not in keys:
                     columns[name] = found[name].array.take(place)
-        now = pd.Series(pd.Timestamp(self.moment), rows.index)
-        for projection in projections:
-            if (view := computed.get(projection.name)) is not None:
-                inputs: dict[str, Any] = {REQUEST_TIME: now}
-                for source in view.source_feature_view_projections.values():
-                    inputs |= {f.name: columns[f"{source.name}__{f.name}"] for f in source.features}
-                made = view.feature_transformation.udf(pd.DataFrame(inputs, rows.index))
-                columns |= {f"{view.name}__{name}": _plain(made[name]) for name in made}
-        answer = pd.DataFrame({name: columns[name] for name in names}, rows.index, copy=False)
+        made = computed(plan, columns, self.moment, rows.index)
+        columns |= {name: _plain(values) for name, values in made.items()}
+        answer = pd.DataFrame({name: columns[name] for name in plan.fields}, rows.index, copy=False)
         return pd.concat([rows, answer], axis=1)
 
     def _found(

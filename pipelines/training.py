@@ -1,7 +1,8 @@
 """Training: retrievers on everything before a day, the ranker on the weeks that lead up to it.
 
 What a ranker learns from is written to disk part by part: weeks are shared by the folds of an evaluation and by
-the next training, no more than a part is ever in memory, and what a killed run has written is not made again.
+the next training, no more than a part is ever in memory as a frame, and what a killed run has written is not made
+again.
 """
 
 import hashlib
@@ -122,8 +123,8 @@ def training_set(
     """Make the rows of the weeks, or take those that are there.
 
     Of a customer's candidates that were not bought, at most `settings.negatives["candidates"]` stay, chosen
-    by a hash of the pair; of other strategies each gives so many articles for each that was bought, which
-    have no source. `KEPT` says of how large a share of such rows each is a sample.
+    by a hash of the pair, and `KEPT` says of how large a share of such rows each is a sample; of other strategies
+    each gives so many articles for each that was bought, which have no source and count once.
 
     Raises:
         NegativesError: a strategy lacks what it draws from.
@@ -293,15 +294,16 @@ def _drawn(
     ]
     if not parts:
         return pd.DataFrame()
-    drawn = pd.concat(parts).sort_values(["customer_id", "article_id", "log_q"])
-    drawn = drawn.drop_duplicates(["customer_id", "article_id"], keep="last")
+    drawn = pd.concat(parts).drop_duplicates(["customer_id", "article_id"])
+    drawn = drawn.sort_values(["customer_id", "article_id"])
     codes = dict(zip(state["customer_id"], state[POSTAL_CODE], strict=True))
     return pd.DataFrame(
         {
             "customer_id": drawn["customer_id"].to_numpy(dtype=object),
             "article_id": drawn["article_id"].to_numpy(dtype=object),
             "postal_code": drawn["customer_id"].map(codes).to_numpy(dtype=object),
-            KEPT: np.exp(drawn["log_q"].to_numpy()),
+            # They show what is no candidate, and stand for nothing: what no retriever named is not ranked.
+            KEPT: 1.0,
         }
     )
 

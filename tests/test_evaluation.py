@@ -228,7 +228,7 @@ def online_retail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluati
             built.through,
             weeks=1,
             models=["release", HISTORY, "repurchase", "popular"],
-            settings=replace(RELEASE, training_weeks=4),
+            settings=replace(RELEASE, training_weeks=2),
         )
     finally:
         os.environ.pop("LOOKBOOK_HOME")

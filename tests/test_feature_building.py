@@ -64,7 +64,7 @@ arrivals = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(purchases_of_a_shop, purchases_of_a_shop, customers_of_a_shop, arrivals, st.booleans())
 def test_however_days_and_purchases_come_in_the_tables_end_the_same(
     first, rest, customers, batches, always_add

@@ -376,7 +376,7 @@ def assert_right(tables: Tables, moments: Iterable[datetime]) -> int:
     return compared
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(purchases_of_a_shop, customers_of_a_shop, events_of_a_shop, st.data())
 def test_every_column_at_every_moment_of_any_shop(purchases, customers, events, data):
     # An exact duplicate row is a quantity: some purchases come twice.

@@ -303,7 +303,7 @@ def test_the_built_bento_serves(built_shop: Path, tmp_path: Path, serve: Serve) 
 def test_the_demo_from_files_to_a_checked_request(tmp_path: Path, home: Path) -> None:
     from pipelines.data.synthetic import synthesize
 
-    synthesize(tmp_path / "files", customers=120, articles=60, days=120, seed=11)
+    synthesize(tmp_path / "files", customers=120, articles=60, days=70, seed=11)
     said: list[str] = []
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

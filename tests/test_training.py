@@ -111,9 +111,15 @@ def test_other_strategies_add_what_no_retriever_named(shop: Path) -> None:
     assert (drawn["label"] == 0).all()
     assert drawn["fused__score"].isna().all()
     assert drawn["article_activity__t_purchases_30d"].notna().any()
-    assert ((drawn[KEPT] > 0) & (drawn[KEPT] < 1)).all()
+    assert (drawn[KEPT] == 1).all()
     assert not found.duplicated(["customer_id", "article_id"]).any()
-    assert np.isfinite(fit_ranker([found], FEW).score(found)).all()
+    ranker = fit_ranker([found], FEW)
+    assert np.isfinite(ranker.score(found)).all()
+    # Chances are of candidates, however many easy negatives stand beside them.
+    named = found[found["best__rank"].notna()]
+    plain = fit_ranker([named], FEW)
+    expected = [(one.chances(named)["purchase"] / named[KEPT]).sum() for one in (ranker, plain)]
+    assert expected[0] == pytest.approx(expected[1], rel=0.1)
 
 
 def test_history_is_one_list_for_all_rows_of_a_customer(shop: Path) -> None:

@@ -25,6 +25,8 @@ not known. A view or a cart is known of what the customer was shown, so that the
 showing it, and not of coming by it."""
 KEPT = "kept"
 """The column with the share of such rows of which this one is a sample; 1 if it is missing."""
+BEST = "best__rank"
+"""The column with the best rank that a retriever gave; missing where the row is no candidate."""
 HISTORY = ("customer_recent__recent_articles", "customer_recent__recent_weights")
 """What a ranker that reads sequences gets of the customer beside its service: lists by row."""
 CALIBRATES = 10
@@ -105,9 +107,11 @@ class Ranker(ABC):
         kept: dict[str, list[np.ndarray]] = {name: [] for name in self.objectives}
         for part in rest:
             shares = kept_of(part)
+            # Chances are those of candidates; drawn negatives are none.
+            named = part[BEST].notna().to_numpy() if BEST in part else np.ones(len(part), dtype=bool)
             for name, scores in self._raw(part).items():
                 label = part[LABELS[name]].to_numpy("float64")
-                known = label >= 0
+                known = named & (label >= 0)
                 raw[name].append(scores[known])
                 labels[name].append(label[known])
                 kept[name].append(shares[known])

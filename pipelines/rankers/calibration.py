@@ -45,12 +45,10 @@ class Calibration:
         weights = 1 / kept
         # Nothing is impossible, nor certain because the last few rows agree: half a row speaks against at
         # either end (Krichevsky and Trofimov, 1981).
-        came = labels > 0
-        half = [0.5 * weights[rows].mean() if rows.any() else 0.5 for rows in (came, ~came)]
         fitted = IsotonicRegression().fit(
             np.append(scores, [scores.min(), scores.max()]),
             np.append(labels, [1.0, 0.0]),
-            np.append(weights, half),
+            np.append(weights, [0.5, 0.5]),
         )
         knots, chances = fitted.X_thresholds_, fitted.y_thresholds_
         if len(knots) > MOST_KNOTS:
