@@ -108,7 +108,9 @@ class Ranker(ABC):
         for part in rest:
             shares = kept_of(part)
             # Chances are those of candidates; drawn negatives are none.
-            named = part[BEST].notna().to_numpy() if BEST in part else np.ones(len(part), dtype=bool)
+            named = (
+                part[BEST].notna().to_numpy() if BEST in part else np.ones(len(part), dtype=bool)
+            )
             for name, scores in self._raw(part).items():
                 label = part[LABELS[name]].to_numpy("float64")
                 known = named & (label >= 0)
