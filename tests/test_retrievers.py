@@ -2,7 +2,7 @@
 numbers by hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from pipelines.model_catalog import RETRIEVERS, make_retriever
-from pipelines.retrievers import article_to_article
+from pipelines.retrievers import article_to_article, two_tower
 from pipelines.retrievers.base import (
     COLUMNS,
     Asked,
@@ -55,14 +55,17 @@ SESSION = [f"customer_session__session_{name}" for name in ("articles", "kinds",
 
 
 @pytest.fixture(scope="module")
-def fit(worlds: Worlds) -> Fitted:
+def fit(worlds: Worlds) -> Iterator[Fitted]:
     """A retriever fitted on a world; each once."""
 
     @cache
     def of(name: str, purchases: tuple[Purchase, ...]) -> Retriever:
         return worlds(purchases).fit(name)
 
-    return lambda name, purchases: of(name, tuple(purchases))
+    # The two towers learn enough for these worlds in fewer steps than a shop needs.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(two_tower, "_LEAST_STEPS", 80)
+        yield lambda name, purchases: of(name, tuple(purchases))
 
 
 def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
