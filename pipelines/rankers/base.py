@@ -288,7 +288,8 @@ def require_columns(rows: pd.DataFrame, columns: Collection[str]) -> None:
     Raises:
         LookbookError: the rows lack a column; the text names it.
     """
-    missing = [name for name in columns if name not in rows.columns]
+    there = set(rows.columns)
+    missing = [name for name in columns if name not in there]
     if missing:
         raise LookbookError(
             f"The rows lack {', '.join(missing[:5])}, which this ranker was trained on: the "

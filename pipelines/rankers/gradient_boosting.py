@@ -86,16 +86,20 @@ class GradientBoosting(Ranker):
         self.categories = categories
         self._numbers = [name for name in self.columns if name not in categories]
         self._number_places = [self.columns.index(name) for name in self._numbers]
-        self._indexes = {name: pd.Index(found, dtype=object) for name, found in categories.items()}
+        self._codes = {
+            (self.columns.index(name), name): {text: float(n) for n, text in enumerate(found)}
+            for name, found in categories.items()
+        }
 
     def _matrix(self, rows: pd.DataFrame) -> np.ndarray:
         """R x C float32, missing as NaN, a string as its place among the categories of training."""
         require_columns(rows, self.columns)
         matrix = np.empty((len(rows), len(self.columns)), dtype="float32")
         matrix[:, self._number_places] = _numbers(rows, self._numbers)
-        for name, index in self._indexes.items():
-            codes = index.get_indexer(pd.Index(rows[name], dtype=object))
-            matrix[:, self.columns.index(name)] = np.where(codes < 0, np.nan, codes)
+        for (place, name), codes in self._codes.items():
+            # For the rows of one customer a plain dictionary is several times as quick as an index of pandas.
+            texts = rows[name].to_numpy(dtype=object)
+            matrix[:, place] = [codes.get(text, np.nan) for text in texts]
         return matrix
 
     def _fitted(self) -> lightgbm.Booster:
