@@ -49,6 +49,7 @@ EVALUATION: dict[str, Any] = {
         "popular": {"MAP@12": interval(0.056)},
     },
     "base": "popular",
+    "release_ranker": "gradient_boosting",
     "differences": {"release": {"MAP@12": interval(0.159)}},
     "segments": {
         "history": {"cold": {"customers": 321, "models": {"release": {"MAP@12": interval(0.111)}}}}
@@ -145,6 +146,12 @@ def test_whose_figures_they_are_is_said() -> None:
     assert between(interval(0.056)) in card
     assert between(interval(0.215)) not in card
     assert "It was not evaluated." in model_card(version("ease:1"), judged)
+    # The release that was judged had another ranker.
+    assert "It was not evaluated." in model_card(version("multi_task:1"), judged)
+    other = replace(LINEAGE, parents=("ease:1", "multi_task:1"))
+    assert "It was not evaluated." in model_card(version("release:3", other), judged)
+    own = replace(LINEAGE, parents=("ease:1", "gradient_boosting:1"))
+    assert between(interval(0.215)) in model_card(version("release:3", own), judged)
 
 
 def test_a_release_names_its_parts_and_what_was_registered() -> None:

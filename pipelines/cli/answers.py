@@ -20,7 +20,7 @@ from pipelines.reports.words import many
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="With --all: a CSV with the column customer_id.",
 )
-@click.option("-k", default=12, show_default=True, type=click.IntRange(1, 100))
+@click.option("-k", "--k", default=12, show_default=True, type=click.IntRange(1, 100))
 @click.option(
     "--at", callback=as_moment, help="A past day or moment (UTC); the end of the data if left out."
 )

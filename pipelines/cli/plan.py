@@ -95,7 +95,7 @@ def _in_tables(found: Any) -> list[Table | str]:
         models.add_column(column, justify="right")
     for one in found.models:
         models.add_row(
-            one.name,
+            f"{one.name} *" if one.name in found.released else one.name,
             f"{one.parameters:,}",
             _bytes(one.embedding_bytes),
             _bytes(one.index_bytes),
@@ -104,7 +104,7 @@ def _in_tables(found: Any) -> list[Table | str]:
             "" if one.gpu_seconds is None else _time(one.gpu_seconds),
             style="bold" if one.name in found.released else "",
         )
-    models.caption = "Bold: trained each night, and served."
+    models.caption = "*: trained each night, and served."
     kept = Table()
     kept.add_column("kept", no_wrap=True)
     for column in ("rows", "bytes"):

@@ -173,6 +173,7 @@ class Evaluation:
             {"shown": its share of attention, "gap": interval of the difference}}}}}.
         rankers: {name: {of `chances.MEASURES`: interval, "reliability": [bins], "segments": {kind: {group:
             {measure: interval}}}}}.
+        release_ranker: the ranker that the model "release" has.
     """
 
     weeks: tuple[date, ...]
@@ -186,6 +187,7 @@ class Evaluation:
     gaps: dict[str, dict[str, Any]] = field(default_factory=dict)
     exposure: dict[str, dict[str, Any]] = field(default_factory=dict)
     rankers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    release_ranker: str | None = None
 
     @classmethod
     def of(

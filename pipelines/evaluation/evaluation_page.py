@@ -12,6 +12,7 @@ from pipelines.evaluation.chances import AUC, BRIER, CALIBRATION, ENTROPY, LOG_L
 from pipelines.evaluation.evaluation import COVERAGE, EXPOSURE, MAIN
 from pipelines.evaluation.metrics import ACCURACY, METRICS, NEW_DAYS
 from pipelines.evaluation.segments import AGE, HISTORY
+from pipelines.model_catalog import RANKERS
 from pipelines.reports import Cell, Page, Section, plots
 from pipelines.reports.page import Value
 from pipelines.reports.words import many, said_day, said_share
@@ -60,6 +61,14 @@ MEANING = {
     COVERAGE: "the share of the articles on sale that anybody is shown",
     EXPOSURE: "how unequally attention falls on articles: 0 all alike, 1 one alone",
 }
+
+MODELS = {
+    "release": "the whole recommender with the settings that this version of Lookbook trains, not the release in production",
+    "release_before_reranking": "the same in the order of its ranker",
+    "merged": "its candidates in the order of all retrievers together, without a ranker",
+    "oracle": "who knows the truth of a made-up shop",
+}
+"""What names of models mean that are neither a ranker's nor a retriever's."""
 
 Said = Mapping[str, Any]
 
@@ -113,6 +122,10 @@ def evaluation_page(
         section = page.section("What the words mean")
         told = [name for name in MEANING if any(name in figures for figures in models.values())]
         section.table(["metric", "is"], [[name, MEANING[name]] for name in told], align="nl")
+        names = [[name, MODELS[name]] for name in MODELS if name in models]
+        names += [[name, "the release with this ranker"] for name in models if name in RANKERS]
+        if names:
+            section.table(["model", "is"], names, align="nl")
     return page
 
 

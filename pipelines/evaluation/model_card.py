@@ -243,10 +243,15 @@ def _settings(settings: Said, before: str = "") -> Iterator[list[str]]:
 
 
 def _judged(version: Version, evaluation: Said) -> str | None:
-    """The name under which an evaluation speaks of it: its tag, its name, or of a ranker the release."""
-    names = [version.tag, _name(version)]
-    if _kind(version) == RANKER:
-        names.append(RELEASE_NAME)
+    """The name under which an evaluation speaks of it: its tag, or its name; of a ranker, and a release with
+    it, "release" if that had this ranker."""
+    name = _name(version)
+    if _kind(version) == RELEASE:
+        parts = (tag.partition(":")[0] for tag in version.lineage.parents)
+        name = next((part for part in parts if part in RANKERS), "")
+    names = [version.tag, name]
+    if name and evaluation.get("release_ranker") == name:
+        names.insert(1, RELEASE_NAME)
     models = evaluation.get("models") or {}
     return next((name for name in names if models.get(name)), None)
 

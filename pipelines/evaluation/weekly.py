@@ -117,7 +117,8 @@ def evaluate(
             fold.values = {name: fold.values[name] for name in names if name in fold.values}
             progress(f"week {number}/{len(tests)} from {week.start}: {len(fold):,} customers")
             folds.append(fold)
-    return Evaluation.of(folds, base or SIMPLE)
+    found = Evaluation.of(folds, base or SIMPLE)
+    return replace(found, release_ranker=settings.ranker if RELEASE_NAME in names else None)
 
 
 def price_reranking(

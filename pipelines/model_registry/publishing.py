@@ -225,10 +225,14 @@ def create_release(
     metrics: dict[str, Any] = {}
     if evaluation is not None:
         try:
-            metrics = {**evaluation["models"]["release"], "weeks": list(evaluation["weeks"])}
-        except (KeyError, TypeError) as error:
+            # A ranker's name is the release with that ranker.
+            same = evaluation.get("release_ranker") == settings.ranker
+            judged = evaluation["models"]["release" if same else settings.ranker]
+            metrics = {**judged, "weeks": list(evaluation["weeks"])}
+        except (KeyError, TypeError, AttributeError) as error:
             raise RegistryError(
-                "The evaluation does not judge the model release: give the JSON of `lookbook evaluate`."
+                f"The evaluation does not judge a release with {settings.ranker}: give the JSON of `lookbook "
+                f"evaluate --models {settings.ranker}`."
             ) from error
     return release.create(parts, settings.to_dict(), lineage, metrics)
 

@@ -32,6 +32,7 @@ from typing import Any
 
 from feature_repo import places
 from feature_repo.errors import LookbookError
+from pipelines.model_catalog import RANKERS, RETRIEVERS
 
 MANIFEST = "manifest.json"
 FILES = "files"
@@ -269,6 +270,8 @@ def _find(tag: str) -> Path:
         raise RegistryError(f"{tag} is unknown: nothing is registered yet; run `lookbook train`.")
     near = [f"{name}:{path.name}" for path in reversed(versions)][:3]
     names = sorted({other.partition(":")[0] for other in known})
+    if name not in names and name in {**RETRIEVERS, **RANKERS}:
+        raise RegistryError(f"{name} has not been trained yet: run `lookbook train {name}`.")
     near = near or difflib.get_close_matches(name, names, n=3) or names[:10]
     raise RegistryError(f"{tag} is unknown: the nearest known are {', '.join(near)}.")
 
