@@ -466,6 +466,13 @@ def test_likeness_does_not_depend_on_how_many_are_computed_at_a_time(
     same(parts, whole)
 
 
+def test_near_you_is_said_to_those_whose_postal_code_is_known() -> None:
+    retriever = make_retriever("popular_by_postal_code")
+    assert retriever.reason({"postal_code": "north"}, None) == "Popular near you."
+    for unknown in (None, float("nan")):
+        assert retriever.reason({"postal_code": unknown}, None) == "Popular."
+
+
 def test_the_reason_is_the_article_that_led_there(worlds: Worlds) -> None:
     baskets = [
         *((f"s{n}", article, 3) for n in range(3) for article in (SHIRT, SOCKS)),

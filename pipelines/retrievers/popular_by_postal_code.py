@@ -105,7 +105,8 @@ class PopularByPostalCode(PopularInKind):
         )
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
-        return "Popular near you."
+        # Where no postal code is known it names what sells everywhere.
+        return "Popular near you." if isinstance(row.get("postal_code"), str) else "Popular."
 
     def load(self, folder: Path) -> Self:
         super().load(folder)
