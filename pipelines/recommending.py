@@ -250,8 +250,10 @@ def _customers(file: Path | None) -> pa.Array:
                     "WHERE customer_id IS NOT NULL",
                     params={"file": str(file)},
                 ).to_arrow_table()
+        except duckdb.BinderException as error:
+            raise InputError(f"{file} needs a column customer_id: add its header.") from error
         except duckdb.Error as error:
             raise InputError(
-                f"{file} needs a column customer_id: {str(error).splitlines()[0]}"
+                f"{file} cannot be read as a CSV: {str(error).splitlines()[0]}"
             ) from error
     return ids["customer_id"].unique()
