@@ -3,7 +3,7 @@ then the retrievers alone and together.
 
     python benchmarks/online_retail.py            # prints tables of docs/benchmarks.md and docs/retrieval.md
 
-Works in a temporary home, or in LOOKBOOK_HOME if it is set. Takes some minutes on 2 cores.
+Works in a temporary home, or in LOOKBOOK_HOME if it is set. Takes an hour on 2 cores.
 """
 
 import os
@@ -44,6 +44,7 @@ def main() -> None:
     embed(progress=_say)
     last_day = feature_tables.build(progress=_say).through
     features.apply()
+    sys.stdout.reconfigure(line_buffering=True)
     _models(last_day)
     _retrievers(last_day)
     print(f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}.")
