@@ -11,7 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.evaluation.weekly import MERGED, ORACLE, RELEASE_NAME, evaluate
+from pipelines.evaluation.evaluation import MERGED, ORACLE, RELEASE_NAME
+from pipelines.evaluation.weekly import evaluate
 from pipelines.feature_tables import latest_build
 from pipelines.model_catalog import RANKERS, RELEASE
 

@@ -20,6 +20,7 @@ from pipelines.cli import main
 from pipelines.data.load import load
 from pipelines.data.split import Week, buyers
 from pipelines.evaluation import metrics, retrieval
+from pipelines.evaluation.evaluation import MERGED
 from pipelines.evaluation.retrieval import (
     DEPTHS,
     MAIN,
@@ -32,7 +33,6 @@ from pipelines.evaluation.retrieval import (
     recalls,
 )
 from pipelines.evaluation.retrieval_page import write_page
-from pipelines.evaluation.weekly import MERGED
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE
 from pipelines.recommender import FUSION, Recommender, customer_state

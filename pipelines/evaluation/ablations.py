@@ -15,9 +15,9 @@ import pandas as pd
 
 from feature_repo.errors import InputError
 from pipelines.data.split import Week, weeks_before
-from pipelines.evaluation.evaluation import Evaluation, Fold
+from pipelines.evaluation.evaluation import RELEASE_NAME, Evaluation, Fold
 from pipelines.evaluation.resampling import Interval
-from pipelines.evaluation.weekly import RELEASE_NAME, judge_whole, require_history
+from pipelines.evaluation.weekly import judge_whole, require_history
 from pipelines.features import require_service, service_fields
 from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker
 from pipelines.negatives import FOR_NEUMF, FOR_RANKER, NEGATIVES, NegativesError

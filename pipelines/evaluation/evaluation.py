@@ -57,6 +57,11 @@ from pipelines.rerankers.base import by_rank
 from pipelines.retrievers.base import Past
 from pipelines.training import sampled
 
+RELEASE_NAME = "release"
+RANKED = "release_before_reranking"
+MERGED = "merged"
+ORACLE = "oracle"
+"""Who knows the truth of a made-up shop, and only what it was before the week."""
 MAIN = "MAP@12"
 PURPOSE = "test "
 """Of a sample of customers to judge on."""
@@ -250,6 +255,11 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         said = {name: value for name, value in vars(self).items() if name != "per_customer"}
         return said | {"weeks": [week.isoformat() for week in self.weeks]}
+
+
+def judged_as(evaluation: Mapping[str, Any], model: str) -> str:
+    """The name under which an evaluation (`to_dict`) judges a model; a ranker's name is the release with it."""
+    return RELEASE_NAME if evaluation.get("release_ranker") == model else model
 
 
 def _base(wanted: Sequence[str], names: Sequence[str], folds: Sequence[Fold]) -> str | None:

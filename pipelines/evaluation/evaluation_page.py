@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.evaluation.chances import AUC, BRIER, CALIBRATION, ENTROPY, LOG_LOSS, POOLED
-from pipelines.evaluation.evaluation import COVERAGE, EXPOSURE, MAIN
+from pipelines.evaluation.evaluation import (
+    COVERAGE,
+    EXPOSURE,
+    MAIN,
+    MERGED,
+    ORACLE,
+    RANKED,
+    RELEASE_NAME,
+)
 from pipelines.evaluation.metrics import ACCURACY, METRICS, NEW_DAYS
 from pipelines.evaluation.segments import AGE, HISTORY
 from pipelines.model_catalog import RANKERS
@@ -17,7 +25,6 @@ from pipelines.reports import Cell, Page, Section, plots
 from pipelines.reports.page import Value
 from pipelines.reports.words import many, said_day, said_share
 
-RELEASE_NAME = "release"
 LINES = len(plots.COLOURS)
 """Models whose lines are drawn: more than colours cannot be told apart."""
 LISTS = (COVERAGE, EXPOSURE, *(name for name, metric in METRICS.items() if metric.needs))
@@ -63,10 +70,10 @@ MEANING = {
 }
 
 MODELS = {
-    "release": "the whole recommender with the settings that this version of Lookbook trains, not the release in production",
-    "release_before_reranking": "the same in the order of its ranker",
-    "merged": "its candidates in the order of all retrievers together, without a ranker",
-    "oracle": "who knows the truth of a made-up shop",
+    RELEASE_NAME: "the whole recommender with the settings that this version of Lookbook trains, not the release in production",
+    RANKED: "the same in the order of its ranker",
+    MERGED: "its candidates in the order of all retrievers together, without a ranker",
+    ORACLE: "who knows the truth of a made-up shop",
 }
 """What names of models mean that are neither a ranker's nor a retriever's."""
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from feature_repo.places import whole_file
 from pipelines.evaluation.chances import CALIBRATION, MEASURES
-from pipelines.evaluation.evaluation import MAIN
-from pipelines.evaluation.evaluation_page import KINDS, MEANING, RELEASE_NAME, between, digits
+from pipelines.evaluation.evaluation import MAIN, RELEASE_NAME, judged_as
+from pipelines.evaluation.evaluation_page import KINDS, MEANING, between, digits
 from pipelines.evaluation.metrics import ACCURACY, METRICS
 from pipelines.model_catalog import RANKERS, RETRIEVERS
 from pipelines.model_registry.registry import Version
@@ -243,15 +243,12 @@ def _settings(settings: Said, before: str = "") -> Iterator[list[str]]:
 
 
 def _judged(version: Version, evaluation: Said) -> str | None:
-    """The name under which an evaluation speaks of it: its tag, or its name; of a ranker, and a release with
-    it, "release" if that had this ranker."""
+    """The name under which an evaluation speaks of it: its tag, or its name; of a release, its ranker's."""
     name = _name(version)
     if _kind(version) == RELEASE:
         parts = (tag.partition(":")[0] for tag in version.lineage.parents)
         name = next((part for part in parts if part in RANKERS), "")
-    names = [version.tag, name]
-    if name and evaluation.get("release_ranker") == name:
-        names.insert(1, RELEASE_NAME)
+    names = [version.tag, judged_as(evaluation, name)]
     models = evaluation.get("models") or {}
     return next((name for name in names if models.get(name)), None)
 

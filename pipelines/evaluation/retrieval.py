@@ -20,10 +20,11 @@ import pandas as pd
 from feature_repo.errors import LookbookError
 from pipelines.assortment import Assortment
 from pipelines.data.split import Week, buyers, weeks_before
+from pipelines.evaluation.evaluation import MERGED
 from pipelines.evaluation.metrics import average_precision, bootstrap
 from pipelines.evaluation.resampling import Interval
 from pipelines.evaluation.segments import HISTORY, SEGMENTS, described
-from pipelines.evaluation.weekly import MERGED, require_history
+from pipelines.evaluation.weekly import require_history
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings, make_retriever
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state

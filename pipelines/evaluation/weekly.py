@@ -15,7 +15,14 @@ from pipelines.data.split import Week, first_day, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.chances import Scored
-from pipelines.evaluation.evaluation import Evaluation, Fold
+from pipelines.evaluation.evaluation import (
+    MERGED,
+    ORACLE,
+    RANKED,
+    RELEASE_NAME,
+    Evaluation,
+    Fold,
+)
 from pipelines.evaluation.metrics import DEPTH
 from pipelines.evaluation.price_curves import PriceCurves, measure_prices
 from pipelines.features import OfflineFeatures, require_service
@@ -35,11 +42,6 @@ from pipelines.training import (
 )
 from pipelines.warehouse import reading
 
-RELEASE_NAME = "release"
-RANKED = "release_before_reranking"
-MERGED = "merged"
-ORACLE = "oracle"
-"""Who knows the truth of a made-up shop, and only what it was before the week."""
 SIMPLE = ("popular", "repurchase", *BASELINES)
 """What the others are compared with: the best of these."""
 

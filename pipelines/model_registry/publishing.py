@@ -224,10 +224,10 @@ def create_release(
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, {})
     metrics: dict[str, Any] = {}
     if evaluation is not None:
+        from pipelines.evaluation.evaluation import judged_as
+
         try:
-            # A ranker's name is the release with that ranker.
-            same = evaluation.get("release_ranker") == settings.ranker
-            judged = evaluation["models"]["release" if same else settings.ranker]
+            judged = evaluation["models"][judged_as(evaluation, settings.ranker)]
             metrics = {**judged, "weeks": list(evaluation["weeks"])}
         except (KeyError, TypeError, AttributeError) as error:
             raise RegistryError(
