@@ -247,19 +247,14 @@ class Recommender:
         pairs, row = np.unique(np.concatenate([NO_PAIRS, *keys]), return_inverse=True)
         rows = np.split(row, np.cumsum([len(key) for key in keys])[:-1])
         numbers = np.full((2 * len(named) + 2, len(pairs)), np.nan)
-        scores, ranks, fused = numbers[:-2:2], numbers[1:-2:2], numbers[-1]
-        fused[:] = 0
-        for number, ((name, found), where) in enumerate(zip(named.items(), rows, strict=True)):
+        scores, ranks = numbers[:-2:2], numbers[1:-2:2]
+        for number, (found, where) in enumerate(zip(named.values(), rows, strict=True)):
             scores[number, where] = found.score
             ranks[number, where] = found.rank
-            # That somebody pays for an article says nothing of how good it is.
-            if name != SPONSORED:
-                fused[where] += self.weights.get(name, 1.0) / (FUSION + found.rank)
-        given = np.where(np.isnan(ranks), np.inf, ranks)
-        best = given.argmin(axis=0)
-        rank = given[best, np.arange(len(pairs))].astype("int64")
-        of_retrievers = given[[name != SPONSORED for name in named]].min(axis=0, initial=np.inf)
-        numbers[-2] = np.where(np.isfinite(of_retrievers), of_retrievers, np.nan)
+        best = np.where(np.isnan(ranks), np.inf, ranks).argmin(axis=0)
+        rank = ranks[best, np.arange(len(pairs))].astype("int64")
+        # Not of what is sponsored, which comes last: that somebody pays says nothing of how good an article is.
+        numbers[-2:] = _best_and_fused(ranks[: len(self.retrievers)], self.retrievers, self.weights)
         customer = order[pairs // max(len(self._ids), 1)]
         texts = {
             "customer_id": asked.customers[customer],
@@ -294,15 +289,26 @@ def without_source(rows: pd.DataFrame, source: str, weights: Mapping[str, float]
     ranks = {n.removesuffix("__rank"): n for n in map(str, rows.columns) if n.endswith("__rank")}
     ranks = {name: column for name, column in ranks.items() if name not in (source, "best")}
     given = rows[[*ranks.values()]].to_numpy("float64", na_value=np.nan)
-    fused = np.zeros(len(rows))
-    for place, name in enumerate(ranks):
-        fused += np.nan_to_num(weights.get(name, 1.0) / (FUSION + given[:, place]))
-    best = np.where(np.isnan(given), np.inf, given).min(axis=1, initial=np.inf)
+    best, fused = _best_and_fused(given.T, ranks, weights)
     # Drawn negatives have no source at all.
-    named = np.isfinite(best) | rows[BEST].isna().to_numpy()
+    named = ~np.isnan(best) | rows[BEST].isna().to_numpy()
     rest = rows.drop(columns=[f"{source}__score", f"{source}__rank"])
-    best = np.where(np.isfinite(best), best, np.nan)
     return rest.assign(fused__score=fused, **{BEST: best})[named]
+
+
+def _best_and_fused(
+    ranks: np.ndarray, sources: Collection[str], weights: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best rank of each candidate (M,), missing where it has none, and the order of all sources together
+    (M,), higher is better (reciprocal rank fusion).
+
+    Args:
+        ranks: of each source (S x M), missing where it did not name the candidate.
+    """
+    fused = np.zeros(ranks.shape[1])
+    for name, rank in zip(sources, ranks, strict=True):
+        fused += np.nan_to_num(weights.get(name, 1.0) / (FUSION + rank))
+    return np.fmin.reduce(ranks, axis=0, initial=np.nan), fused
 
 
 def with_history(rows: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:

@@ -105,9 +105,10 @@ def evaluate(
     """Judge the recommender, its parts, other rankers, releases and baselines on the last weeks.
 
     Each week is a fold: everything is trained strictly on what came before it, and every customer
-    who buys in it counts. The model "release" is the whole recommender as `lookbook train` makes it today, which
-    the release in production need not be: that is "production". A ranker's name is the release with that
-    ranker; "merged" has none, but the order of all retrievers together. All that was measured is on the page, and a table of the main figures is shown.
+    who buys in it counts. The model "release" is the whole recommender as `lookbook train` makes it
+    today, which the release in production need not be: that is "production". A ranker's name is the
+    release with that ranker; "merged" has none, but the order of all retrievers together. All that was
+    measured is on the page, and a table of the main figures is shown.
 
     `--retrievers` says of every retriever, and of all together, how much of what is bought is among
     their candidates, what each alone adds, for whom, and at which cost; also as the page

@@ -32,7 +32,6 @@ from typing import Any
 
 from feature_repo import places
 from feature_repo.errors import LookbookError
-from pipelines.model_catalog import RANKERS, RETRIEVERS
 
 MANIFEST = "manifest.json"
 FILES = "files"
@@ -270,6 +269,9 @@ def _find(tag: str) -> Path:
         raise RegistryError(f"{tag} is unknown: nothing is registered yet; run `lookbook train`.")
     near = [f"{name}:{path.name}" for path in reversed(versions)][:3]
     names = sorted({other.partition(":")[0] for other in known})
+    # Here alone, for a registry that opens what is there needs no catalogue.
+    from pipelines.model_catalog import RANKERS, RETRIEVERS
+
     if name not in names and name in {**RETRIEVERS, **RANKERS}:
         raise RegistryError(f"{name} has not been trained yet: run `lookbook train {name}`.")
     near = near or difflib.get_close_matches(name, names, n=3) or names[:10]
