@@ -275,6 +275,16 @@ def test_what_cannot_be_is_one_clear_sentence(
     assert says in one_sentence(lookbook(*words))
 
 
+@pytest.mark.parametrize("text", ["[1]", "{}", '{"models": 3}'])
+@pytest.mark.parametrize("words", [("card", "production"), ("release", "create")], ids=" ".join)
+def test_json_of_something_else_is_no_evaluation(
+    shop: Path, tmp_path: Path, words: tuple[str, ...], text: str
+) -> None:
+    (tmp_path / "other.json").write_text(text)
+    said = one_sentence(lookbook(*words, "--evaluation", str(tmp_path / "other.json")))
+    assert "other.json judges no models: give what `lookbook evaluate --json` wrote." in said
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

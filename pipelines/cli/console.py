@@ -139,14 +139,19 @@ def read_evaluation(file: TextIO | None) -> Any:
     """What `lookbook evaluate --json` wrote; None without a file.
 
     Raises:
-        InputError: it is not JSON.
+        InputError: it is not JSON, or of something else.
     """
     if file is None:
         return None
     try:
-        return json.load(file)
+        found = json.load(file)
     except ValueError as error:
         raise InputError(f"{file.name} is not JSON: {error}") from error
+    if not isinstance(found, dict) or not isinstance(found.get("models"), dict):
+        raise InputError(
+            f"{file.name} judges no models: give what `lookbook evaluate --json` wrote."
+        )
+    return found
 
 
 def as_weights(
