@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from feature_repo.errors import InputError
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 
@@ -31,6 +33,21 @@ def warehouse_file() -> Path:
 def models_folder() -> Path:
     """BentoML's home: model versions, and the release history beside them."""
     return home() / "models"
+
+
+def check_place(out: Path) -> None:
+    """To know that a file can be written before the work that fills it.
+
+    Raises:
+        InputError: `out` is a folder, lies below a file, or may not be written.
+    """
+    if out.is_dir():
+        raise InputError(f"{out} is a folder: name a file.")
+    nearest = next(parent for parent in out.absolute().parents if parent.exists())
+    if not nearest.is_dir():
+        raise InputError(f"{out} cannot be written: {nearest} is a file, not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{out} cannot be written: {nearest} may not be changed.")
 
 
 @contextmanager

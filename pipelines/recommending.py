@@ -73,8 +73,8 @@ def for_customer(
     Raises:
         RegistryError: no release is in production, or none is as old as the moment.
         FeatureError: the online store is empty, or the moment lies after the feature tables.
-        InputError: a sponsored article is not on sale, or the release has no rules that leave out what
-            is out of stock.
+        InputError: a sponsored article is not on sale, one that is out of stock is unknown, or the release
+            has no rules that leave it out.
         ObjectiveError: the release's ranker has not learnt what is asked for.
     """
     chosen = _release(at)
@@ -90,6 +90,13 @@ def for_customer(
             f"{chosen.tag} has no business rules, which leave out what is out of stock: make a release with "
             "the re-ranker business_rules."
         )
+    if out_of_stock and recommender.facts is not None:
+        strange = np.flatnonzero(recommender.facts.assortment.places(list(out_of_stock)) < 0)
+        if len(strange):
+            raise InputError(
+                f"There is no article {out_of_stock[strange[0]]}, as far as {chosen.tag} knows: what is out of "
+                "stock is named by its article_id."
+            )
     moment = at or online_moment()
     if at is None:
         require_fresh(chosen, moment)
@@ -174,6 +181,11 @@ def to_file(
     }
     anybodys: list[str] | None = None
     with growing_file(out, made_of, progress) as file:
+        if customers is not None and (strangers := _strangers(everyone)):
+            progress(
+                f"{strangers:,} of {many(len(everyone), 'customer')} of {customers} are unknown to the shop: they get "
+                "what is popular."
+            )
         pace = _Pace(len(everyone), file.rows)
         if not file.rows:
             file.append(_lines([("customer_id", "prediction")]), 0)
@@ -233,6 +245,16 @@ def _ids_checksum(ids: pa.Array) -> int:
     for start in range(0, len(ids), 2**16):
         checksum = zlib.crc32("\n".join(ids[start : start + 2**16].to_pylist()).encode(), checksum)
     return checksum
+
+
+def _strangers(ids: pa.Array) -> int:
+    """How many of these customers the shop does not know."""
+    with reading() as con:
+        con.register("asked", pa.table({"customer_id": ids}))
+        ((found,),) = con.execute(
+            "SELECT count(*) FROM asked ANTI JOIN staging.customers USING (customer_id)"
+        ).fetchall()
+    return int(found)
 
 
 def _customers(file: Path | None) -> pa.Array:

@@ -1,6 +1,7 @@
 """The command: every verb explains itself, results are JSON on request, errors are one sentence."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from feature_repo import places
 from pipelines.cli import main
 from pipelines.data import split
 from pipelines.evaluation import ablations
-from pipelines.model_catalog import RELEASE
+from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS
 
 
 def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -164,7 +165,10 @@ def test_recommend_refuses_what_does_not_go_together(shop: Path, tmp_path: Path)
         (("--all", "--out", out, "--sponsored", "0108775015"), "--sponsored goes with --customer"),
         (("--customer", "x", "--out", out), "--out goes with --all"),
         (("--customer", " "), "--customer is empty"),
-        (("--all", "--out", str(tmp_path / "no" / "out.csv")), "There is no folder"),
+        (
+            ("--all", "--out", f"{places.PROJECT}/README.md/out.csv"),
+            "README.md is a file, not a folder",
+        ),
     ):
         answer = lookbook("recommend", *words)
         assert answer.exit_code != 0
@@ -244,6 +248,37 @@ def test_what_is_out_of_stock_is_not_shown(shop: Path) -> None:
     assert len(shown) == 5
 
 
+def test_a_release_shows_pages_by_its_rerankers(shop: Path, tmp_path: Path) -> None:
+    made = as_json("release", "create", "--rerankers", "freshness=0.25,dpp=0.2")["release"]
+    chain = as_json("release", "show", made)["settings"]["rerankers"]
+    assert list(chain.items()) == [
+        ("freshness", {"strength": 0.25}),
+        ("dpp", {"strength": 0.2}),
+        ("business_rules", {}),
+    ]
+    rules = tmp_path / "rules.json"
+    rules.write_text('{"business_rules": {"caps": [["product", 1]]}, "mmr": {"strength": 0.1}}')
+    made = as_json("release", "create", "--rerankers", str(rules))["release"]
+    assert list(as_json("release", "show", made)["settings"]["rerankers"]) == [
+        "business_rules",
+        "mmr",
+    ]
+    for text, said in (
+        ("[]", "names no re-rankers"),
+        ('{"dpp": 1}', "names no re-rankers"),
+        ("{", "is not JSON"),
+        ('{"business_rules": {"caps": 3}}', "cannot be made with"),
+        ('{"business_rules": {"cap": []}}', "has no setting 'cap'"),
+    ):
+        rules.write_text(text)
+        assert said in one_sentence(lookbook("release", "create", "--rerankers", str(rules)))
+
+
+def test_training_names_every_model() -> None:
+    listed = set(re.findall(r"\w+", lookbook("train", "--help").output))
+    assert {*RETRIEVERS, *RANKERS} <= listed
+
+
 def test_a_model_is_described(shop: Path, tmp_path: Path) -> None:
     said = as_json("card", "gradient_boosting")
     assert said["version"].startswith("gradient_boosting:")
@@ -259,8 +294,13 @@ def test_a_model_is_described(shop: Path, tmp_path: Path) -> None:
         (("recommend", "--customer", "x", "--objective", "view=1"), "leave view out"),
         (("recommend", "--customer", "x", "--objective", "purchase=-1"), "give 0 or more"),
         (("recommend", "--customer", "x", "--objective", "love=1"), "no objective 'love'"),
-        (("recommend", "--customer", "x", "--objective", "view"), "write it as purchase=1"),
+        (("recommend", "--customer", "x", "--objective", "view"), "write it as NAME=NUMBER"),
+        (("recommend", "--customer", "x", "--out-of-stock", "shoe"), "There is no article shoe"),
         (("release", "create", "--ranker", "magic"), "No ranker is called 'magic'"),
+        (("release", "create", "--rerankers", "magic=1"), "No re-ranker is called 'magic'"),
+        (("release", "create", "--rerankers", "dpp"), "write it as NAME=NUMBER"),
+        (("release", "create", "--rerankers", "dpp=7"), "dpp"),
+        (("release", "create", "--rerankers", "no.json"), "no.json: No such file"),
         (("card", "magic"), "magic"),
         (("card", "production", "--evaluation", "README.md"), "README.md is not JSON"),
         (("evaluate", "--split", "test", "--weeks", "2"), "weeks of its own"),

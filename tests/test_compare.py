@@ -524,7 +524,7 @@ def test_a_page_that_cannot_be_written_is_known_at_once(tmp_path: Path) -> None:
     folder = write(tmp_path / "shop")
     said: list[str] = []
     for page, says in (
-        (folder, f"{folder} is a folder: name a file for the page."),
+        (folder, f"{folder} is a folder: name a file."),
         (
             folder / "articles.csv" / "new" / "page.html",
             f"{folder / 'articles.csv'} is a file, not a folder.",

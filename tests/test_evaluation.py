@@ -203,7 +203,7 @@ def test_an_unknown_model_is_named(shop: Path) -> None:
 
 @pytest.mark.parametrize(("weeks", "models"), [(21, None), (22, ["popular"])])
 def test_too_short_a_history_is_said(shop: Path, weeks: int, models: list[str] | None) -> None:
-    with pytest.raises(LookbookError, match=r"Purchases start on 2020-04-26.*ask for fewer weeks"):
+    with pytest.raises(LookbookError, match=r"Purchases start on 2020-04-26.*at least 1 week less"):
         evaluate(LAST_DAY, weeks=weeks, models=models)
 
 

@@ -379,7 +379,7 @@ def test_an_unknown_retriever_is_named(shop: Path) -> None:
 
 
 def test_too_short_a_history_is_said(shop: Path) -> None:
-    with pytest.raises(LookbookError, match=r"Purchases start on 2020-04-26.*ask for fewer weeks"):
+    with pytest.raises(LookbookError, match=r"Purchases start on 2020-04-26.*at least 1 week less"):
         judge_retrievers(LAST_DAY, 22, ["popular"])
 
 

@@ -70,6 +70,7 @@ def recommend(
       lookbook recommend --customer 17850 --objective purchase=1,cart=0.3,view=0.05
       lookbook recommend --all --out submission.csv
     """
+    from feature_repo import places
     from pipelines import recommending
 
     if (customer is None) == (not everyone):
@@ -88,12 +89,9 @@ def recommend(
     if everyone:
         if out is None:
             raise click.UsageError("--all needs --out FILE.")
-        if not out.absolute().parent.is_dir():
-            raise click.UsageError(
-                f"There is no folder {out.parent}: make it, or give another --out."
-            )
+        places.check_place(out)
         rows = recommending.to_file(out, k=k, at=at, customers=customers, progress=say)
-        return f"{out}: {rows:,} customers", {"out": str(out), "customers": rows}
+        return f"{out}: {many(rows, 'customer')}", {"out": str(out), "customers": rows}
     assert customer is not None
     answer = recommending.for_customer(
         customer,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -168,7 +169,27 @@ def as_weights(
         except ValueError:
             equals = ""
         if not equals:
-            raise click.BadParameter(f"{part!r} is no weight: write it as purchase=1,view=0.1.")
+            raise click.BadParameter(
+                f"{part!r} has no number: write it as NAME=NUMBER, with commas between."
+            )
+    return found
+
+
+def as_rerankers(
+    ctx: click.Context, parameter: click.Parameter, text: str | None
+) -> dict[str, dict[str, Any]] | None:
+    """Callback: re-rankers with their settings, written freshness=0.25,dpp=0.2 or in a JSON file."""
+    if text is None or not text.endswith(".json"):
+        weights = as_weights(ctx, parameter, text)
+        return None if weights is None else {n: {"strength": w} for n, w in weights.items()}
+    try:
+        found = json.loads(Path(text).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise click.BadParameter(f"{text} is not JSON: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise click.BadParameter(
+            f'{text} names no re-rankers: write it as {{"dpp": {{"strength": 0.2}}}}.'
+        )
     return found
 
 

@@ -26,7 +26,20 @@ SPLITS = ("development", "test", "last")
 def train(models: tuple[str, ...], cutoff: date | None) -> Any:
     """Train models and register each as a version.
 
-    Without MODELS, everything that a release needs.
+    Without MODELS, everything that a release needs. Of those below, retrievers name candidates and
+    rankers put them in order.
+
+    \b
+    Retrievers:
+      popular, popular_by_age, popular_by_postal_code, popular_by_product_group, repurchase, co_purchase,
+      item_knn, customer_knn, matrix_factorization, pure_svd, ease, in_session, similar,
+      similar_by_transactions, similar_by_metadata, similar_by_text, similar_by_image,
+      two_tower, variational_autoencoder, neu_mf
+
+    \b
+    Rankers:
+      gradient_boosting, logistic_regression, factorization_machine, wide_and_deep, deep_fm, dlrm,
+      multi_task, blend
 
     \b
     Examples:
@@ -174,10 +187,9 @@ def _judge(
     from pipelines.evaluation.evaluation_page import write_evaluation_page
     from pipelines.evaluation.weekly import evaluate as judge
     from pipelines.evaluation.weekly import price_reranking
-    from pipelines.reports import check_place
 
     page = out or places.home() / "reports" / "evaluation.html"
-    check_place(page)
+    places.check_place(page)
     found = judge(
         last_day,
         weeks=weeks,
@@ -254,10 +266,9 @@ def _judge_retrievers(
     from pipelines.evaluation.retrieval import PER_SOURCE, judge_retrievers
     from pipelines.evaluation.retrieval_page import write_page
     from pipelines.evaluation.retrieval_tables import in_tables
-    from pipelines.reports import check_place
 
     page = out or places.home() / "reports" / "retrievers.html"
-    check_place(page)
+    places.check_place(page)
     found = judge_retrievers(
         last_day,
         weeks,
@@ -287,7 +298,8 @@ def _judge_retrievers(
 def card(model: str, evaluation: TextIO | None, out: Path | None) -> Any:
     """Say what a model is: what it is for, from which data, how good, for whom, and its limits.
 
-    MODEL is a version's tag or a model's name (its newest version), a release's tag or an alias.
+    MODEL is a version's tag or a model's name (its newest version; `lookbook train --help` lists them),
+    a release's tag or an alias.
 
     \b
     Examples:

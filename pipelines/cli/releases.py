@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import click
 from rich.table import Table
 
-from pipelines.cli.console import main, read_evaluation, verb
+from pipelines.cli.console import as_rerankers, main, read_evaluation, verb
 
 
 @main.group()
@@ -22,19 +22,33 @@ def release() -> None:
     help="The last line of `lookbook evaluate --json`, to keep its figures with the release.",
 )
 @click.option("--ranker", help="With this ranker instead of the usual one.")
+@click.option(
+    "--rerankers",
+    callback=as_rerankers,
+    metavar="NAME=STRENGTH,...|FILE.json",
+    help="Re-rankers in their order, of dpp, mmr, freshness, calibrated and exposure, or a JSON file that gives "
+    "each its settings; business_rules come last where they are not named.",
+)
 @verb
-def create(evaluation: TextIO | None, ranker: str | None) -> Any:
+def create(
+    evaluation: TextIO | None, ranker: str | None, rerankers: dict[str, dict[str, Any]] | None
+) -> Any:
     """Put the newest version of each model together into a release.
+
+    A re-ranker's settings are in docs/re-ranking.md; what each costs, `lookbook evaluate --rerankers` says.
+    In a file, rules go by their names: {"dpp": {"strength": 0.2}, "business_rules": {"caps": [["product", 1]]}}.
 
     \b
     Examples:
       lookbook release create
       lookbook train multi_task && lookbook release create --ranker multi_task
+      lookbook release create --rerankers freshness=0.25,dpp=0.2
       lookbook evaluate --json > evaluation.json
       lookbook release create --evaluation evaluation.json
     """
     from pipelines.model_catalog import RANKERS, RELEASE
     from pipelines.model_registry.publishing import create_release
+    from pipelines.rerankers.business_rules import BusinessRules
 
     settings = RELEASE
     if ranker is not None:
@@ -42,7 +56,10 @@ def create(evaluation: TextIO | None, ranker: str | None) -> Any:
             raise click.UsageError(
                 f"No ranker is called {ranker!r}; there are: {', '.join(RANKERS)}."
             )
-        settings = replace(RELEASE, ranker=ranker, ranker_settings=None)
+        settings = replace(settings, ranker=ranker, ranker_settings=None)
+    if rerankers is not None:
+        rules = BusinessRules.name
+        settings = replace(settings, rerankers={**rerankers, rules: rerankers.get(rules, {})})
     made = create_release(evaluation=read_evaluation(evaluation), settings=settings)
     return made.tag, {"release": made.tag, "parts": made.parts}
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 
+from feature_repo import places
 from feature_repo.errors import InputError
 from feature_repo.raw_tables import RAW_TABLES, RawTable
 from feature_repo.stores.connection import connect
@@ -39,7 +40,7 @@ from pipelines.data.hm_figures import (
     Figure,
     Unit,
 )
-from pipelines.reports import Cell, Page, Section, check_place, plots
+from pipelines.reports import Cell, Page, Section, plots
 from pipelines.reports.words import many
 from pipelines.warehouse import identifier
 
@@ -207,7 +208,7 @@ def compare(
         WarehouseError: nothing is loaded.
     """
     if page is not None:
-        check_place(page)
+        places.check_place(page)
     with _opened(source) as con:
         progress("reading the purchases")
         try:

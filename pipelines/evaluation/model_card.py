@@ -13,14 +13,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from feature_repo.places import whole_file
+from feature_repo.places import check_place, whole_file
 from pipelines.evaluation.chances import CALIBRATION, MEASURES
 from pipelines.evaluation.evaluation import MAIN, RELEASE_NAME, judged_as
 from pipelines.evaluation.evaluation_page import KINDS, MEANING, between, digits
 from pipelines.evaluation.metrics import ACCURACY, METRICS
 from pipelines.model_catalog import RANKERS, RETRIEVERS
 from pipelines.model_registry.registry import Version
-from pipelines.reports import Page, check_place
+from pipelines.reports import Page
 
 Said = Mapping[str, Any]
 

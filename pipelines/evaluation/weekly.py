@@ -11,7 +11,7 @@ import pandas as pd
 
 from feature_repo.errors import LookbookError
 from pipelines.article_facts import ArticleFacts
-from pipelines.data.split import Week, first_day, weeks_before
+from pipelines.data.split import DAYS_IN_WEEK, Week, first_day, weeks_before
 from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.chances import Scored
@@ -30,6 +30,7 @@ from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSetting
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import load_recommender
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
+from pipelines.reports.words import many
 from pipelines.rerankers import make_chain
 from pipelines.retrievers.base import STATE_SERVICE, Retriever
 from pipelines.steady_features import SteadyFeatures
@@ -324,7 +325,8 @@ def require_history(con: duckdb.DuckDBPyConnection, start: date) -> None:
     require_service(STATE_SERVICE)
     first = first_day(con)
     if first is None or first >= start:
+        fewer = 1 if first is None else (first - start).days // DAYS_IN_WEEK + 1
         raise LookbookError(
-            f"Purchases start on {first}, and this evaluation trains on weeks from "
-            f"{start}: ask for fewer weeks, or load a longer history."
+            f"Purchases start on {first}, and this evaluation learns from weeks from {start} on: ask for at "
+            f"least {many(fewer, 'week')} less, or load a longer history."
         )

@@ -27,10 +27,11 @@ from pipelines.model_catalog import (
 from pipelines.model_registry import release
 from pipelines.model_registry.registry import Lineage, RegistryError, save_version
 from pipelines.recommender import Recommender
+from pipelines.reports.words import many
 from pipelines.rerankers import make_chain
 from pipelines.retrievers.base import STATE_SERVICE, Past
 from pipelines.retrievers.similar import CONTENT_SERVICE
-from pipelines.training import fit_ranker, training_set, training_weeks
+from pipelines.training import HISTORY_DAYS, fit_ranker, training_set, training_weeks
 from pipelines.warehouse import reading
 
 SAMPLE_PART = "sample_customers"
@@ -140,6 +141,11 @@ def _train_ranker(
     if name != settings.ranker:
         settings = replace(settings, ranker=name, ranker_settings=None)
     weeks = training_weeks(con, cutoff, settings)
+    if len(weeks) < settings.training_weeks:
+        progress(
+            f"{name} learns from {many(len(weeks), 'week')} instead of {settings.training_weeks}: earlier ones "
+            f"have less than {HISTORY_DAYS} days of purchases before them"
+        )
     rows = training_set(con, weeks, settings, progress)
     # Of these rows and settings alone: a training that was killed must not go on with others.
     model = RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {})
@@ -179,8 +185,7 @@ def _sample(
     sample = [
         {
             "customer_id": customer,
-            "label": f"{purchases} purchase{'' if purchases == 1 else 's'}"
-            + (f", age {age}" if age is not None else ""),
+            "label": many(purchases, "purchase") + (f", age {age}" if age is not None else ""),
         }
         for customer, age, purchases in con.execute(_SAMPLE_SQL, [cutoff]).fetchall()
     ]
@@ -204,8 +209,12 @@ def create_release(
             before each of those weeks, did on them. Kept with the release.
 
     Raises:
-        RegistryError: a model has not been trained, or the parts do not fit together.
+        RegistryError: a model has not been trained, the parts do not fit together, or the evaluation is of
+            another kind of release.
+        RerankerError: a re-ranker has no such setting.
     """
+    # They must be possible before anything is written.
+    make_chain(list(settings.rerankers.items()))
     roles = [*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART]
     parts = {role: (tags or {}).get(role, role) for role in roles}
     ranker = release.open_version(parts[settings.ranker]).lineage
@@ -224,6 +233,11 @@ def create_release(
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, {})
     metrics: dict[str, Any] = {}
     if evaluation is not None:
+        if settings.rerankers != RELEASE.rerankers:
+            raise RegistryError(
+                "The evaluation is of the usual re-rankers, and this release is to have others: create it without, "
+                "and judge it by its tag (`lookbook evaluate --models TAG`)."
+            )
         from pipelines.evaluation.evaluation import judged_as
 
         try:

@@ -1,5 +1,5 @@
 """Pages for people: self-contained HTML with text, tables and plots."""
 
-from pipelines.reports.page import Cell, Page, Section, check_place
+from pipelines.reports.page import Cell, Page, Section
 
-__all__ = ["Cell", "Page", "Section", "check_place"]
+__all__ = ["Cell", "Page", "Section"]

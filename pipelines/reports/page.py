@@ -11,7 +11,6 @@ elsewhere, is well-formed XML, and is the same to the byte for the same content.
 """
 
 import itertools
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from feature_repo.errors import InputError
-from feature_repo.places import whole_file
+from feature_repo.places import check_place, whole_file
 from pipelines.reports import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Cell", "Page", "Section", "check_place"]
+__all__ = ["Cell", "Page", "Section"]
 
 Tone = Literal["", "good", "bad", "quiet"]
 
@@ -258,21 +257,6 @@ class Page:
         check_place(out)
         with whole_file(out) as partial:
             partial.write_text(self.html(), encoding="utf-8")
-
-
-def check_place(out: Path) -> None:
-    """To know that a page can be written before the work that fills it.
-
-    Raises:
-        InputError: `out` is a folder, lies below a file, or may not be written.
-    """
-    if out.is_dir():
-        raise InputError(f"{out} is a folder: name a file for the page.")
-    nearest = next(parent for parent in out.absolute().parents if parent.exists())
-    if not nearest.is_dir():
-        raise InputError(f"{out} cannot be written: {nearest} is a file, not a folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(f"{out} cannot be written: {nearest} may not be changed.")
 
 
 def _text(text: str) -> str:

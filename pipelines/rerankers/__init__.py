@@ -30,7 +30,12 @@ def make_reranker(name: str, settings: Mapping[str, Any] | None = None) -> Reran
             f"The re-ranker {name} has no setting {sorted(unknown)[0]!r}; it has: "
             f"{', '.join(made.settings())}."
         )
-    return RERANKERS[name](**(settings or {}))
+    try:
+        return RERANKERS[name](**(settings or {}))
+    except (TypeError, ValueError) as error:
+        raise RerankerError(
+            f"The re-ranker {name} cannot be made with {dict(settings or {})}: {error}."
+        ) from error
 
 
 def make_chain(steps: Sequence[tuple[str, Mapping[str, Any]]]) -> Chain:

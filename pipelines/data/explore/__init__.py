@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from feature_repo import places
 from pipelines.data.compact import compact, loaded
 from pipelines.data.explore.articles import lifetimes, prices, sellers
 from pipelines.data.explore.customers import baskets, bulk_buyers, coming_back, small_buyers, who
@@ -19,7 +20,7 @@ from pipelines.data.explore.gaps import quality
 from pipelines.data.explore.interactions import shown
 from pipelines.data.explore.sales import channels, seasons, the_shop
 from pipelines.data.explore.shop import LoadedShop
-from pipelines.reports import Page, Section, check_place
+from pipelines.reports import Page, Section
 from pipelines.reports.words import many, said_day
 
 __all__ = ["Exploration", "explore"]
@@ -70,7 +71,7 @@ def explore(out: Path, *, progress: Callable[[str], None] = lambda text: None) -
         WarehouseError: nothing is loaded.
         InputError: `out` cannot be written.
     """
-    check_place(out)
+    places.check_place(out)
     with loaded() as con:
         progress("reading the purchases")
         compact(con, "raw.articles", "raw.customers", "raw.transactions")
