@@ -9,11 +9,13 @@ import pandas as pd
 
 from pipelines.features import Features
 from pipelines.rankers.base import PURCHASE, Objective
-from pipelines.recommender import SPONSORED, Recommender, with_history
+from pipelines.recommender import PINNED, SPONSORED, Recommender, with_history
 from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
 SHOWN_DRIVERS = 3
+BROUGHT = {SPONSORED: "Sponsored.", PINNED: "Chosen by the shop."}
+"""Why an article is there that no retriever named."""
 
 DISPLAYED = {
     "name": "prod_name",
@@ -48,7 +50,7 @@ def explained(
     best = best.reset_index(drop=True)
     because: list[str | None] = [None] * len(best)
     asked = Asked(state, moment)
-    for source, rows in best[best["source"] != SPONSORED].groupby("source"):
+    for source, rows in best[~best["source"].isin(BROUGHT)].groupby("source"):
         led = recommender.retrievers[str(source)].because(asked, rows)
         for place, article_id in zip(rows.index, led, strict=True):
             because[place] = article_id
@@ -76,8 +78,8 @@ def explained(
 
 
 def _reason(recommender: Recommender, row: Mapping[Hashable, Any], led_name: str | None) -> str:
-    if row["source"] == SPONSORED:
-        return "Sponsored."
+    if row["source"] in BROUGHT:
+        return BROUGHT[row["source"]]
     return recommender.retrievers[row["source"]].reason(row, led_name)
 
 

@@ -16,16 +16,24 @@ import pandas as pd
 from pipelines.article_facts import ArticleFacts
 from pipelines.features import Features
 from pipelines.rankers.base import BEST, HISTORY, Objective, Ranker
-from pipelines.rerankers.base import CHANCE, Reranker, rerank
+from pipelines.rerankers.base import (
+    CHANCE,
+    NOTHING,
+    ON_SLOT,
+    Reranker,
+    Slate,
+    bought_by,
+    rerank,
+)
 from pipelines.retrievers.base import FUSION, STATE_SERVICE, Asked, Proposals, Retriever, top
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
-SPONSORED = "sponsored"
-"""The source of articles that somebody pays for, or wants seen."""
+SPONSORED, PINNED = "sponsored", "pinned"
+"""The sources of articles that somebody pays for, or that the shop wants seen."""
 POSTAL_CODE = "customer_profile__postal_code"
 BATCH_CUSTOMERS = 2_000
 RERANKED = 200
-"""Of each customer so many of the first candidates may come to the page by re-ranking."""
+"""Of each customer so many of the first candidates that may be shown may come to the page by re-ranking."""
 NO_IDS = np.array([], dtype=object)
 NO_PAIRS = np.array([], dtype="int64")
 
@@ -101,7 +109,7 @@ class Recommender:
         unique = list(dict.fromkeys(customers))
         batches = []
         for start in range(0, len(unique), BATCH_CUSTOMERS):
-            with _timed(stages, "candidates"):
+            with timed(stages, "candidates"):
                 if state is None:
                     batch = customer_state(unique[start : start + BATCH_CUSTOMERS], features)
                 else:
@@ -110,11 +118,11 @@ class Recommender:
             if rows.empty:
                 continue
             if self.ranker is not None:
-                with _timed(stages, "features"):
+                with timed(stages, "features"):
                     rows = features.read(rows, self.ranker.feature_service)
-            with _timed(stages, "rank"):
+            with timed(stages, "rank"):
                 rows = self.ranked(rows, batch, objective)
-            with _timed(stages, "rerank"):
+            with timed(stages, "rerank"):
                 best = self.page(
                     rows,
                     batch,
@@ -137,8 +145,8 @@ class Recommender:
         Args:
             state: a row of `customer_state` for each customer.
             moment: when the question is asked (UTC).
-            sponsored: articles that are named to everybody, as if by a retriever `sponsored`; those that
-                are not on sale are left out.
+            sponsored: articles that are named to everybody, as if by a retriever `sponsored`, beside what the
+                re-ranker brings; those that are not on sale are left out.
 
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
@@ -151,8 +159,13 @@ class Recommender:
             name: retriever.propose(asked, self.per_source[name])
             for name, retriever in self.retrievers.items()
         }
-        if sponsored:
-            named[SPONSORED] = self._sponsored(len(asked), sponsored)
+        brought = {SPONSORED: [*sponsored], PINNED: []}
+        if self.reranker is not None:
+            brought[SPONSORED] += self.reranker.brings("sponsored")
+            brought[PINNED] += self.reranker.brings("pinned")
+        for source, articles in brought.items():
+            if articles:
+                named[source] = self._brought(len(asked), articles)
         return self._merge(asked, named)
 
     def ranked(
@@ -190,10 +203,8 @@ class Recommender:
         """
         if self.reranker is None or self.facts is None:
             return top(rows, len(rows) if with_rest else k)
-        ordered = top(rows, len(rows) if with_rest else max(RERANKED, k))
-        first = ordered["rank"] <= max(RERANKED, k)
         page = rerank(
-            ordered[first],
+            top(rows, len(rows)),
             self.reranker,
             self.facts,
             moment,
@@ -201,16 +212,26 @@ class Recommender:
             state=state,
             out_of_stock=out_of_stock,
             sponsored=sponsored,
+            most=RERANKED,
             with_rest=with_rest,
         )
-        if not with_rest:
-            return page
-        # Behind what was re-ranked stands what was not, in the ranker's order.
-        rest = ordered[~first & ~ordered["article_id"].isin(set(out_of_stock))]
-        whole = pd.concat([page.assign(_part=0), rest.assign(_part=1)], ignore_index=True)
-        whole = whole.sort_values(["customer_id", "_part", "rank"], ignore_index=True)
-        rank = whole.groupby("customer_id").cumcount() + 1
-        return whole.drop(columns="_part").assign(rank=rank)
+        # Whoever sees a place that is paid for must be told.
+        source = page["source"].mask(page[ON_SLOT], SPONSORED)
+        return page.assign(source=source).drop(columns=ON_SLOT)
+
+    def may_be_shown(
+        self, articles: Sequence[str], state: pd.DataFrame, moment: datetime
+    ) -> np.ndarray:
+        """Whether the re-ranker leaves the articles (A,) on the page of one customer.
+
+        Args:
+            state: their row of `customer_state`.
+        """
+        if self.reranker is None or self.facts is None:
+            return np.ones(len(articles), dtype=bool)
+        bought = next(iter(bought_by(state, moment).values()), NOTHING)
+        slate = Slate.of(articles, self.facts, moment, bought=bought)
+        return ~self.reranker.left_out(slate)
 
     def on_sale(self, articles: Sequence[str]) -> np.ndarray:
         """Whether each article may be recommended (R,), as any of the retrievers knows it."""
@@ -221,7 +242,7 @@ class Recommender:
             found[known] |= assortment.on_sale[place[known]]
         return found
 
-    def _sponsored(self, customers: int, articles: Sequence[str]) -> Proposals:
+    def _brought(self, customers: int, articles: Sequence[str]) -> Proposals:
         unique = list(dict.fromkeys(articles))
         ids = np.array(unique, dtype=object)[self.on_sale(unique)]
         place, rank = np.searchsorted(self._ids, ids), np.arange(1, len(ids) + 1)
@@ -240,7 +261,7 @@ class Recommender:
         keys = []
         for name, found in named.items():
             place = None
-            if name != SPONSORED:
+            if name in self.retrievers:
                 place = self._places[self.retrievers[name].assortment.digest]
             article = found.article if place is None else place[found.article]
             keys.append(turn[found.customer] * len(self._ids) + article)
@@ -253,7 +274,7 @@ class Recommender:
             ranks[number, where] = found.rank
         best = np.where(np.isnan(ranks), np.inf, ranks).argmin(axis=0)
         rank = ranks[best, np.arange(len(pairs))].astype("int64")
-        # Not of what is sponsored, which comes last: that somebody pays says nothing of how good an article is.
+        # Not of what is sponsored or pinned, which comes last: that says nothing of how good an article is.
         numbers[-2:] = _best_and_fused(ranks[: len(self.retrievers)], self.retrievers, self.weights)
         customer = order[pairs // max(len(self._ids), 1)]
         texts = {
@@ -323,7 +344,8 @@ def is_known(state: pd.DataFrame) -> bool:
 
 
 @contextmanager
-def _timed(stages: dict[str, float], stage: str) -> Iterator[None]:
+def timed(stages: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds the seconds that the block takes to those of its stage."""
     started = perf_counter()
     yield
     stages[stage] = stages.get(stage, 0.0) + perf_counter() - started

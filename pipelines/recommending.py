@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from feature_repo.errors import InputError
@@ -30,11 +31,12 @@ from pipelines.model_registry.publishing import load_recommender, release_for, r
 from pipelines.model_registry.release import Release
 from pipelines.online import online_moment
 from pipelines.rankers.base import Objective
-from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state, is_known
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state, is_known, timed
 from pipelines.reports.words import many
 from pipelines.steady_features import SteadyFeatures
 from pipelines.warehouse import reading
 
+FILLED_AT_ONCE = 200
 NOBODY = ""
 """No customer has this id, so it is answered as one of whom nothing is known."""
 
@@ -159,12 +161,14 @@ def to_file(
         the number of customers.
 
     Raises:
-        RegistryError: there is no release for the moment.
+        RegistryError: there is no release for the moment, or it has learned from later days.
         InputError: the file of customers cannot be read, or another run is writing the same file.
     """
     build = latest_build()
     moment = at or moment_of(build.end)
     chosen = _release(at)
+    if at is None:
+        require_fresh(chosen, moment, online=False)
     recommender, _ = load_recommender(chosen)
     features = SteadyFeatures(moment)
     everyone = _customers(customers)
@@ -191,16 +195,19 @@ def to_file(
             file.append(_lines([("customer_id", "prediction")]), 0)
         while file.rows < len(everyone):
             asked = everyone[file.rows : file.rows + batch].to_pylist()
-            best = recommender.recommend(asked, features, moment, k, stages=stages)
+            with timed(stages, "candidates"):
+                state = customer_state(asked, features)
+            best = recommender.recommend(asked, features, moment, k, state=state, stages=stages)
             started = monotonic()
             named: dict[str, list[str]] = {customer: [] for customer in asked}
             for customer, article in zip(best["customer_id"], best["article_id"], strict=True):
                 named[customer].append(article)
-            for customer, articles in named.items():
+            for place, (customer, articles) in enumerate(named.items()):
                 if len(articles) < k:
                     if anybodys is None:
                         anybodys = _anybodys(recommender, features, moment, k)
-                    named[customer] = list(dict.fromkeys([*articles, *anybodys]))[:k]
+                    own = state.iloc[[place]]
+                    named[customer] = _filled(articles, anybodys, k, recommender, own, moment)
             rows = [(customer, " ".join(articles)) for customer, articles in named.items()]
             file.append(_lines(rows), len(rows))
             stages["writing"] = stages.get("writing", 0.0) + monotonic() - started
@@ -232,6 +239,27 @@ def _anybodys(recommender: Recommender, features: Features, moment: datetime, k:
         found.assortment.ids[found.assortment.for_sale] for found in recommender.retrievers.values()
     ]
     return [*named, *np.setdiff1d(np.concatenate(on_sale).astype(str), named.astype(str))]
+
+
+def _filled(
+    articles: Sequence[str],
+    anybodys: Sequence[str],
+    k: int,
+    recommender: Recommender,
+    state: pd.DataFrame,
+    moment: datetime,
+) -> list[str]:
+    """Up to k articles: those given, then of anybody's those that may be shown to this customer."""
+    found = dict.fromkeys(articles)
+    for start in range(0, len(anybodys), FILLED_AT_ONCE):
+        some = [
+            article for article in anybodys[start : start + FILLED_AT_ONCE] if article not in found
+        ]
+        may = recommender.may_be_shown(some, state, moment)
+        found |= dict.fromkeys(article for article, shown in zip(some, may, strict=True) if shown)
+        if len(found) >= k:
+            break
+    return list(found)[:k]
 
 
 def _lines(rows: Sequence[tuple[str, str]]) -> bytes:

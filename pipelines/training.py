@@ -362,9 +362,12 @@ def _code() -> str:
 
 
 def _forget_old() -> None:
-    """Let go of weeks that nobody has used for long, finished or not."""
+    """Let go of what nobody has used for long: weeks, finished or not, and trainings that were ended."""
     for folder in _root().glob("*-*"):
         done = folder / _DONE
         used = max(file.stat().st_mtime for file in [folder, *([done] if done.exists() else [])])
         if time.time() - used > KEEP_DAYS * 86_400:
             shutil.rmtree(folder, ignore_errors=True)
+    for checkpoint in _root().parent.glob("*.pt"):
+        if time.time() - checkpoint.stat().st_mtime > KEEP_DAYS * 86_400:
+            checkpoint.unlink(missing_ok=True)

@@ -2,9 +2,12 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import click
@@ -17,6 +20,7 @@ from pipelines.cli import main
 from pipelines.data import split
 from pipelines.evaluation import ablations
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS
+from pipelines.model_registry.registry import open_version, save_version
 
 
 def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -272,6 +276,47 @@ def test_a_release_shows_pages_by_its_rerankers(shop: Path, tmp_path: Path) -> N
     ):
         rules.write_text(text)
         assert said in one_sentence(lookbook("release", "create", "--rerankers", str(rules)))
+
+
+def test_rerankers_are_priced(shop: Path, tmp_path: Path) -> None:
+    page = tmp_path / "evaluation.html"
+    words = ("--weeks", "1", "--models", "popular", "--customers", "20", "--rerankers")
+    found = as_json("evaluate", *words, "--out", str(page))
+    assert {row["reranker"] for row in found["rerankers"]["rows"]} >= {"dpp", "mmr", "freshness"}
+    assert "re-rank" in page.read_text()
+
+
+def test_a_release_is_the_newest_that_fits_or_what_is_chosen(own_shop: Path) -> None:
+    usual = as_json("release", "create")["parts"]
+
+    def again(name: str, cutoff: date) -> str:
+        found = open_version(usual[name])
+        lineage = replace(found.lineage, data_cutoff=cutoff)
+        return save_version(
+            name,
+            lambda to: shutil.copytree(found.path, to, dirs_exist_ok=True) and None,
+            lineage,
+            {},
+        )
+
+    older = again("ease", date(2020, 9, 16))
+    assert as_json("release", "create")["parts"] == {**usual, "ease": older}
+    assert as_json("release", "create", "--part", usual["ease"])["parts"] == usual
+    ranker = again("gradient_boosting", date(2020, 9, 16))
+    again("ease", date(2020, 9, 23))
+    said = one_sentence(lookbook("release", "create"))
+    assert "The repurchase" in said
+    assert "has learned from days up to 2020-09-23" in said
+    earlier = [
+        again(name, date(2020, 9, 16))
+        for name in usual
+        if name not in ("ease", "gradient_boosting")
+    ]
+    parts = as_json("release", "create")["parts"]
+    assert set(parts.values()) == {*earlier, older, ranker}
+    said = one_sentence(lookbook("release", "create", "--part", "popular:latest"))
+    assert "The release has no popular" in said
+    assert "is unknown" in one_sentence(lookbook("release", "create", "--part", "ease:old"))
 
 
 def test_training_names_every_model() -> None:

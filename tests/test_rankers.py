@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
 from feature_repo import places
@@ -418,7 +419,10 @@ def test_what_is_weighed_at_the_request_decides_the_order(experts: int) -> None:
         assert np.corrcoef(scores, asked[f"view__of_{column}"])[0, 1] > 0.7
     weighed = ranker.score(asked, {"purchase": 1.0, "view": 0.5})
     expected = chances["purchase"] + 0.5 * chances["view"]
-    assert weighed == pytest.approx(expected.to_numpy(), abs=1e-6)
+    assert spearmanr(weighed, expected).statistic > 0.97
+    # Chances stand on steps; pages must not be in the order of ids.
+    best = np.sort(weighed)[::-1][:200]
+    assert len(np.unique(best)) == len(best) > len(np.unique(np.sort(chances["view"])[::-1][:200]))
     effects = ranker.explain(asked.head(20))
     assert effects.abs().sum().idxmax() == "view__of_label"
 

@@ -16,6 +16,7 @@ import pytest
 from feature_repo.errors import LookbookError
 from pipelines import feature_tables
 from pipelines.data.load import load
+from pipelines.explaining import explained
 from pipelines.features import OfflineFeatures, OnlineFeatures
 from pipelines.model_catalog import RELEASE
 from pipelines.model_registry import publishing, release
@@ -24,6 +25,7 @@ from pipelines.model_registry.registry import RegistryError
 from pipelines.online import online_moment
 from pipelines.recommender import Recommender, customer_state
 from pipelines.recommending import for_customer, to_file
+from pipelines.rerankers import make_chain
 from pipelines.training import fit_retrievers
 from pipelines.warehouse import reading
 
@@ -150,6 +152,72 @@ def test_sponsored_articles_are_candidates_for_everybody(
     assert len(answer.rows) == 5
     with pytest.raises(LookbookError, match=r"sponsored article 0999999999 is not on sale"):
         for_customer(customers[0], k=5, sponsored=["0999999999"])
+
+
+def ruled(recommender: Recommender, **rules: object) -> Recommender:
+    return replace(recommender, reranker=make_chain([("business_rules", rules)]))
+
+
+def unnamed(recommender: Recommender, state: pd.DataFrame) -> list[str]:
+    """Articles on sale that no retriever names to any of these customers."""
+    named = set(recommender.candidates(state, MOMENT)["article_id"])
+    shelf = recommender.retrievers["repurchase"].assortment
+    return [article for article in shelf.ids[shelf.on_sale] if article not in named]
+
+
+@pytest.mark.parametrize("ranked", [True, False])
+def test_what_rules_pin_or_sell_comes_to_every_page_and_is_told(
+    recommender: Recommender, customers: list[str], ranked: bool
+) -> None:
+    known = OfflineFeatures(MOMENT)
+    few = replace(recommender, per_source=dict.fromkeys(recommender.per_source, 5))
+    few = few if ranked else replace(few, ranker=None)
+    asked = [*customers, "somebody new"]
+    state = customer_state(asked, known)
+    pinned, paid, request = unnamed(few, state)[:3]
+    rules = ruled(few, pinned=[pinned], sponsored=[paid], slots=[2, 4])
+    pages = rules.recommend(asked, known, MOMENT, 6, sponsored=[request], with_features=True)
+    assert pages["customer_id"].nunique() == len(asked)
+    for rank, article, source in (
+        (1, pinned, "pinned"),
+        (2, request, "sponsored"),
+        (4, paid, "sponsored"),
+    ):
+        place = pages[pages["rank"] == rank]
+        assert set(place["article_id"]) == {article}
+        assert set(place["source"]) == {source}
+    assert not pages[pages["rank"].isin([3, 5, 6])]["source"].isin(["pinned", "sponsored"]).any()
+    said = explained(rules, pages[pages["customer_id"] == asked[0]], state, known, MOMENT)
+    assert [row["reason"] for row in said[:2]] == ["Chosen by the shop.", "Sponsored."]
+
+
+def test_a_paid_place_is_told_where_a_retriever_names_the_article_too(
+    recommender: Recommender, customers: list[str]
+) -> None:
+    known = OfflineFeatures(MOMENT)
+    usual = recommender.recommend(customers[:1], known, MOMENT, 12)
+    article = usual["article_id"].iloc[6]
+    rules = ruled(recommender, sponsored=[article], slots=[1])
+    page = rules.recommend(customers[:1], known, MOMENT, 12)
+    assert page["article_id"].iloc[0] == article
+    assert page["source"].iloc[0] == "sponsored"
+    assert "sponsored" not in set(page["source"].iloc[1:])
+
+
+def test_rules_hold_for_all_that_may_be_shown_not_for_the_first_alone(
+    recommender: Recommender, customers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.recommender.RERANKED", 10)
+    known = OfflineFeatures(MOMENT)
+    usual = recommender.recommend(customers[:3], known, MOMENT, 30)
+    blocked = sorted(set(usual.loc[usual["rank"] <= 12, "article_id"]))
+    rules = ruled(recommender, blocked=blocked)
+    page = rules.recommend(customers[:3], known, MOMENT, 5)
+    assert (page.groupby("customer_id").size() == 5).all()
+    assert not page["article_id"].isin(blocked).any()
+    whole = rules.recommend(customers[:3], known, MOMENT, 5, with_rest=True)
+    assert not whole["article_id"].isin(blocked).any()
+    assert whole.groupby("customer_id").size().min() > 10
 
 
 # --- recommendations ----------------------------------------------------------------------------

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pandas as pd
 import pytest
 
 from feature_repo import places
+from pipelines import feature_tables
 from pipelines.features import OfflineFeatures
+from pipelines.model_catalog import RELEASE
 from pipelines.model_registry import publishing, release
+from pipelines.model_registry.registry import RegistryError
 from pipelines.recommender import customer_state
 from pipelines.recommending import to_file
 from pipelines.steady_features import SteadyFeatures
@@ -47,7 +51,7 @@ def write(out: Path, customers: Path, ends: int = 0, **more: object) -> list[str
 
     def progress(text: str) -> None:
         told.append(text)
-        if sum("a second" in said for said in told) == ends:
+        if ends and sum("a second" in said for said in told) == ends:
             raise Ended
 
     arguments: dict[str, Any] = {"k": 12, "batch": BATCH, **more}
@@ -94,6 +98,7 @@ def test_a_file_that_was_ended_goes_on(chosen: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert process.stdout is not None
+    assert "unknown to the shop" in process.stdout.readline()
     assert process.stdout.readline().startswith("6 of 12")
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -145,3 +150,41 @@ def test_everybody_gets_k_articles_where_there_are_so_many(chosen: Path, tmp_pat
         assert len(articles) == len(set(articles))
         assert set(articles) == on_sale
         assert articles[:12] == line["prediction"].split()
+
+
+def test_the_file_holds_nothing_that_rules_leave_out(
+    chosen: Path, own_shop: Path, tmp_path: Path
+) -> None:
+    recommender, _ = publishing.load_recommender(release.get("production"))
+    shelf = recommender.retrievers["repurchase"].assortment
+    shown = shelf.ids[shelf.on_sale][::20].tolist()
+    blocked = sorted(set(shelf.ids) - set(shown))
+    rules = {"business_rules": {"blocked": blocked, "bought": "leave_out"}}
+    made = publishing.create_release(settings=replace(RELEASE, rerankers=rules))
+    release.promote(made.tag)
+    out = tmp_path / "submission.csv"
+    write(out, chosen)
+    with reading() as con:
+        bought = con.execute("SELECT DISTINCT customer_id, article_id FROM staging.purchases")
+        pairs = set(bought.fetchall())
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    filled = 0
+    for row in rows:
+        articles = row["prediction"].split()
+        assert set(articles) <= set(shown)
+        theirs = {article for article in shown if (row["customer_id"], article) in pairs}
+        assert not theirs & set(articles)
+        assert len(articles) == min(12, len(shown) - len(theirs))
+        filled += len(articles)
+    assert filled
+
+
+def test_a_release_that_has_seen_more_than_the_feature_tables_writes_no_file(
+    chosen: Path, own_shop: Path, tmp_path: Path
+) -> None:
+    feature_tables.build(date(2020, 9, 1))
+    with pytest.raises(
+        RegistryError, match=r"built up to 2020-09-02.*run `lookbook features build`"
+    ):
+        to_file(tmp_path / "submission.csv", k=12, customers=chosen)
+    assert not list(tmp_path.glob("*submission*"))

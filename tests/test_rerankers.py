@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from pipelines.rerankers import RERANKERS, make_chain, make_reranker
 from pipelines.rerankers.base import (
     LEAST,
     NOTHING,
+    ON_SLOT,
     RANK_BEFORE,
     Bought,
     Chain,
@@ -632,8 +634,31 @@ def test_a_table_of_candidates_is_re_ranked_customer_by_customer() -> None:
     assert whole["article_id"].tolist() == ["dress1", "dress1b", "bag", "dress1", "bag"]
     assert whole["rank"].tolist() == [1, 2, 3, 1, 2]
     empty = rerank(rows.iloc[:0], rules, facts, MOMENT, 2)
-    assert list(empty.columns) == [*rows.columns, RANK_BEFORE]
+    assert list(empty.columns) == [*rows.columns, RANK_BEFORE, ON_SLOT]
     assert empty.empty
+    # So many may come to the page, and what is paid for; the others stand behind.
+    sold = BusinessRules(sponsored=["bag"], slots=[1])
+    first = rerank(rows, sold, facts, MOMENT, 2, most=1, with_rest=True)
+    assert first["article_id"].tolist() == ["bag", "dress1", "dress1b", "bag", "shirt", "dress1"]
+    assert first[ON_SLOT].tolist() == [True, False, False] * 2
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"blocked": "0108775015"}, "blocked of business_rules is a list as"),
+        ({"pinned": 5}, "pinned of business_rules is a list"),
+        ({"sponsored": [108775015]}, "sponsored of business_rules is a list"),
+        ({"slots": 3}, "slots of business_rules is a list"),
+        ({"caps": {"product": 1}}, "caps of business_rules is a list"),
+        ({"caps": [["product"]]}, "A cap is a group and a number"),
+        ({"caps": [["product", "1"]]}, "A cap is a group and a number"),
+    ],
+    ids=str,
+)
+def test_rules_that_would_do_nothing_are_refused(rules: dict[str, Any], said: str) -> None:
+    with pytest.raises(RerankerError, match=said):
+        make_reranker("business_rules", rules)
 
 
 def test_neither_the_order_of_rows_nor_other_customers_matter() -> None:

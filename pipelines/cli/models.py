@@ -199,21 +199,24 @@ def _judge(
         base=base,
         progress=say,
     )
-    parts = [
-        without(kind, last_day, weeks=weeks, customers=customers, progress=say)
-        for kind in dict.fromkeys(ablate)
-    ]
+    said = found.to_dict()
+
+    def write() -> None:
+        ablations = said.get("ablations", ())
+        write_evaluation_page(said, page, prices=said.get("rerankers"), ablations=ablations)
+
+    # What follows takes long: it must not cost what there is if it cannot be done.
+    write()
+    parts = []
+    for kind in dict.fromkeys(ablate):
+        parts.append(without(kind, last_day, weeks=weeks, customers=customers, progress=say))
+        said["ablations"] = [part.to_dict() for part in parts]
+        write()
     prices = None
     if rerankers:
         prices = price_reranking(last_day, customers=customers or 3_000, progress=say)
-    said = found.to_dict()
-    if parts:
-        said["ablations"] = [part.to_dict() for part in parts]
-    if prices:
         said["rerankers"] = prices.to_dict()
-    write_evaluation_page(
-        said, page, prices=said.get("rerankers"), ablations=said.get("ablations", ())
-    )
+        write()
     say(f"{page} written")
     title = (
         f"{many(found.customers, 'customer')}, {many(weeks, 'week')} from {found.weeks[0]} "

@@ -29,11 +29,23 @@ def release() -> None:
     help="Re-rankers in their order, of dpp, mmr, freshness, calibrated and exposure, or a JSON file that gives "
     "each its settings; business_rules come last where they are not named.",
 )
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    metavar="TAG",
+    help="This version of a model instead of the newest; may be given several times.",
+)
 @verb
 def create(
-    evaluation: TextIO | None, ranker: str | None, rerankers: dict[str, dict[str, Any]] | None
+    evaluation: TextIO | None,
+    ranker: str | None,
+    rerankers: dict[str, dict[str, Any]] | None,
+    parts: tuple[str, ...],
 ) -> Any:
     """Put the newest version of each model together into a release.
+
+    It is the newest ranker, with the newest of the others that have seen no more than it.
 
     A re-ranker's settings are in docs/re-ranking.md; what each costs, `lookbook evaluate --rerankers` says.
     In a file, rules go by their names: {"dpp": {"strength": 0.2}, "business_rules": {"caps": [["product", 1]]}}.
@@ -43,6 +55,7 @@ def create(
       lookbook release create
       lookbook train multi_task && lookbook release create --ranker multi_task
       lookbook release create --rerankers freshness=0.25,dpp=0.2
+      lookbook release create --part ease:20200923-101500-000000-4f2a1c
       lookbook evaluate --json > evaluation.json
       lookbook release create --evaluation evaluation.json
     """
@@ -60,7 +73,8 @@ def create(
     if rerankers is not None:
         rules = BusinessRules.name
         settings = replace(settings, rerankers={**rerankers, rules: rerankers.get(rules, {})})
-    made = create_release(evaluation=read_evaluation(evaluation), settings=settings)
+    tags = {tag.partition(":")[0]: tag for tag in parts}
+    made = create_release(tags, read_evaluation(evaluation), settings)
     return made.tag, {"release": made.tag, "parts": made.parts}
 
 

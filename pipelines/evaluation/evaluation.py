@@ -179,6 +179,8 @@ class Evaluation:
         rankers: {name: {of `chances.MEASURES`: interval, "reliability": [bins], "segments": {kind: {group:
             {measure: interval}}}}}.
         release_ranker: the ranker that the model "release" has.
+        release_rerankers: the re-rankers that it and all that go by a ranker's name have, with their settings.
+        data_hash: of the data that were loaded.
     """
 
     weeks: tuple[date, ...]
@@ -193,6 +195,8 @@ class Evaluation:
     exposure: dict[str, dict[str, Any]] = field(default_factory=dict)
     rankers: dict[str, dict[str, Any]] = field(default_factory=dict)
     release_ranker: str | None = None
+    release_rerankers: Mapping[str, Mapping[str, Any]] | None = None
+    data_hash: str | None = None
 
     @classmethod
     def of(
@@ -260,6 +264,24 @@ class Evaluation:
 def judged_as(evaluation: Mapping[str, Any], model: str) -> str:
     """The name under which an evaluation (`to_dict`) judges a model; a ranker's name is the release with it."""
     return RELEASE_NAME if evaluation.get("release_ranker") == model else model
+
+
+def why_not_of(
+    evaluation: Mapping[str, Any], data_hash: str, rerankers: Mapping[str, Any] | None
+) -> str:
+    """Why an evaluation (`to_dict`) cannot speak of a model; nothing if it can.
+
+    Args:
+        data_hash: of what the model has learned from.
+        rerankers: those of a release; None for a model that is no release.
+    """
+    data = evaluation.get("data_hash")
+    if data is not None and data != data_hash:
+        return f"it is of other data (hash {data}, and the model has learned from {data_hash})"
+    judged = evaluation.get("release_rerankers")
+    if rerankers is not None and judged is not None and dict(judged) != dict(rerankers):
+        return "it is of other re-rankers"
+    return ""
 
 
 def _base(wanted: Sequence[str], names: Sequence[str], folds: Sequence[Fold]) -> str | None:

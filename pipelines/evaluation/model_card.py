@@ -15,10 +15,11 @@ from typing import Any
 
 from feature_repo.places import check_place, whole_file
 from pipelines.evaluation.chances import CALIBRATION, MEASURES
-from pipelines.evaluation.evaluation import MAIN, RELEASE_NAME, judged_as
+from pipelines.evaluation.evaluation import MAIN, RELEASE_NAME, judged_as, why_not_of
 from pipelines.evaluation.evaluation_page import KINDS, MEANING, between, digits
 from pipelines.evaluation.metrics import ACCURACY, METRICS
 from pipelines.model_catalog import RANKERS, RETRIEVERS
+from pipelines.model_catalog import RELEASE as THE_RELEASE
 from pipelines.model_registry.registry import Version
 from pipelines.reports import Page
 
@@ -197,7 +198,9 @@ def _parts(version: Version, evaluation: Said) -> Iterator[_Part]:
         text = [f"As registered with the version; test weeks from {weeks}."] if weeks else []
         yield _Part("How good it is", text, [_figures(figures)])
     else:
-        yield _Part("How good it is", ["It was not evaluated."])
+        why = why_not_of(evaluation, lineage.data_hash, _rerankers(version)) if evaluation else ""
+        given = f"The evaluation that was given does not speak of it: {why}." if why else ""
+        yield _Part("How good it is", [given or "It was not evaluated."])
     limits = [*LIMITS, *(OF_RANKERS if kind in (RANKER, RELEASE) else ())]
     yield _Part(
         "What it cannot know", [f"It has seen nothing from {lineage.data_cutoff} on.", *limits]
@@ -244,13 +247,24 @@ def _settings(settings: Said, before: str = "") -> Iterator[list[str]]:
 
 def _judged(version: Version, evaluation: Said) -> str | None:
     """The name under which an evaluation speaks of it: its tag, or its name; of a release, its ranker's."""
-    name = _name(version)
-    if _kind(version) == RELEASE:
-        parts = (tag.partition(":")[0] for tag in version.lineage.parents)
-        name = next((part for part in parts if part in RANKERS), "")
-    names = [version.tag, judged_as(evaluation, name)]
+    names = [version.tag]
+    if not why_not_of(evaluation, version.lineage.data_hash, _rerankers(version)):
+        is_release = _kind(version) == RELEASE
+        names.append(judged_as(evaluation, _ranker(version) if is_release else _name(version)))
     models = evaluation.get("models") or {}
     return next((name for name in names if models.get(name)), None)
+
+
+def _ranker(version: Version) -> str:
+    """The ranker of a release."""
+    parts = (tag.partition(":")[0] for tag in version.lineage.parents)
+    return next((part for part in parts if part in RANKERS), "")
+
+
+def _rerankers(version: Version) -> Said | None:
+    """The re-rankers of a release with their settings; None for a model."""
+    made_with: Said = version.lineage.settings.get("release") or {}
+    return made_with.get("rerankers") if _kind(version) == RELEASE else None
 
 
 def _quality(version: Version, evaluation: Said, judged: str) -> Iterator[_Part]:
@@ -377,7 +391,16 @@ def _commands(version: Version) -> str:
         lines.append("# files differed from that commit when it was made")
     lines += ["$ lookbook data load SHOP", "$ lookbook features build"]
     if _kind(version) == RELEASE:
-        lines += [f"$ lookbook train --cutoff {cutoff}", "$ lookbook release create"]
+        ranker, rerankers = _ranker(version), _rerankers(version)
+        lines.append(f"$ lookbook train --cutoff {cutoff}")
+        create = "$ lookbook release create"
+        if ranker and ranker != THE_RELEASE.ranker:
+            lines.append(f"$ lookbook train {ranker} --cutoff {cutoff}")
+            create += f" --ranker {ranker}"
+        if rerankers and rerankers != THE_RELEASE.rerankers:
+            lines.append(f"$ echo '{json.dumps(rerankers)}' > rerankers.json")
+            create += " --rerankers rerankers.json"
+        lines.append(create)
     elif _kind(version) == OTHER:
         lines.append(f"$ lookbook train --cutoff {cutoff}")
     else:

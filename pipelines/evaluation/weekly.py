@@ -10,6 +10,7 @@ import duckdb
 import pandas as pd
 
 from feature_repo.errors import LookbookError
+from pipelines import feature_tables
 from pipelines.article_facts import ArticleFacts
 from pipelines.data.split import DAYS_IN_WEEK, Week, first_day, weeks_before
 from pipelines.data.synthetic import Shop
@@ -120,8 +121,13 @@ def evaluate(
             fold.values = {name: fold.values[name] for name in names if name in fold.values}
             progress(f"week {number}/{len(tests)} from {week.start}: {len(fold):,} customers")
             folds.append(fold)
-    found = Evaluation.of(folds, base or SIMPLE)
-    return replace(found, release_ranker=settings.ranker if RELEASE_NAME in names else None)
+        data = feature_tables.data_hash(con)
+    return replace(
+        Evaluation.of(folds, base or SIMPLE),
+        release_ranker=settings.ranker if RELEASE_NAME in names else None,
+        release_rerankers=dict(settings.rerankers),
+        data_hash=data,
+    )
 
 
 def price_reranking(
@@ -144,7 +150,7 @@ def price_reranking(
     with reading() as con:
         before = training_weeks(con, week.start, settings)
         require_history(con, before[0].start)
-        made = _recommenders(con, week, [RANKED], settings, None, progress)
+        made = _recommenders(con, week, [RANKED], replace(settings, rerankers={}), None, progress)
         return measure_prices(con, made[RANKED], week, customers=customers, progress=progress)
 
 
@@ -243,10 +249,11 @@ def _recommenders(
         fitted[name] = fit_ranker(rows, chosen, progress=progress)
     reranker = make_chain(list(settings.rerankers.items())) if settings.rerankers else None
     made = {MERGED: plain}
-    made |= {name: replace(plain, ranker=ranker) for name, ranker in fitted.items()}
+    for name, ranker in fitted.items():
+        made[name] = replace(plain, ranker=ranker, reranker=reranker, facts=facts)
     if settings.ranker in fitted:
         made[RANKED] = replace(plain, ranker=fitted[settings.ranker])
-        made[RELEASE_NAME] = replace(made[RANKED], reranker=reranker, facts=facts)
+        made[RELEASE_NAME] = made[settings.ranker]
     return {name: made[name] for name in names if name in made}
 
 

@@ -25,7 +25,12 @@ from pipelines.model_catalog import (
     make_retriever,
 )
 from pipelines.model_registry import release
-from pipelines.model_registry.registry import Lineage, RegistryError, save_version
+from pipelines.model_registry.registry import (
+    Lineage,
+    RegistryError,
+    list_versions,
+    save_version,
+)
 from pipelines.recommender import Recommender
 from pipelines.reports.words import many
 from pipelines.rerankers import make_chain
@@ -201,7 +206,9 @@ def create_release(
     evaluation: Mapping[str, Any] | None = None,
     settings: ReleaseSettings = RELEASE,
 ) -> release.Release:
-    """A release of the given versions, or of the newest of each model that it needs.
+    """A release of the given versions, and of the newest of each other model that it needs.
+
+    The newest ranker, and of the others the newest that have seen no more than it.
 
     Args:
         tags: {model: tag}.
@@ -216,8 +223,12 @@ def create_release(
     # They must be possible before anything is written.
     make_chain(list(settings.rerankers.items()))
     roles = [*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART]
-    parts = {role: (tags or {}).get(role, role) for role in roles}
-    ranker = release.open_version(parts[settings.ranker]).lineage
+    given = dict(tags or {})
+    for role in given:
+        if role not in roles:
+            raise RegistryError(f"The release has no {role}; its parts are: {', '.join(roles)}.")
+    ranker = release.open_version(given.get(settings.ranker, settings.ranker)).lineage
+    parts = {role: given.get(role) or _newest(role, ranker.data_cutoff) for role in roles}
     learned_from = ranker.settings["release"]["per_source"]
     if learned_from != dict(settings.per_source):
         raise RegistryError(
@@ -230,16 +241,17 @@ def create_release(
             f"{ranker.settings['release'].get('weights', {})}, and in the release they are to count "
             f"{dict(settings.weights)}: run `lookbook train`."
         )
-    lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, {})
+    made_with = {"release": settings.to_dict()}
+    lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, made_with)
     metrics: dict[str, Any] = {}
     if evaluation is not None:
-        if settings.rerankers != RELEASE.rerankers:
-            raise RegistryError(
-                "The evaluation is of the usual re-rankers, and this release is to have others: create it without, "
-                "and judge it by its tag (`lookbook evaluate --models TAG`)."
-            )
-        from pipelines.evaluation.evaluation import judged_as
+        from pipelines.evaluation.evaluation import judged_as, why_not_of
 
+        if why := why_not_of(evaluation, ranker.data_hash, settings.rerankers):
+            raise RegistryError(
+                f"The evaluation does not judge this release, for {why}: run `lookbook evaluate` again, or create "
+                "the release without and judge it by its tag (`lookbook evaluate --models TAG`)."
+            )
         try:
             judged = evaluation["models"][judged_as(evaluation, settings.ranker)]
             metrics = {**judged, "weeks": list(evaluation["weeks"])}
@@ -249,6 +261,12 @@ def create_release(
                 f"evaluate --models {settings.ranker}`."
             ) from error
     return release.create(parts, settings.to_dict(), lineage, metrics)
+
+
+def _newest(name: str, cutoff: date) -> str:
+    """The tag of the newest version that has seen no day from the cutoff on; the name if there is none."""
+    able = [found.tag for found in list_versions(name) if found.lineage.data_cutoff <= cutoff]
+    return able[0] if able else name
 
 
 def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[str, str]]]:
@@ -291,19 +309,27 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
     return Recommender(retrievers, per_source, ranker, weights, reranker, facts), sample
 
 
-def require_fresh(chosen: release.Release, moment: datetime) -> None:
+def require_fresh(chosen: release.Release, moment: datetime, *, online: bool = True) -> None:
     """Refuse to answer as of a moment at which the release's own past was still to come.
 
+    Args:
+        online: whether the online store is asked, or the feature tables.
+
     Raises:
-        RegistryError: the online store ends before the release's data; the text says what to run.
+        RegistryError: it ends before the release's data; the text says what to run.
     """
     needed = moment_of(chosen.lineage.data_cutoff)
-    if moment < needed:
-        raise RegistryError(
-            f"The online store was brought up to {moment:%Y-%m-%d %H:%M} UTC, and {chosen.tag} has "
-            f"learned from days up to {needed:%Y-%m-%d}: run `feast -c feature_repo materialize "
-            f"1970-01-01T00:00:00 {needed:%Y-%m-%dT%H:%M:%S}`."
-        )
+    if moment >= needed:
+        return
+    if online:
+        store = "The online store was brought"
+        cure = f"feast -c feature_repo materialize 1970-01-01T00:00:00 {needed:%Y-%m-%dT%H:%M:%S}"
+    else:
+        store, cure = "The feature tables were built", "lookbook features build"
+    raise RegistryError(
+        f"{store} up to {moment:%Y-%m-%d %H:%M} UTC, and {chosen.tag} has learned from days up to "
+        f"{needed:%Y-%m-%d}: run `{cure}`."
+    )
 
 
 def release_for(moment_day: date | None) -> release.Release:

@@ -154,8 +154,8 @@ class Ranker(ABC):
         """A score and a chance of each row.
 
         Args:
-            objective: weights; the score is then the sum of each times its chance. Purchase alone
-                if None.
+            objective: weights; the score is then the sum of each times about its chance (`Calibration.curve`),
+                of one objective alone its raw order. Purchase alone if None.
 
         Raises:
             LookbookError: a column of training is missing; the text names it.
@@ -164,12 +164,14 @@ class Ranker(ABC):
         """
         weights = self._weights(objective)
         raw = self._raw(rows)
-        total = np.zeros(len(rows))
+        chance, score = np.zeros(len(rows)), np.zeros(len(rows))
         for name, weight in weights.items():
-            total += weight * self.calibrations[name](raw[name])
-        # A calibration has steps: the raw score also tells apart what stands on one.
-        score = raw[PURCHASE] if set(weights) == {PURCHASE} else total
-        return Judgement(score, total / sum(weights.values()))
+            chance += weight * self.calibrations[name](raw[name])
+            # Chances have steps, and the best candidates all stand on the highest.
+            score += weight * self.calibrations[name].curve(raw[name])
+        if set(weights) == {PURCHASE}:
+            score = raw[PURCHASE]
+        return Judgement(score, chance / sum(weights.values()))
 
     def score(self, rows: pd.DataFrame, objective: Objective | None = None) -> np.ndarray:
         """One score per row (R,), higher is better; as in `judge`."""

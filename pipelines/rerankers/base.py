@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,9 @@ LEAST = 1e-6
 """No chance counts as less, so that every candidate can be compared by how many times as likely it is."""
 CHANCE = "chance"
 RANK_BEFORE = "rank_before"
+ON_SLOT = "on_slot"
+Brought = Literal["pinned", "sponsored"]
+"""Why an article must be a candidate, whether a retriever names it or not."""
 
 
 class RerankerError(LookbookError):
@@ -134,6 +137,23 @@ class Slate:
         )
 
 
+NOWHERE = np.array([], dtype="int64")
+
+
+class Arranged(NamedTuple):
+    """A page, and what stands on it for which reason.
+
+    Attributes:
+        order: as `Reranker.order` gives it.
+        pinned: which positions of the slate are pinned to the page.
+        sponsored: which stand on a sponsored slot; customers must be told.
+    """
+
+    order: np.ndarray
+    pinned: np.ndarray = NOWHERE
+    sponsored: np.ndarray = NOWHERE
+
+
 class Reranker(ABC):
     """From one order of a customer's candidates to another.
 
@@ -155,9 +175,17 @@ class Reranker(ABC):
             k: places on the page, 0 or more.
         """
 
+    def arranged(self, slate: Slate, k: int) -> Arranged:
+        """As `order`, with the places that are given for a reason of their own."""
+        return Arranged(self.order(slate, k))
+
     def left_out(self, slate: Slate) -> np.ndarray:
         """Which candidates may on no account be shown (C,)."""
         return np.zeros(len(slate), dtype=bool)
+
+    def brings(self, reason: Brought) -> Sequence[str]:
+        """Ids of articles that must be candidates of everybody for it, being pinned or sponsored."""
+        return ()
 
     def settings(self) -> dict[str, Any]:
         """What it was made with."""
@@ -169,18 +197,42 @@ class Chain(Reranker):
 
     What any of them leaves out is taken out before the first, so that none chooses what the next must
     take away.
+
+    Args:
+        most: so many of the candidates that are left may come to the page, beside those that are pinned or
+            sponsored; all if None. The others stand behind in their order.
     """
 
     name = "chain"
 
-    def __init__(self, steps: Sequence[Reranker]) -> None:
+    def __init__(self, steps: Sequence[Reranker], most: int | None = None) -> None:
         self.steps = tuple(steps)
+        self.most = most
 
     def order(self, slate: Slate, k: int) -> np.ndarray:
+        return self.arranged(slate, k).order
+
+    def arranged(self, slate: Slate, k: int) -> Arranged:
         order = np.flatnonzero(~self.left_out(slate))
+        behind = NOWHERE
+        if self.most is not None and len(order) > self.most:
+            wanted = {*self.brings("pinned"), *self.brings("sponsored"), *slate.sponsored}
+            first = np.arange(len(order)) < max(self.most, k)
+            if wanted:
+                first |= np.fromiter((i in wanted for i in slate.ids[order]), bool, len(order))
+            order, behind = order[first], order[~first]
+        pinned, sponsored = NOWHERE, NOWHERE
         for step in self.steps:
-            order = order[step.order(slate.taken(order), k)]
-        return order
+            found = step.arranged(slate.taken(order), k)
+            pinned = np.concatenate([pinned, order[found.pinned]])
+            sponsored = np.concatenate([sponsored, order[found.sponsored]])
+            order = order[found.order]
+        return Arranged(np.concatenate([order, behind]), pinned, sponsored)
+
+    def brings(self, reason: Brought) -> Sequence[str]:
+        return tuple(
+            dict.fromkeys(article for step in self.steps for article in step.brings(reason))
+        )
 
     def left_out(self, slate: Slate) -> np.ndarray:
         found = super().left_out(slate)
@@ -202,19 +254,22 @@ def rerank(
     state: pd.DataFrame | None = None,
     out_of_stock: Collection[str] = (),
     sponsored: Sequence[str] = (),
+    most: int | None = None,
     with_rest: bool = False,
 ) -> pd.DataFrame:
     """Each customer's k first candidates after re-ranking.
 
     Args:
-        rows: customer_id, article_id, rank (from 1), perhaps chance, and any others, which are kept: of
-            each customer as many as may come to be shown.
+        rows: customer_id, article_id, rank (from 1), perhaps chance, and any others, which are kept.
         state: `customer_state` of these customers; without it nothing counts as bought.
+        most: of each customer, as in `Chain`.
         with_rest: also what stands behind the first k.
 
     Returns:
-        such rows in order of customer_id and the new rank, with `rank_before`.
+        such rows in order of customer_id and the new rank, with `rank_before`, and `on_slot`: whether the
+        place is a sponsored one.
     """
+    chain = Chain(reranker.steps if isinstance(reranker, Chain) else [reranker], most)
     purchases = {} if state is None else bought_by(state, moment)
     # Customers are sorted as `top` sorts them.
     customer, names = pd.factorize(rows["customer_id"], sort=True)
@@ -222,7 +277,7 @@ def rerank(
     starts = np.searchsorted(customer[sorted_rows], np.arange(len(names) + 1))
     ids = rows["article_id"].to_numpy(dtype=object)
     chances = rows[CHANCE].to_numpy("float64") if CHANCE in rows else None
-    chosen, ranks = [np.array([], dtype="int64")], [np.array([], dtype="int64")]
+    chosen, ranks, paid = [NOWHERE], [NOWHERE], [NOWHERE]
     for number, name in enumerate(names):
         own = sorted_rows[starts[number] : starts[number + 1]]
         slate = Slate.of(
@@ -234,13 +289,19 @@ def rerank(
             out_of_stock=out_of_stock,
             sponsored=sponsored,
         )
-        order = reranker.order(slate, k)
-        page = own[order if with_rest else order[:k]]
+        arranged = chain.arranged(slate, k)
+        page = own[arranged.order if with_rest else arranged.order[:k]]
         chosen.append(page)
+        paid.append(own[arranged.sponsored])
         ranks.append(np.arange(1, len(page) + 1))
-    found = rows.iloc[np.concatenate(chosen)]
+    places = np.concatenate(chosen)
+    found = rows.iloc[places]
     return found.assign(
-        **{RANK_BEFORE: found["rank"].to_numpy(), "rank": np.concatenate(ranks)}
+        **{
+            RANK_BEFORE: found["rank"].to_numpy(),
+            "rank": np.concatenate(ranks),
+            ON_SLOT: np.isin(places, np.concatenate(paid)),
+        }
     ).reset_index(drop=True)
 
 

@@ -1,28 +1,21 @@
 """What the shop has decided: rules that hold whatever the others did, so they come last."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from pipelines.article_facts import GROUPS
-from pipelines.rerankers.base import Reranker, RerankerError, Slate, require_positive
+from pipelines.rerankers.base import (
+    Arranged,
+    Brought,
+    Reranker,
+    RerankerError,
+    Slate,
+    require_positive,
+)
 
 OnBought = Literal["keep", "push_down", "leave_out"]
-
-
-class Arranged(NamedTuple):
-    """A page by the rules.
-
-    Attributes:
-        order: as `Reranker.order` gives it.
-        pinned: which positions of the slate are pinned to the page.
-        sponsored: which stand on a sponsored slot; customers must be told.
-    """
-
-    order: np.ndarray
-    pinned: np.ndarray
-    sponsored: np.ndarray
 
 
 class BusinessRules(Reranker):
@@ -44,7 +37,7 @@ class BusinessRules(Reranker):
     7. Else the order stays.
 
     A page is shorter than k only where fewer candidates are eligible at all. Pinned and sponsored
-    articles must be candidates (`Recommender.candidates(sponsored=...)`).
+    articles must be candidates, to which a `Recommender` sees (`brings`).
 
     Args:
         on_sale_only: leave out what is not on sale.
@@ -78,6 +71,20 @@ class BusinessRules(Reranker):
             raise RerankerError(f"What was bought cannot be treated as {bought!r}: say {said}.")
         if bought_days is not None:
             require_positive(self.name, "bought_days", bought_days)
+        for what, ids in (
+            ("out_of_stock", out_of_stock),
+            ("blocked", blocked),
+            ("pinned", pinned),
+            ("sponsored", sponsored),
+        ):
+            _require_list(what, ids, str, '["0108775015"]')
+        _require_list("slots", slots, int, "[2, 5]")
+        _require_list("caps", caps, list | tuple, '[["product", 1]]')
+        for cap in caps:
+            if len(cap) != 2 or not isinstance(cap[1], int):
+                raise RerankerError(
+                    f'A cap is a group and a number, as ["product", 1], not {cap!r}.'
+                )
         for kind, most in caps:
             if kind not in GROUPS:
                 raise RerankerError(
@@ -100,6 +107,9 @@ class BusinessRules(Reranker):
 
     def order(self, slate: Slate, k: int) -> np.ndarray:
         return self.arranged(slate, k).order
+
+    def brings(self, reason: Brought) -> Sequence[str]:
+        return self.pinned if reason == "pinned" else self.sponsored
 
     def left_out(self, slate: Slate) -> np.ndarray:
         found = np.zeros(len(slate), dtype=bool)
@@ -175,3 +185,14 @@ class BusinessRules(Reranker):
             ids = ids[slate.bought.age <= self.bought_days]
         own = set(ids)
         return np.fromiter((i in own for i in slate.ids), bool, len(slate))
+
+
+def _require_list(what: str, values: Any, kind: Any, example: str) -> None:
+    """A single text would be taken for a list of its letters.
+
+    Raises:
+        RerankerError: it is no list of such values.
+    """
+    listed = isinstance(values, list | tuple | set | frozenset)
+    if not listed or not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
+        raise RerankerError(f"{what} of business_rules is a list as {example}, not {values!r}.")
