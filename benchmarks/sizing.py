@@ -211,6 +211,8 @@ def plans() -> None:
         "first build": lambda p: f"{p.first_build / 60:,.1f} min",
         "a night: build": lambda p: f"{p.night['build'] / 60:,.1f} min",
         "a night: materialize": lambda p: f"{p.night['materialize'] / 60:,.1f} min",
+        "training rows on disk": lambda p: f"{p.training_bytes / 1e9:,.1f} GB",
+        "a night: training rows": lambda p: f"{p.night['training rows'] / 60:,.1f} min",
         "a night: train": lambda p: f"{p.night['train'] / 60:,.1f} min",
         "a night: file for all": lambda p: f"{p.night['file for all customers'] / 3600:,.1f} h",
         "processes that write it in 6 h": lambda p: f"{p.file_processes}",

@@ -651,8 +651,11 @@ BUYERS_A_WEEK = 7_244 / 3_173_589
 ROWS_A_BUYER = 672_700 / 4_000
 """Candidates of each buyer that a ranker learns from: those without a hit among them are left out; a mean of eight
 weeks, a tenth of H&M's size."""
-JOIN = 60e-6
-"""Seconds for each row and all features, docs/benchmarks.md (1M rows, H&M's size, 60 s)."""
+MAKING = 75e-6
+"""CPU seconds for each candidate with its features that is written for rankers to learn from, without the fits of
+retrievers: 10,906 rows a second with them, a tenth of H&M's size (`python benchmarks/ranking.py`)."""
+MADE_ROW = 63
+"""Bytes of it on disk."""
 TREES = 0.5e-6
 """Seconds for each row and tree of `gradient_boosting`, 150 columns; 5.4M rows, beside other work."""
 HISTORY_LENGTH = 20
@@ -664,12 +667,31 @@ TREE_BYTES = 2_150
 """On disk for each tree."""
 
 
-def ranker_rows(shop: Shop, release: ReleaseSettings) -> int:
-    """Candidates that a ranker learns from, of at most so many buyers of each week."""
+def taught_weeks(shop: Shop, release: ReleaseSettings) -> int:
+    """The weeks that a ranker learns from."""
+    return min(release.training_weeks, max(1, shop.days // 7))
+
+
+def taught_buyers(shop: Shop, release: ReleaseSettings) -> float:
+    """The buyers of all those weeks that it learns from, at most so many of each."""
     weekly = BUYERS_A_WEEK * shop.purchases * HISTORY_DAYS / shop.days
-    weeks = min(release.training_weeks, max(1, shop.days // 7))
-    buyers = min(release.training_customers, weekly)
-    return max(1, round(weeks * buyers * min(ROWS_A_BUYER, shop.on_sale)))
+    return taught_weeks(shop, release) * min(release.training_customers, weekly)
+
+
+def made_rows(shop: Shop, release: ReleaseSettings) -> int:
+    """The candidates of those buyers, which are written with their features for all rankers."""
+    return max(1, round(taught_buyers(shop, release) * min(CANDIDATES, shop.on_sale)))
+
+
+def ranker_rows(shop: Shop, release: ReleaseSettings) -> int:
+    """Those that `gradient_boosting` learns from."""
+    return max(1, round(taught_buyers(shop, release) * min(ROWS_A_BUYER, shop.on_sale)))
+
+
+def making_seconds(shop: Shop, release: ReleaseSettings) -> float:
+    """CPU seconds of a night's rows: retrievers are fitted anew for each week, on what came before it."""
+    fits = sum(model(name, shop, release).cpu_seconds for name in release.retrievers)
+    return taught_weeks(shop, release) * fits + MAKING * made_rows(shop, release)
 
 
 def _ranker(
@@ -687,10 +709,10 @@ def _ranker(
             disk_bytes=trees.disk_bytes + network.disk_bytes,
             cpu_seconds=trees.cpu_seconds + network.cpu_seconds,
         )
-    rows = ranker_rows(shop, release)
     if name == "gradient_boosting":
+        rows = ranker_rows(shop, release)
         parameters = tree_parameters(settings["trees"], settings["leaves"])
-        seconds = rows * (JOIN + TREES * settings["trees"])
+        seconds = rows * TREES * settings["trees"]
         disk = TREE_BYTES * settings["trees"]
         return ModelPlan(name, parameters, 0, 0, disk, seconds)
     known = RankerRows(**{**asdict(RANKER_ROWS), "articles": shop.on_sale})
@@ -700,7 +722,7 @@ def _ranker(
     # Every weight that is in no table meets every row, and each place of the history the attention.
     attention = 16 * 3 * width * HISTORY_LENGTH
     per_row = 6.0 * (parameters - tables + attention)
-    customers = rows / min(CANDIDATES, shop.on_sale)
+    customers = max(1.0, taught_buyers(shop, release))
     shown = customers * min(settings["negatives"], CANDIDATES)
     flops = per_row * shown * settings["epochs"]
     steps = customers / settings["batch_size"] * settings["epochs"]
@@ -710,8 +732,8 @@ def _ranker(
         NUMBER * tables,
         0,
         NUMBER * parameters,
-        rows * JOIN + shown * settings["epochs"] * (SHOWN if width else SHOWN_LINEAR),
-        rows * JOIN + gpu_seconds(flops, steps),
+        shown * settings["epochs"] * (SHOWN if width else SHOWN_LINEAR),
+        gpu_seconds(flops, steps),
     )
 
 
@@ -919,9 +941,9 @@ BUILD = (0.0, 17e-6)
 """Seconds of a whole build: fixed, and for each line (6 s, 51 s, 555 s for 0.25, 3.2 and 32.9 million)."""
 ONE_DAY = (0.5, 0.8e-6)
 """Of one more day (0.8, 3.0 and 26.7 s)."""
-SCORING = 34e-6
-"""CPU seconds for each pair of the file: candidates, features, rank; 5,000 customers of a tenth of H&M's size, beside
-other work (`python benchmarks/whole_file.py`)."""
+SCORING = 36e-6
+"""CPU seconds for each pair of the file: candidates, features, rank (34e-6; 5,000 customers of a tenth of H&M's size,
+beside other work, `python benchmarks/whole_file.py`), and the rules of a page (0.35 ms a customer)."""
 FILE_HOURS = 6.0
 """What the file may take of a night."""
 
@@ -942,6 +964,7 @@ class Plan:
         night: seconds of each step of a night.
         file_processes: how many write the file for all customers within `FILE_HOURS`, each some of them.
         first_build: seconds of the first build of all features.
+        training_bytes: of the rows that rankers learn from, as long as they are kept; each night makes new ones.
         estimates: which numbers are no more than that, and why.
     """
 
@@ -958,6 +981,7 @@ class Plan:
     night: dict[str, float]
     file_processes: int
     first_build: float
+    training_bytes: int
     estimates: list[str]
 
     @property
@@ -1013,11 +1037,16 @@ def plan(
     processes = replicas(qps)
     train = sum(one.cpu_seconds for one in served if one.gpu_seconds is None)
     train += on_gpu / wanted if wanted else by_cpu
+    ranked = any(name in RANKERS for name in released)
+    # Here alone, for the rest of a plan needs no warehouse.
+    from pipelines.training import KEEP_DAYS
+
     pairs = shop.customers * min(CANDIDATES, shop.on_sale)
     products = 0.95 * shop.pairs
     night = {
         "build": ONE_DAY[0] + ONE_DAY[1] * shop.purchases,
         "materialize": MATERIALISED * shop.customers + MATERIALISED_PAIR * (shop.pairs + products),
+        **({"training rows": making_seconds(shop, release)} if ranked else {}),
         "train": train,
         "file for all customers": SCORING * pairs,
     }
@@ -1035,6 +1064,7 @@ def plan(
         night,
         math.ceil(night["file for all customers"] / 3600 / FILE_HOURS),
         BUILD[0] + BUILD[1] * shop.purchases,
+        KEEP_DAYS * MADE_ROW * made_rows(shop, release) if ranked else 0,
         _estimates(shop, any(one.gpu_seconds is not None for one in found.values())),
     )
 

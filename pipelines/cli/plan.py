@@ -115,6 +115,7 @@ def _in_tables(found: Any) -> list[Table | str]:
     for view in found.views:
         kept.add_row(f"online: {view.name}", f"{view.rows:,}", _bytes(view.bytes))
     kept.add_row("online store, all views", "", _bytes(found.online_bytes), style="bold")
+    kept.add_row("training rows of two weeks' nights", "", _bytes(found.training_bytes))
     needed = Table(show_header=False)
     needed.add_column(no_wrap=True)
     needed.add_column(justify="right")
