@@ -74,6 +74,8 @@ LIST_SAMPLES = 200
 """Bootstrap samples of these, each of which counts all articles anew."""
 SMALLEST_GROUP = 30
 """Of fewer customers a mean says too little to be the highest or the lowest of all groups."""
+LATENCY = "milliseconds"
+"""Of one answer: candidates, order and page, without reading features."""
 POPULARITY = "popularity"
 NEW, HEAD, MIDDLE, TAIL = "new", "head", "middle", "tail"
 HEAD_SHARE, MIDDLE_SHARE = 0.5, 0.9
@@ -115,6 +117,7 @@ class Fold:
         self.values: dict[str, pd.DataFrame] = {}
         self.lists: dict[str, np.ndarray] = {}
         self.scores: dict[str, Sums] = {}
+        self.took: dict[str, pd.DataFrame] = {}
 
     @classmethod
     def of(cls, con: duckdb.DuckDBPyConnection, week: Week, customers: int | None = None) -> "Fold":
@@ -178,6 +181,7 @@ class Evaluation:
             {"shown": its share of attention, "gap": interval of the difference}}}}}.
         rankers: {name: {of `chances.MEASURES`: interval, "reliability": [bins], "segments": {kind: {group:
             {measure: interval}}}}}.
+        latency: {name: interval} of the milliseconds that one answer takes on this machine (`LATENCY`).
         release_ranker: the ranker that the model "release" has.
         release_rerankers: the re-rankers that it and all that go by a ranker's name have, with their settings.
         data_hash: of the data that were loaded.
@@ -194,6 +198,7 @@ class Evaluation:
     gaps: dict[str, dict[str, Any]] = field(default_factory=dict)
     exposure: dict[str, dict[str, Any]] = field(default_factory=dict)
     rankers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    latency: dict[str, Interval] = field(default_factory=dict)
     release_ranker: str | None = None
     release_rerankers: Mapping[str, Mapping[str, Any]] | None = None
     data_hash: str | None = None
@@ -241,6 +246,7 @@ class Evaluation:
             drawn.gaps(names),
             drawn.exposure(names),
             drawn.rankers(),
+            _latency(whole, names),
         )
 
     def difference(self, model: str, other: str) -> dict[str, Interval]:
@@ -282,6 +288,15 @@ def why_not_of(
     if rerankers is not None and judged is not None and dict(judged) != dict(rerankers):
         return "it is of other re-rankers"
     return ""
+
+
+def _latency(folds: Sequence[Fold], names: Sequence[str]) -> dict[str, Interval]:
+    found = {}
+    for name in names:
+        took = [fold.took[name].assign(week=fold.week) for fold in folds if name in fold.took]
+        if took:
+            found[name] = bootstrap(pd.concat(took, ignore_index=True))[LATENCY]
+    return found
 
 
 def _base(wanted: Sequence[str], names: Sequence[str], folds: Sequence[Fold]) -> str | None:

@@ -123,6 +123,7 @@ def evaluation_page(
     _lists(page, models)
     _exposure(page, evaluation)
     _rankers(page, evaluation)
+    _latency(page, evaluation.get("latency") or {})
     _prices(page, prices or {})
     _ablations(page, ablations)
     if models:
@@ -511,6 +512,21 @@ def _rankers(page: Page, evaluation: Said) -> None:
             align="n" + "r" * len(groups),
             caption=f"Calibration. {KINDS.get(kind, f'By {kind}')}",
         )
+
+
+def _latency(page: Page, latency: Said) -> None:
+    if not latency:
+        return
+    section = page.section(
+        "What an answer takes",
+        "Milliseconds for one customer on the machine that made this page: candidates, their order and the page, with "
+        "features at hand. What reading them online adds is in docs/benchmarks.md.",
+    )
+    section.table(
+        ["model", "milliseconds"],
+        [[name, between(found)] for name, found in latency.items()],
+        align="nr",
+    )
 
 
 def _prices(page: Page, prices: Said) -> None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from time import perf_counter
 
 import duckdb
 import pandas as pd
@@ -17,8 +18,10 @@ from pipelines.data.synthetic import Shop
 from pipelines.evaluation.baselines import BASELINES
 from pipelines.evaluation.chances import Scored
 from pipelines.evaluation.evaluation import (
+    LATENCY,
     MERGED,
     ORACLE,
+    PAGE,
     RANKED,
     RELEASE_NAME,
     Evaluation,
@@ -46,6 +49,8 @@ from pipelines.warehouse import reading
 
 SIMPLE = ("popular", "repurchase", *BASELINES)
 """What the others are compared with: the best of these."""
+TIMED = 40
+"""Customers of each week whose answers are timed."""
 
 
 def model_names(truth: Path | None = None) -> list[str]:
@@ -191,10 +196,29 @@ def judge_whole(
                     scored[name].add(there.fillna({"label": 0}))
                 page = recommender.page(rows, state, fold.moment, DEPTH)
                 shown[name].append(page[["customer_id", "article_id", "rank"]])
+                if start == 0:
+                    fold.took[name] = _answer_times(recommender, rows, state, fold.moment)
             if len(fold) > BATCH_CUSTOMERS:
                 progress(f"{min(start + BATCH_CUSTOMERS, len(fold)):,} of {len(fold):,} customers")
     for name, pages in shown.items():
         fold.add(name, _together(pages))
+
+
+def _answer_times(
+    recommender: Recommender, rows: pd.DataFrame, state: pd.DataFrame, moment: datetime
+) -> pd.DataFrame:
+    """customer_id and `LATENCY` of single answers, each the quicker of two, features of `rows` being at hand."""
+    found = []
+    for place, customer in enumerate(state["customer_id"].iloc[:TIMED]):
+        asked, own = state.iloc[[place]], rows[rows["customer_id"] == customer]
+        took = []
+        for _ in range(2):
+            started = perf_counter()
+            recommender.candidates(asked, moment)
+            recommender.page(recommender.ranked(own, asked), asked, moment, PAGE)
+            took.append(1e3 * (perf_counter() - started))
+        found.append((customer, min(took)))
+    return pd.DataFrame(found, columns=["customer_id", LATENCY])
 
 
 def _rows(
