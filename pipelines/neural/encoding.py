@@ -25,6 +25,8 @@ Columns = Mapping[str, Sequence[Any]] | pd.DataFrame
 
 FEW = 16
 """Up to so many rows, comparing all columns with all their edges at once is quickest."""
+ONE_REQUEST = 1_000
+"""Up to so many rows, texts are looked up one by one."""
 
 BLOCK = 4096
 """Rows that are encoded at once, few enough to stay in the processor's cache."""
@@ -237,8 +239,13 @@ class FeatureEncoder:
             text = str(value)
             return known.get(text) or (hashes and 1 + len(known) + _hash(text) % hashes)
 
-        if len(values) <= FEW:
-            return [code(value) for value in values]
+        if len(values) <= ONE_REQUEST:
+            # Most are known, and to look each up is several times as quick as to tell them apart first.
+            listed = values.tolist() if isinstance(values, pd.Series) else values
+            return [
+                code(value) if found is None else found
+                for value, found in zip(listed, map(known.get, listed), strict=True)
+            ]
         arrow = isinstance(values, pd.Series) and values.dtype != object
         places, distinct = pd.factorize(
             values if arrow else np.asarray(values, dtype=object)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al.
 """
 
 from collections.abc import Callable
+from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,8 +99,8 @@ class GradientBoosting(Ranker):
         matrix[:, self._number_places] = _numbers(rows, self._numbers)
         for (place, name), codes in self._codes.items():
             # For the rows of one customer a plain dictionary is several times as quick as an index of pandas.
-            texts = rows[name].to_numpy(dtype=object)
-            matrix[:, place] = [codes.get(text, np.nan) for text in texts]
+            found = map(codes.get, rows[name].tolist(), repeat(np.nan))
+            matrix[:, place] = np.fromiter(found, "float32", len(rows))
         return matrix
 
     def _fitted(self) -> lightgbm.Booster:
