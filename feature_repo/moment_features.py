@@ -14,32 +14,60 @@ from feature_repo.windows import DECAY_DAYS
 CROSSES = 2**20
 """Numbers that a cross of attributes is hashed to."""
 SEASONS = ("winter", "spring", "summer", "autumn")
+SECONDS_IN_DAY = 86_400
+SHARED = 4
+"""So many rows to a list, and it is worth a table of its own."""
 
 
-def _days_between(later: pd.Series, earlier: pd.Series) -> pd.Series:
-    """Days from `earlier` to `later`, with fractions."""
+def _moments(values: pd.Series) -> np.ndarray:
+    """UTC, without a zone (R,) datetime64."""
+    # `values` of moments with a zone are those in UTC, and no copy.
+    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
+        values = pd.to_datetime(values, utc=True, cache=False)
+    return np.asarray(values.values)
+
+
+def _days_between(later: pd.Series, earlier: pd.Series) -> np.ndarray:
+    """Days from `earlier` to `later` (R,), with fractions."""
     # Feast carries moments online in whole seconds: what is finer must not count offline either.
-    between = _utc(later).dt.as_unit("s") - _utc(earlier).dt.as_unit("s")
-    return between / pd.Timedelta(days=1)
+    between = _moments(later).astype("datetime64[s]") - _moments(earlier).astype("datetime64[s]")
+    days: np.ndarray = between.astype("int64") / SECONDS_IN_DAY
+    return np.where(np.isnat(between), np.nan, days)
 
 
-def _utc(moments: pd.Series) -> pd.Series:
-    # The cache of what repeats is looked for one moment after the other, in Python.
-    return pd.to_datetime(moments, utc=True, cache=False)
+def _numbers(values: pd.Series) -> np.ndarray:
+    """(R,) float64, missing as NaN."""
+    return values.to_numpy("float64", na_value=np.nan)
+
+
+def _whole(values: np.ndarray, missing: np.ndarray) -> pd.arrays.IntegerArray:
+    return pd.arrays.IntegerArray(values.astype("int64"), missing)
 
 
 def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
     """weekday (Monday is 0), weekend, week_of_year (ISO 8601), month, days_to_month_end, season."""
-    moment = _utc(inputs["request_time"])
+    day = _moments(inputs["request_time"]).astype("datetime64[D]")
+    missing = np.isnat(day)
+    day = np.where(missing, np.datetime64(0, "D"), day)
+    # 1970-01-01 was a Thursday.
+    weekday = (day.astype("int64") + 3) % 7
+    month = day.astype("datetime64[M]")
+    month_of_year = month.astype("int64") % 12 + 1
+    # A week belongs to the year of its Thursday.
+    thursday = day + (3 - weekday)
+    new_year = thursday.astype("datetime64[Y]").astype("datetime64[D]")
+    to_month_end = (month + 1).astype("datetime64[D]") - day
+    season = np.array(SEASONS, dtype=object)[month_of_year % 12 // 3]
     return pd.DataFrame(
         {
-            "weekday": moment.dt.weekday.astype("Int64"),
-            "weekend": (moment.dt.weekday >= 5).astype("Int64").where(moment.notna()),
-            "week_of_year": moment.dt.isocalendar().week.astype("Int64"),
-            "month": moment.dt.month.astype("Int64"),
-            "days_to_month_end": (moment.dt.days_in_month - moment.dt.day).astype("Int64"),
-            "season": (moment.dt.month % 12 // 3).map(dict(enumerate(SEASONS))),
-        }
+            "weekday": _whole(weekday, missing),
+            "weekend": _whole(weekday >= 5, missing),
+            "week_of_year": _whole((thursday - new_year).astype("int64") // 7 + 1, missing),
+            "month": _whole(month_of_year, missing),
+            "days_to_month_end": _whole(to_month_end.astype("int64") - 1, missing),
+            "season": np.where(missing, np.nan, season),
+        },
+        index=inputs.index,
     )
 
 
@@ -48,40 +76,41 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
     article's first and last sale."""
     now = inputs["request_time"]
     days_since = _days_between(now, inputs["last_purchase"])
-    usual = inputs["median_gap_days"].astype("float64")
+    usual = _numbers(inputs["median_gap_days"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        overdue = days_since / usual
     return pd.DataFrame(
         {
             "days_since_last_purchase": days_since,
-            "overdue": days_since / usual,
+            "overdue": overdue,
             "days_since_first_sold": _days_between(now, inputs["first_sold"]),
             "days_since_last_sold": _days_between(now, inputs["last_sold"]),
-        }
+        },
+        index=inputs.index,
     )
 
 
 def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
     """What the customer and the article have to do with each other, at this moment."""
     days_since = _days_between(inputs["request_time"], inputs["last_bought"])
-    gaps = inputs["days_bought"].astype("float64") - 1
-    mean_gap = _days_between(inputs["last_bought"], inputs["first_bought"]) / gaps.where(gaps > 0)
-    weight = inputs["purchase_weight"].astype("float64")
-    paid = inputs["mean_price_paid"].astype("float64")
-    age = inputs["age"].astype("float64")
-    price = inputs["latest_price"].astype("float64")
-    typical = inputs["typical_price"].astype("float64")
-    spread = inputs["price_spread"].astype("float64")
-    return pd.DataFrame(
-        {
+    between = _days_between(inputs["last_bought"], inputs["first_bought"])
+    days_bought = _numbers(inputs["days_bought"])
+    paid, price = _numbers(inputs["mean_price_paid"]), _numbers(inputs["latest_price"])
+    typical, spread = _numbers(inputs["typical_price"]), _numbers(inputs["price_spread"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean_gap = between / np.where(days_bought > 1, days_bought - 1, np.nan)
+        to_typical = np.log(np.where(price > 0, price / typical, np.nan)) / np.maximum(spread, 0.1)
+        found = {
             "days_since_bought": days_since,
-            "purchase_weight_now": weight * np.exp(-days_since / DECAY_DAYS),
+            "purchase_weight_now": _numbers(inputs["purchase_weight"])
+            * np.exp(-days_since / DECAY_DAYS),
             "gap_ratio": days_since / mean_gap,
-            "share_of_days": inputs["days_bought"].astype("float64")
-            / inputs["u_active_days_lifetime"].astype("float64"),
-            "age_difference": age - inputs["median_age_buyers"].astype("float64"),
-            "price_ratio": price / paid.where(paid > 0),
-            "price_to_typical": np.log((price / typical).where(price > 0)) / spread.clip(lower=0.1),
+            "share_of_days": days_bought / _numbers(inputs["u_active_days_lifetime"]),
+            "age_difference": _numbers(inputs["age"]) - _numbers(inputs["median_age_buyers"]),
+            "price_ratio": price / np.where(paid > 0, paid, np.nan),
+            "price_to_typical": to_typical,
         }
-    )
+    return pd.DataFrame(found, index=inputs.index)
 
 
 def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
@@ -102,10 +131,18 @@ def _share_of(names: pd.Series, shares: pd.Series, wanted: pd.Series) -> np.ndar
     rows = np.flatnonzero(known)
     if not len(rows):
         return found
-    lists = names.to_numpy()[rows]
+    lists, beside = names.to_numpy()[rows], shares.to_numpy()[rows]
+    asked = wanted.to_numpy(dtype=object)[rows]
+    # The rows of a customer share their lists, which are then read once.
+    keys = [*zip(map(id, lists), map(id, beside), strict=True)]
+    tables = dict(zip(keys, zip(lists, beside, strict=True), strict=True))
+    if len(tables) * SHARED <= len(rows):
+        share_of = {key: dict(zip(one, of, strict=True)) for key, (one, of) in tables.items()}
+        found[rows] = [share_of[key].get(name, 0.0) for key, name in zip(keys, asked, strict=True)]
+        return found
     row = np.repeat(rows, [len(one) for one in lists])
-    hit = np.concatenate(lists) == wanted.to_numpy(dtype=object)[row]
-    found[row[hit]] = np.concatenate(shares.to_numpy()[rows])[hit]
+    hit = np.concatenate(lists) == np.repeat(asked, [len(one) for one in lists])
+    found[row[hit]] = np.concatenate(beside)[hit]
     return found
 
 
@@ -120,20 +157,24 @@ def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
         "customer_x_product_code": ("customer_hash", "product_code"),
         "customer_x_colour_group": ("customer_hash", "colour_group_name"),
     }
+    hashed = {name: _hashed(inputs[name]) for name in dict.fromkeys(sum(pairs.values(), ()))}
     return pd.DataFrame(
-        {name: _cross(inputs[one], inputs[other]) for name, (one, other) in pairs.items()},
+        {name: _cross(hashed[one], hashed[other]) for name, (one, other) in pairs.items()},
         index=inputs.index,
     )
 
 
-def _cross(one: pd.Series, other: pd.Series) -> pd.Series:
-    # Each value is hashed for itself: ("1", "23") and ("12", "3") must not be the same text.
-    def hashed(values: pd.Series) -> np.ndarray:
-        codes, distinct = pd.factorize(values)
-        of_each = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
-        return np.append(of_each, np.uint64(0))[codes]
+def _hashed(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each value, whatever stands beside it (R,) uint64, and where there is none (R,)."""
+    codes, distinct = pd.factorize(values)
+    of_each = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
+    return np.append(of_each, np.uint64(0))[codes], codes < 0
 
-    mixed = hashed(one) * np.uint64(0x9E3779B97F4A7C15) + hashed(other)
-    numbers = ((mixed ^ (mixed >> np.uint64(29))) % np.uint64(CROSSES)).astype("int64")
-    both = one.notna().to_numpy() & other.notna().to_numpy()
-    return pd.Series(numbers, index=one.index, dtype="Int64").where(both)
+
+def _cross(
+    one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+) -> pd.arrays.IntegerArray:
+    # Each value is hashed for itself: ("1", "23") and ("12", "3") must not be the same text.
+    mixed = one[0] * np.uint64(0x9E3779B97F4A7C15) + other[0]
+    numbers = (mixed ^ (mixed >> np.uint64(29))) % np.uint64(CROSSES)
+    return _whole(numbers, one[1] | other[1])

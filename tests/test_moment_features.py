@@ -182,6 +182,27 @@ def test_taste_match_is_the_share_of_the_articles_own_group():
     assert found.drop(columns="colour_group_share").isna().all(axis=None)
 
 
+def test_rows_that_share_their_lists_get_what_each_would_get_alone():
+    rng = np.random.default_rng(3)
+    lists = [(np.array(list("abcd")[:n], dtype=object), rng.random(n)) for n in (1, 2, 4)]
+    whose = rng.integers(len(lists), size=60)
+    rows = pd.DataFrame(
+        {
+            "names": pd.Series([lists[n][0] if n else None for n in whose]),
+            "shares": pd.Series([lists[n][1] if n else None for n in whose]),
+            "wanted": pd.Series(rng.choice(["a", "c", "d", "z", None], 60), dtype=object),
+        }
+    )
+    together = moment_features._share_of(rows["names"], rows["shares"], rows["wanted"])
+    alone = [
+        moment_features._share_of(row["names"], row["shares"], row["wanted"])[0]
+        for row in (rows.iloc[[place]] for place in range(len(rows)))
+    ]
+    np.testing.assert_array_equal(together, alone)
+    assert np.isnan(together).any()
+    assert (together > 0).any()
+
+
 def cross_inputs(**values: list[Any]) -> pd.DataFrame:
     size = len(next(iter(values.values())))
     names = ("customer_hash", "age_bucket", "article_hash", "product_type_name", "colour_group_name", "section_name", "product_code")  # fmt: skip
