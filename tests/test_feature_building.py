@@ -81,10 +81,10 @@ def test_however_days_and_purchases_come_in_the_tables_end_the_same(
             arriving = [rest[n] for n in picked if n < len(rest)]
             told_again = tables.events[:3]
             tables.grow(arriving, people, through, articles, [*events, *told_again])
-            fresh = Fresh(
-                tables.purchases, tables.customers, tables.through, tables.articles, tables.events
-            )
-            assert tables.history == fresh.history
+        fresh = Fresh(
+            tables.purchases, tables.customers, tables.through, tables.articles, tables.events
+        )
+        assert tables.history == fresh.history
 
 
 def test_a_late_purchase_repairs_what_it_touches_and_its_rows_say_when_they_became_known():
