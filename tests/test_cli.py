@@ -273,6 +273,7 @@ def test_a_release_shows_pages_by_its_rerankers(shop: Path, tmp_path: Path) -> N
         ("{", "is not JSON"),
         ('{"business_rules": {"caps": 3}}', "cannot be made with"),
         ('{"business_rules": {"cap": []}}', "has no setting 'cap'"),
+        ('{"business_rules": {"blocked": ["shoe"]}}', "The rules name the article shoe"),
     ):
         rules.write_text(text)
         assert said in one_sentence(lookbook("release", "create", "--rerankers", str(rules)))

@@ -221,7 +221,7 @@ def create_release(
         RerankerError: a re-ranker has no such setting.
     """
     # They must be possible before anything is written.
-    make_chain(list(settings.rerankers.items()))
+    chain = make_chain(list(settings.rerankers.items()))
     roles = [*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART]
     given = dict(tags or {})
     for role in given:
@@ -241,6 +241,14 @@ def create_release(
             f"{ranker.settings['release'].get('weights', {})}, and in the release they are to count "
             f"{dict(settings.weights)}: run `lookbook train`."
         )
+    if named := chain.named():
+        facts = ArticleFacts.load(release.open_version(parts[FACTS_PART]).path)
+        for article, place in zip(named, facts.assortment.places(named), strict=True):
+            if place < 0:
+                raise RegistryError(
+                    f"The rules name the article {article}, which the shop does not have: name articles by their "
+                    "article_id, or train again after loading newer files."
+                )
     made_with = {"release": settings.to_dict()}
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, made_with)
     metrics: dict[str, Any] = {}

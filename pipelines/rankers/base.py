@@ -117,6 +117,11 @@ class Ranker(ABC):
                 raw[name].append(scores[known])
                 labels[name].append(label[known])
                 kept[name].append(shares[known])
+        if not any(map(len, raw[PURCHASE])):
+            progress(
+                f"{self.name}: no customer could be held out, so every chance is said to be 0.5; more training "
+                "customers would tell"
+            )
         nothing = np.array([], dtype="float64")
         self.calibrations = {
             name: Calibration.fit(

@@ -187,6 +187,10 @@ class Reranker(ABC):
         """Ids of articles that must be candidates of everybody for it, being pinned or sponsored."""
         return ()
 
+    def named(self) -> list[str]:
+        """Ids of articles that its settings name."""
+        return []
+
     def settings(self) -> dict[str, Any]:
         """What it was made with."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
@@ -239,6 +243,9 @@ class Chain(Reranker):
         for step in self.steps:
             found |= step.left_out(slate)
         return found
+
+    def named(self) -> list[str]:
+        return [article for step in self.steps for article in step.named()]
 
     def settings(self) -> dict[str, Any]:
         return {"steps": [[step.name, step.settings()] for step in self.steps]}

@@ -111,6 +111,9 @@ class BusinessRules(Reranker):
     def brings(self, reason: Brought) -> Sequence[str]:
         return self.pinned if reason == "pinned" else self.sponsored
 
+    def named(self) -> list[str]:
+        return [*self.out_of_stock, *self.blocked, *self.pinned, *self.sponsored]
+
     def left_out(self, slate: Slate) -> np.ndarray:
         found = np.zeros(len(slate), dtype=bool)
         seen: set[str] = set()
