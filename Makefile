@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 # On a shared machine LightGBM's threads otherwise burn the time that they wait for each other.
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test lint types unit clean help
+.PHONY: demo apply test lint types unit clean help
 
 help:
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -31,6 +31,10 @@ $(VENV)/.spark: $(READY)
 
 demo: $(READY) ## a shop, features, models, a release and its page (DATA=DIR or DATA=online-retail; SERVE=0 to end)
 	$(BIN)/lookbook demo $(if $(DATA),--data "$(DATA)")
+
+apply: $(READY) ## feast apply, unless it would change features that a release under an alias uses
+	$(BIN)/lookbook features guard
+	$(BIN)/feast -c feature_repo apply
 
 test: lint types unit ## lint, types and all tests
 

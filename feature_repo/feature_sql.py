@@ -130,6 +130,7 @@ _environment = Environment(
     autoescape=False,
 )
 _COMMENT = re.compile(r"--[^\n]*")
+_TABLE = re.compile(r"\b(staging|features)\.(\w+)")
 _MACROS = '{% from "macros.sql" import windowed, in_scope, moving, lately, touched, known_when_asked with context %}'
 
 
@@ -213,10 +214,18 @@ def meaning(sql: str) -> str:
     return " ".join(_COMMENT.sub("", sql).split())
 
 
-def definition_hash() -> str:
-    """A fingerprint of what all views mean: their SQL, windows and constants, without
-    comments and layout. A model that was trained on other meanings of the same names is refused."""
-    day = date(2000, 1, 1)
-    files = [*TABLES, *(("features", name) for name in AS_OF)]
-    text = "\n".join(render(folder, name, day) for folder, name in files)
-    return hashlib.sha256(meaning(text).encode()).hexdigest()[:16]
+@cache
+def definition(view: str) -> str:
+    """A fingerprint of what a view means: its SQL and that of every table that it reads, with windows
+    and constants, without comments and layout."""
+    wanted, found = [("features", view)], {}
+    while wanted:
+        schema, name = wanted.pop()
+        sql = render(schema, name, date(2000, 1, 1))
+        found[schema, name] = meaning(sql)
+        tables = set(_TABLE.findall(sql))
+        if name in AS_OF:
+            tables.add(tuple(AS_OF[name].table.split(".")))
+        wanted += [table for table in sorted(tables) if table in TABLES and table not in found]
+    text = "\n".join(found[table] for table in sorted(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

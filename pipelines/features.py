@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from feature_repo import moment_features, places
 from feature_repo.errors import LookbookError
-from feature_repo.feature_sql import definition_hash
+from feature_repo.feature_sql import definition
 from feature_repo.stores.connection import scratch
 from feature_repo.stores.packed_rows import from_microseconds
 from pipelines.feature_tables import latest_build
@@ -149,9 +149,78 @@ def service_schema(name: str) -> pa.Schema:
 
 def schema_hash(name: str) -> str:
     """A fingerprint of a service's columns, their types and what the SQL and the functions of the
-    moment make of them: models remember what they were trained on."""
-    functions = ast.unparse(ast.parse(inspect.getsource(moment_features)))
-    meant = json.dumps([service_fields(name), definition_hash(), functions])
+    moment make of them: models remember what they were trained on. Views that are not in it do not count."""
+    return hash_of(service_views(name))
+
+
+def hash_of(views: Mapping[str, "View"]) -> str:
+    """`schema_hash` of a service with these views."""
+    meant = json.dumps([[name, view.fields, view.definition] for name, view in views.items()])
+    return hashlib.sha256(meant.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class View:
+    """What a service takes from a view.
+
+    Attributes:
+        fields: its features with Feast's type names.
+        definition: a fingerprint of the SQL, or of the function and the views that it is given.
+    """
+
+    fields: dict[str, str]
+    definition: str
+
+
+def service_views(name: str) -> dict[str, View]:
+    """{view: what the registered service takes from it}, in order."""
+    computed = {view.name: view for view in feature_store().list_on_demand_feature_views()}
+    return views_of(_service(name), computed)
+
+
+def declared_services() -> dict[str, dict[str, View]]:
+    """The same of every service as the code declares it, registered or not."""
+    _quiet_feast()
+    from feast import FeatureService, OnDemandFeatureView
+
+    from feature_repo import definitions
+
+    objects = [getattr(definitions, name) for name in definitions.__all__]
+    computed = {one.name: one for one in objects if isinstance(one, OnDemandFeatureView)}
+    return {one.name: views_of(one, computed) for one in objects if isinstance(one, FeatureService)}
+
+
+def views_of(service: Any, computed: Mapping[str, Any]) -> dict[str, View]:
+    """{view: what Feast's service takes from it}, in order.
+
+    Args:
+        computed: Feast's on-demand views by name.
+    """
+    found = {}
+    for projection in service.feature_view_projections:
+        name = projection.name
+        meant = _function(computed[name]) if name in computed else definition(name)
+        fields = {field.name: str(field.dtype) for field in projection.features}
+        found[projection.name_to_use()] = View(fields, meant)
+    return found
+
+
+def _function(view: Any) -> str:
+    """A fingerprint of an on-demand view: its function with all that it may call, and what it is given."""
+    module = ast.parse(inspect.getsource(moment_features))
+    own = [
+        node
+        for node in module.body
+        if not isinstance(node, ast.FunctionDef)
+        or node.name.startswith("_")
+        or node.name == view.name
+    ]
+    given = {
+        source.name: [definition(source.name), sorted(field.name for field in source.features)]
+        for source in view.source_feature_view_projections.values()
+    }
+    # Feast's registry keeps sources in an order of its own.
+    meant = json.dumps([ast.unparse(ast.Module(own, [])), given], sort_keys=True)
     return hashlib.sha256(meant.encode()).hexdigest()[:16]
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
-from pipelines.rankers.base import Ranker
+from pipelines.rankers.base import RANKING_SERVICE, Ranker
 from pipelines.retrievers.base import Retriever
 
 
@@ -96,6 +96,7 @@ class ReleaseSettings:
             most so many of each customer's own in a week, of a strategy of `negatives.NEGATIVES` so many for each
             article bought. Without "candidates" all of those.
         rerankers: re-ranker -> its settings, in the order in which they are applied.
+        feature_service: what the ranker reads.
     """
 
     per_source: Mapping[str, int]
@@ -106,6 +107,7 @@ class ReleaseSettings:
     ranker_settings: Mapping[str, Any] | None = None
     negatives: Mapping[str, int] = field(default_factory=dict)
     rerankers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    feature_service: str = RANKING_SERVICE
 
     @property
     def retrievers(self) -> tuple[str, ...]:
@@ -152,11 +154,16 @@ def make_retriever(name: str, settings: Mapping[str, Any] | None = None) -> Retr
     return made
 
 
-def make_ranker(name: str, settings: Mapping[str, Any] | None = None) -> Ranker:
-    """A new ranker, with the settings of the catalogue or those given.
+def make_ranker(
+    name: str,
+    settings: Mapping[str, Any] | None = None,
+    feature_service: str = RANKING_SERVICE,
+) -> Ranker:
+    """A new ranker, with the settings of the catalogue or those given, that reads a feature service.
 
     Raises:
         KeyError: no ranker has this name.
     """
     made: Ranker = _make(RANKERS, "ranker", name, settings)
+    made.feature_service = feature_service
     return made

@@ -150,7 +150,7 @@ def fit_ranker(
     progress: Callable[[str], None] = lambda text: None,
 ) -> Ranker:
     """The ranker of the settings, fitted on a training set."""
-    ranker = make_ranker(settings.ranker, settings.ranker_settings)
+    ranker = make_ranker(settings.ranker, settings.ranker_settings, settings.feature_service)
     if isinstance(rows, TrainingSet):
         rows = rows.of(ranker)
     return ranker.fit(rows, checkpoint=checkpoint, progress=progress)
@@ -194,7 +194,6 @@ def _write_week(
     shown = _events(con, week, customers)
     recommender = fit_unranked(con, week.start, settings)
     features = SteadyFeatures(week.moment)
-    service = make_ranker(settings.ranker, settings.ranker_settings).feature_service
     for start in range(0, len(customers), PART_CUSTOMERS):
         file = folder / f"{_ROWS}-{start // PART_CUSTOMERS:05}.parquet"
         if file.exists():
@@ -211,7 +210,7 @@ def _write_week(
             # A candidate without its sources would be no row that serving sees.
             strange = ~pd.MultiIndex.from_frame(drawn[["customer_id", "article_id"]]).isin(named)
             found = pd.concat([found, _labelled(drawn[strange], bought, shown)])
-        rows = _lean(features.read(found.reset_index(drop=True), service))
+        rows = _lean(features.read(found.reset_index(drop=True), settings.feature_service))
         rows = rows.assign(week=week.start.isoformat())
         lists = state[["customer_id", *HISTORY]]
         with places.whole_file(_customers_of(file)) as partial:
@@ -330,14 +329,13 @@ def _customers_of(rows: Path) -> Path:
 
 def _folder(con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSettings) -> Path:
     """Of a week's rows: another one for other data, features, settings or code."""
-    ranker = make_ranker(settings.ranker, settings.ranker_settings)
     (content,) = con.execute(
         "SELECT bit_xor(hash(found)) FROM raw.article_content AS found"
     ).fetchall()
     meant: list[Any] = [
         feature_tables.latest_build().data_hash,
         content,
-        [schema_hash(name) for name in (STATE_SERVICE, ranker.feature_service)],
+        [schema_hash(name) for name in (STATE_SERVICE, settings.feature_service)],
         {name: RETRIEVERS[name].settings_in_full() for name in settings.retrievers},
         dict(settings.per_source),
         dict(settings.weights),

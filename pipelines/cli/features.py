@@ -277,3 +277,27 @@ def check_features(service: str | None, rows: int) -> Any:
     says = f"{len(leaking)} of them leak" if leaking else "none leaks"
     blocks.append(f"{many(len(checked), 'feature')} checked, {says}. (-: the check says nothing.)")
     return Group(*blocks), found.to_dict(), *([1] if found.leaks else [])
+
+
+@features.command()
+@verb
+def guard() -> Any:
+    """Look for changes to features that a release under an alias was trained on.
+
+    Run it before `feast apply` (`make apply` does) and in CI, where the registry of production is at hand. What has
+    changed must come as a new version: a view and a feature service of another name beside the old ones. The exit
+    status is 1 if a change is in the way.
+
+    \b
+    Examples:
+      lookbook features guard
+      lookbook features guard --json
+    """
+    from pipelines.model_registry import release as releases
+    from pipelines.model_registry.guard import check
+
+    found = check()
+    aliases = ", ".join(releases.aliases()) or "none yet"
+    safe = f"Nothing that a release under an alias uses has changed (aliases: {aliases})."
+    text = "\n".join(map(str, found)) if found else safe
+    return text, {"blocked": [one.to_dict() for one in found]}, *([1] if found else [])

@@ -19,7 +19,7 @@ from pipelines.evaluation.evaluation import RELEASE_NAME, Evaluation, Fold
 from pipelines.evaluation.resampling import Interval
 from pipelines.evaluation.weekly import judge_whole, require_history
 from pipelines.features import require_service, service_fields
-from pipelines.model_catalog import RELEASE, ReleaseSettings, make_ranker
+from pipelines.model_catalog import RELEASE, ReleaseSettings
 from pipelines.negatives import FOR_NEUMF, FOR_RANKER, NEGATIVES, NegativesError
 from pipelines.recommender import without_source
 from pipelines.training import (
@@ -157,7 +157,7 @@ def _ways(
     whole = training_set(con, before, settings, progress)
     found: dict[str, tuple[Sequence[pd.DataFrame], Change]] = {RELEASE_NAME: (whole, _as_it_is)}
     if kind == VIEWS:
-        service = make_ranker(settings.ranker, settings.ranker_settings).feature_service
+        service = settings.feature_service
         require_service(service)
         for view in dict.fromkeys(name.split("__")[0] for name in service_fields(service)):
             found[view] = (replace(whole, without=(f"{view}__",)), _as_it_is)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from feature_repo import places
 from pipelines import feature_tables
 from pipelines.article_facts import ArticleFacts
 from pipelines.data.split import first_day
-from pipelines.features import moment_of, schema_hash
+from pipelines.features import hash_of, moment_of, schema_hash, service_views
 from pipelines.model_catalog import (
     RANKERS,
     RELEASE,
@@ -31,6 +31,7 @@ from pipelines.model_registry.registry import (
     list_versions,
     save_version,
 )
+from pipelines.rankers.base import RANKING_SERVICE
 from pipelines.recommender import Recommender
 from pipelines.reports.words import many
 from pipelines.rerankers import make_chain
@@ -173,9 +174,11 @@ def _train_ranker(
 
 
 def _lineage(service: str | None, cutoff: date, data: str, settings: dict[str, Any]) -> Lineage:
+    views = service_views(service) if service else {}
     return Lineage(
         feature_service=service,
-        feature_schema_hash=schema_hash(service) if service else None,
+        feature_schema_hash=hash_of(views) if service else None,
+        feature_views={name: asdict(view) for name, view in views.items()},
         data_cutoff=cutoff,
         data_hash=data,
         seed=int(settings.get("model", {}).get("seed", 0)),
@@ -303,7 +306,9 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
             name: make_retriever(name, settings(name)).load(versions[name].path)
             for name in per_source
         }
-        ranker = make_ranker(ranker_name, settings(ranker_name)).load(versions[ranker_name].path)
+        reads = versions[ranker_name].lineage.feature_service or RANKING_SERVICE
+        ranker = make_ranker(ranker_name, settings(ranker_name), reads)
+        ranker.load(versions[ranker_name].path)
         facts = ArticleFacts.load(versions[FACTS_PART].path)
         steps: dict[str, dict[str, Any]] = chosen.settings.get("rerankers", {})
         reranker = make_chain(list(steps.items())) if steps else None

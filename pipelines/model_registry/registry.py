@@ -93,7 +93,8 @@ def _environment() -> dict[str, str]:
 class Lineage:
     """Where a version comes from; commit and environment are filled in when not given.
 
-    `data_cutoff`: trained strictly on days before it. `parents`: tags of the versions it was
+    `data_cutoff`: trained strictly on days before it. `feature_views`: {view: what the service takes from it
+    and a fingerprint of its definition} (`features.View`). `parents`: tags of the versions it was
     made from.
     """
 
@@ -104,6 +105,7 @@ class Lineage:
     seed: int
     commit: str = field(default_factory=_commit)
     settings: dict[str, Any] = field(default_factory=dict)
+    feature_views: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=_environment)
     parents: tuple[str, ...] = ()
 

@@ -23,6 +23,8 @@ LABELS = {PURCHASE: "label", "cart": "label_cart", "view": "label_view"}
 """What may come of a candidate within its week -> the column that says whether it did: 1, 0, or -1 where it is
 not known. A view or a cart is known of what the customer was shown, so that their chances are those of
 showing it, and not of coming by it."""
+RANKING_SERVICE = "ranking"
+"""The feature service that rankers read unless a release names another."""
 KEPT = "kept"
 """The column with the share of such rows of which this one is a sample; 1 if it is missing."""
 BEST = "best__rank"
@@ -62,16 +64,17 @@ class Ranker(ABC):
     training is saved with it.
 
     Attributes:
+        feature_service: what it reads.
         objectives: what it gives chances of; more than one for a multi-task ranker.
         calibrations: for each of them, from its raw score to a chance.
     """
 
     name: ClassVar[str]
-    feature_service: ClassVar[str]
     reads_history: ClassVar[bool] = False
     """Whether rows must carry `HISTORY` too."""
 
     def __init__(self) -> None:
+        self.feature_service = RANKING_SERVICE
         self.objectives: tuple[str, ...] = (PURCHASE,)
         self.calibrations: dict[str, Calibration] = {}
 

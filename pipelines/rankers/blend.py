@@ -6,7 +6,7 @@ by learnt vectors (stacking; Wolpert, Neural Networks 1992, here with fixed weig
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,6 @@ class Blend(Ranker):
     """
 
     name = "blend"
-    feature_service: ClassVar[str] = "ranking"
     reads_history = DeepFM.reads_history
 
     def __init__(

@@ -6,7 +6,7 @@ Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al.
 from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -29,7 +29,6 @@ class GradientBoosting(Ranker):
     """
 
     name = "gradient_boosting"
-    feature_service: ClassVar[str] = "ranking"
 
     def __init__(
         self,

@@ -232,7 +232,6 @@ class NeuralRanker(Ranker):
         seed: of weights, order and draws.
     """
 
-    feature_service: ClassVar[str] = "ranking"
     reads_history: ClassVar[bool] = True
 
     def __init__(
