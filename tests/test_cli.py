@@ -271,7 +271,8 @@ def test_a_release_shows_pages_by_its_rerankers(shop: Path, tmp_path: Path) -> N
         ("[]", "names no re-rankers"),
         ('{"dpp": 1}', "names no re-rankers"),
         ("{", "is not JSON"),
-        ('{"business_rules": {"caps": 3}}', "cannot be made with"),
+        ('{"business_rules": {"caps": 3}}', "caps of business_rules is a list"),
+        ('{"dpp": {"strength": "much"}}', "cannot be made with"),
         ('{"business_rules": {"cap": []}}', "has no setting 'cap'"),
         ('{"business_rules": {"blocked": ["shoe"]}}', "The rules name the article shoe"),
     ):
