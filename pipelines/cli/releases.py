@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 from rich.table import Table
 
 from pipelines.cli.console import as_rerankers, main, read_evaluation, verb
+from pipelines.reports.words import many
 
 
 @main.group()
@@ -182,3 +184,70 @@ def show(tag: str) -> Any:
         "metrics": found.metrics,
         "history": [vars(move) for move in moves],
     }
+
+
+@release.command("export")
+@click.argument("tag", default="production")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file, a ZIP.",
+)
+@verb
+def export_command(tag: str, out: Path) -> Any:
+    """Write a release (default: the one in production) with all its parts as one file.
+
+    \b
+    Examples:
+      lookbook release export --out release.zip
+      lookbook release export release:latest --out release.zip
+    """
+    from pipelines.model_registry.exchange import export_release
+
+    found = export_release(tag, out)
+    return f"{out}: {found}", {"release": found, "out": str(out), "bytes": out.stat().st_size}
+
+
+@release.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@verb
+def import_command(file: Path) -> Any:
+    """Take in a release that `lookbook release export` wrote; no alias moves.
+
+    Every file is checked against the record of its version, and pickles are refused.
+
+    \b
+    Example:
+      lookbook release import release.zip
+    """
+    from pipelines.model_registry.exchange import import_release
+
+    tag, taken = import_release(file)
+    new = f"{many(len(taken), 'version')} taken in" if taken else "it was here already"
+    return f"{tag}: {new}", {"release": tag, "taken": taken}
+
+
+@release.command()
+@click.option(
+    "--keep",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1),
+    help="So many of the newest releases, and versions of each model, stay anyhow.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@verb
+def prune(keep: int, dry_run: bool) -> Any:
+    """Let versions go that no alias points at or ever pointed at.
+
+    \b
+    Examples:
+      lookbook release prune --dry-run
+      lookbook release prune --keep 10
+    """
+    from pipelines.model_registry import exchange
+
+    gone = exchange.prune(keep, dry_run=dry_run)
+    what = f"{many(len(gone), 'version')} {'would go' if dry_run else 'gone'}"
+    return "\n".join([*gone, what]), {"gone": gone, "dry_run": dry_run}

@@ -24,7 +24,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -152,12 +152,10 @@ def save_version(
         "metrics": plain(metrics, "metrics"),
     }
     target = _store() / name / version
-    staging = places.models_folder() / "staging"
-    staging.mkdir(parents=True, exist_ok=True)
     # BentoML's own save copies file by file into the store: a kill halfway leaves a folder on
     # which `bentoml models list` fails ever after. A rename shows the whole version or nothing.
-    with tempfile.TemporaryDirectory(dir=staging, prefix=f"{name}-") as room:
-        folder = Path(room) / version
+    with _staging(name) as room:
+        folder = room / version
         (folder / FILES).mkdir(parents=True)
         write(folder / FILES)
         files = _measure(folder, record["tag"])
@@ -187,12 +185,81 @@ def open_version(tag: str) -> Version:
             truncated, missing, foreign or a pickle, or a version that Lookbook did not save.
     """
     folder = _find(tag)
-    tag = f"{folder.parent.name}:{folder.name}"
-    record = _read_manifest(folder)
+    return _version(folder, _checked(folder, f"{folder.parent.name}:{folder.name}"))
+
+
+def _checked(folder: Path, tag: str) -> dict[str, Any]:
+    """The record of a version, of which every file is as it was saved."""
+    record = _read_manifest(folder, tag)
     found = _measure(folder, tag, record["files"])
-    for name in record["files"].keys() - found.keys():
+    for name in sorted(record["files"].keys() - found.keys()):
         raise RegistryError(f"{tag} is refused: {name} is missing; {RESTORE}.")
-    return _version(folder, record)
+    return record
+
+
+def version_folder(tag: str) -> Path:
+    """The whole folder of a version, its record included, every file checked.
+
+    Raises:
+        RegistryError: as `open_version`.
+    """
+    return open_version(tag).path.parent
+
+
+def adopt_version(folder: Path, tag: str) -> bool:
+    """Take a version that another registry saved, from a folder on the disk of this one; whole or not at all.
+
+    Returns:
+        False if it is here already.
+
+    Raises:
+        RegistryError: a file of it is corrupted, truncated, missing, foreign or a pickle, or another version has
+            its tag.
+    """
+    name, _, version = tag.partition(":")
+    check_name(name, "model name")
+    check_name(version, "model version")
+    if folder.name != version:
+        raise RegistryError(f"{tag} is refused: its folder is named {folder.name}.")
+    record = _checked(folder, tag)
+    target = _store() / name / version
+    if target.exists():
+        if _read_manifest(target) != record:
+            raise RegistryError(
+                f"{tag} is refused: another version has this tag here; remove one of them first."
+            )
+        return False
+    _to_disk(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(target)
+    _to_disk(target.parent, deep=False)
+    _point_latest(target.parent)
+    return True
+
+
+def remove_version(tag: str) -> None:
+    """Let a version go; what a kill leaves of it is in the staging room and no version.
+
+    Raises:
+        RegistryError: an unknown tag.
+    """
+    folder = _find(tag)
+    with _staging(folder.parent.name) as room:
+        folder.rename(room / folder.name)
+    if _folders(folder.parent.name):
+        _point_latest(folder.parent)
+    else:
+        (folder.parent / "latest").unlink(missing_ok=True)
+        folder.parent.rmdir()
+
+
+@contextmanager
+def _staging(name: str) -> Iterator[Path]:
+    """A room on the store's disk that is emptied at the end."""
+    staging = places.models_folder() / "staging"
+    staging.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=staging, prefix=f"{name}-") as room:
+        yield Path(room)
 
 
 def list_versions(name: str | None = None) -> list[Version]:
@@ -295,9 +362,9 @@ def _version(folder: Path, record: dict[str, Any]) -> Version:
     )
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The record of a version, checked against its own checksum and the folder's name."""
-    tag = f"{folder.parent.name}:{folder.name}"
+def _read_manifest(folder: Path, tag: str = "") -> dict[str, Any]:
+    """The record of a version, checked against its own checksum and its tag, that of the folder if not given."""
+    tag = tag or f"{folder.parent.name}:{folder.name}"
     try:
         record = json.loads((folder / MANIFEST).read_bytes())
         checksum = record.pop("checksum")
@@ -422,8 +489,8 @@ def _write_bentoml_card(folder: Path, record: dict[str, Any]) -> None:
 
 def _point_latest(folder: Path) -> None:
     """Tell BentoML which version of a name is the newest, replacing the note in one step."""
-    with tempfile.TemporaryDirectory(dir=places.models_folder() / "staging") as room:
-        note = Path(room) / "latest"
+    with _staging("latest") as room:
+        note = room / "latest"
         note.write_text(_folders(folder.name)[-1].name)
         note.replace(folder / "latest")
 

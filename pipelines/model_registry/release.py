@@ -224,6 +224,12 @@ def aliases() -> dict[str, str]:
         )
 
 
+def ever_pointed_at() -> list[str]:
+    """Every release that an alias points at or ever pointed at."""
+    with _database() as con:
+        return [tag for (tag,) in con.execute("SELECT DISTINCT release FROM moves ORDER BY 1")]
+
+
 def history(alias: str = "production") -> list[Move]:
     """Every move of an alias, oldest first; empty for an alias that never pointed anywhere."""
     with _database() as con:
