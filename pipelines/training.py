@@ -119,8 +119,10 @@ def training_set(
     weeks: Sequence[Week],
     settings: ReleaseSettings = RELEASE,
     progress: Callable[[str], None] = lambda text: None,
+    *,
+    anew: bool = False,
 ) -> TrainingSet:
-    """Make the rows of the weeks, or take those that are there.
+    """Make the rows of the weeks, or take those that are there unless they are to be made `anew`.
 
     Of a customer's candidates that were not bought, at most `settings.negatives["candidates"]` stay, chosen
     by a hash of the pair, and `KEPT` says of how large a share of such rows each is a sample; of other strategies
@@ -133,6 +135,8 @@ def training_set(
     folders = []
     for week in weeks:
         folder = _folder(con, week, settings)
+        if anew:
+            shutil.rmtree(folder, ignore_errors=True)
         if (folder / _DONE).exists():
             (folder / _DONE).touch()
         else:

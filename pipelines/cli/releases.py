@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
+from rich.console import Group
 from rich.table import Table
 
-from pipelines.cli.console import as_rerankers, main, read_evaluation, verb
+from pipelines.cli.console import as_rerankers, main, read_evaluation, say, verb
 from pipelines.reports.words import many
 
 
@@ -251,3 +252,32 @@ def prune(keep: int, dry_run: bool) -> Any:
     gone = exchange.prune(keep, dry_run=dry_run)
     what = f"{many(len(gone), 'version')} {'would go' if dry_run else 'gone'}"
     return "\n".join([*gone, what]), {"gone": gone, "dry_run": dry_run}
+
+
+@release.command()
+@click.argument("tag", default="production")
+@verb
+def reproduce(tag: str) -> Any:
+    """Train a release (default: the one in production) again, and compare with what is registered.
+
+    Every part is made anew as of its cutoff, with the settings that are recorded, and nothing is registered. The same
+    data, code, libraries and kind of machine give the same content hashes; where one is another, what has changed since
+    is told, and the exit status is 1.
+
+    \b
+    Examples:
+      lookbook release reproduce
+      lookbook release reproduce release:latest --json
+    """
+    from pipelines.model_registry import reproducing
+
+    found = reproducing.reproduce(tag, progress=say)
+    table = Table(title=found.release, title_justify="left")
+    for column in ("part", "version", "registered", "made again"):
+        table.add_column(column, no_wrap=True)
+    for role, part in found.parts.items():
+        again = "the same" if part.same else part.now[:12]
+        style = "" if part.same else "bold red"
+        table.add_row(role, part.tag.partition(":")[2], part.was[:12], again, style=style)
+    blocks = [table, *found.different] if not found.same else [table]
+    return Group(*blocks), found.to_dict(), *([] if found.same else [1])

@@ -72,6 +72,10 @@ ORDER BY place
 """
 
 
+Trained = tuple[Callable[[Path], None], Lineage]
+"""What writes the files of a part, and where it comes from."""
+
+
 def _silent(text: str) -> None:
     """Says nothing."""
 
@@ -101,7 +105,7 @@ def train(
         if name not in known:
             raise RegistryError(f"No model is called {name!r}; there are: {', '.join(known)}.")
     # Everything is trained before anything is registered: a failure leaves no half of a release.
-    trained: dict[str, tuple[Callable[[Path], None], Lineage]] = {}
+    trained: dict[str, Trained] = {}
     with reading() as con:
         end = feature_tables.latest_build().end
         if cutoff > end:
@@ -118,22 +122,45 @@ def train(
         data = feature_tables.data_hash(con)
         past = Past.at(con, cutoff, progress)
         for name in names or [*settings.retrievers, settings.ranker]:
-            if name in RETRIEVERS:
-                retriever = make_retriever(name).fit(past)
-                model = RETRIEVERS[name].settings_in_full()
-                lineage = _lineage(STATE_SERVICE, cutoff, data, {"model": model})
-                trained[name] = (retriever.save, lineage)
-            else:
-                trained[name] = _train_ranker(con, cutoff, name, data, settings, progress)
+            trained[name] = train_part(con, past, name, data, settings, progress)
             progress(f"trained {name}")
-        facts = ArticleFacts.at(past)
-        trained[FACTS_PART] = facts.save, _lineage(CONTENT_SERVICE, cutoff, data, {})
-        trained[SAMPLE_PART] = _sample(con, cutoff, data)
+        for name in (FACTS_PART, SAMPLE_PART):
+            trained[name] = train_part(con, past, name, data, settings, progress)
     if helping:
         return {}
     return {
         name: save_version(name, write, lineage, {}) for name, (write, lineage) in trained.items()
     }
+
+
+def train_part(
+    con: duckdb.DuckDBPyConnection,
+    past: Past,
+    name: str,
+    data: str,
+    settings: ReleaseSettings,
+    progress: Callable[[str], None],
+    *,
+    model: Mapping[str, Any] | None = None,
+    anew: bool = False,
+) -> Trained:
+    """A part, trained: what writes its files, and where it comes from.
+
+    Args:
+        data: the hash of the data.
+        model: a retriever's settings; the catalogue's if None.
+        anew: make the rows that a ranker learns from, whatever is there.
+    """
+    cutoff = past.cutoff
+    if name == FACTS_PART:
+        return ArticleFacts.at(past).save, _lineage(CONTENT_SERVICE, cutoff, data, {})
+    if name == SAMPLE_PART:
+        return _sample(con, cutoff, data)
+    if name in RANKERS:
+        return _train_ranker(con, cutoff, name, data, settings, progress, anew=anew)
+    retriever = make_retriever(name, model).fit(past)
+    said = RETRIEVERS[name].settings_in_full() if model is None else dict(model)
+    return retriever.save, _lineage(STATE_SERVICE, cutoff, data, {"model": said})
 
 
 def _train_ranker(
@@ -143,7 +170,9 @@ def _train_ranker(
     data: str,
     settings: ReleaseSettings,
     progress: Callable[[str], None],
-) -> tuple[Callable[[Path], None], Lineage]:
+    *,
+    anew: bool,
+) -> Trained:
     if name != settings.ranker:
         settings = replace(settings, ranker=name, ranker_settings=None)
     weeks = training_weeks(con, cutoff, settings)
@@ -152,7 +181,7 @@ def _train_ranker(
             f"{name} learns from {many(len(weeks), 'week')} instead of {settings.training_weeks}: earlier ones "
             f"have less than {HISTORY_DAYS} days of purchases before them"
         )
-    rows = training_set(con, weeks, settings, progress)
+    rows = training_set(con, weeks, settings, progress, anew=anew)
     # Of these rows and settings alone: a training that was killed must not go on with others.
     model = RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {})
     meant = json.dumps([model, [folder.name for folder in rows.folders]], default=str)
@@ -186,9 +215,7 @@ def _lineage(service: str | None, cutoff: date, data: str, settings: dict[str, A
     )
 
 
-def _sample(
-    con: duckdb.DuckDBPyConnection, cutoff: date, data: str
-) -> tuple[Callable[[Path], None], Lineage]:
+def _sample(con: duckdb.DuckDBPyConnection, cutoff: date, data: str) -> Trained:
     """Customers that a page offers to look at: the service itself never opens the warehouse."""
     sample = [
         {

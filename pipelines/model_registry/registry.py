@@ -177,6 +177,14 @@ def save_version(
     return str(record["tag"])
 
 
+def content_hash_of(write: Callable[[Path], None]) -> str:
+    """The content hash that a version would have which `write` fills; nothing is registered."""
+    with _staging("measured") as room:
+        (room / FILES).mkdir()
+        write(room / FILES)
+        return _hash(_measure(room, "what was made"))
+
+
 def open_version(tag: str) -> Version:
     """A version whose every file has just been checked; a bare name means its newest version.
 
