@@ -1,11 +1,15 @@
-"""THE list of models: name -> class and settings, and what makes up a release."""
+"""THE list of models: name -> class and settings; and what a release is, as the files in releases/ declare it."""
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
+from feature_repo.errors import InputError
 from pipelines.rankers.base import RANKING_SERVICE, Ranker
 from pipelines.retrievers.base import Retriever
 
@@ -117,22 +121,68 @@ class ReleaseSettings:
         return asdict(self)
 
 
-RELEASE = ReleaseSettings(
-    per_source={
-        "repurchase": 100,
-        "ease": 100,
-        "co_purchase": 50,
-        "popular_by_postal_code": 100,
-        "popular_by_age": 50,
-        "similar": 50,
-    },
-    ranker="gradient_boosting",
-    training_weeks=16,
-    training_customers=2_000,
-    weights={"repurchase": 2.0},
-    # What is not on sale or out of stock is never shown.
-    rerankers={"business_rules": {}},
-)
+def read_release(file: Path) -> ReleaseSettings:
+    """The release that a YAML file declares, by the names of `ReleaseSettings`; what is left out is the default.
+
+    Raises:
+        InputError: the file cannot be read, or a line of it says what cannot be.
+    """
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = " ".join(str(error).split())
+        raise InputError(f"{file} cannot be read as YAML: {text}.") from error
+    known = {one.name: one for one in fields(ReleaseSettings)}
+    if not isinstance(said, dict):
+        raise InputError(f"{file} declares nothing: give it {', '.join(known)}.")
+    for name, value in said.items():
+        if name not in known:
+            raise InputError(f"{file}: there is no {name!r}; there are: {', '.join(known)}.")
+        if why := _unfit(name, value):
+            raise InputError(f"{file}: {name} {why}.")
+    missing = [n for n, one in known.items() if n not in said and _is_needed(one)]
+    if missing:
+        raise InputError(f"{file} lacks {missing[0]}: every release has it.")
+    return ReleaseSettings(**said)
+
+
+def _is_needed(one: Field[Any]) -> bool:
+    return one.default is MISSING and one.default_factory is MISSING
+
+
+def _unfit(name: str, value: Any) -> str:
+    """What is wrong with a line of a release's file; nothing if it is right."""
+    if name in ("per_source", "weights"):
+        least, kind = (1, int) if name == "per_source" else (0, (int, float))
+        if not isinstance(value, dict) or (not value and name == "per_source"):
+            return "is a number for each retriever, as ease: 100"
+        for retriever, number in value.items():
+            if retriever not in RETRIEVERS:
+                return f"names {retriever!r}; there are: {', '.join(RETRIEVERS)}"
+            if not isinstance(number, kind) or isinstance(number, bool) or number < least:
+                return f"of {retriever} is {number!r}: give {least} or more"
+    elif name == "ranker" and value not in RANKERS:
+        return f"is {value!r}; there are: {', '.join(RANKERS)}"
+    elif name in ("training_weeks", "training_customers"):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            return f"is {value!r}: give 1 or more"
+    elif name == "feature_service" and not isinstance(value, str):
+        return f"is {value!r}: give a name"
+    elif name == "negatives" and not (
+        isinstance(value, dict) and all(isinstance(n, int) and n >= 0 for n in value.values())
+    ):
+        return "is a number for each strategy, as candidates: 100"
+    elif name == "rerankers" and not (
+        isinstance(value, dict) and all(isinstance(own, dict) for own in value.values())
+    ):
+        return "are settings for each re-ranker, as dpp: {strength: 0.2}"
+    elif name == "ranker_settings" and not (value is None or isinstance(value, dict)):
+        return "are names and values, as trees: 200"
+    return ""
+
+
+RELEASE = read_release(Path(__file__).parent / "releases" / "default.yaml")
+"""What is trained, evaluated and served unless another is named."""
 
 
 def _make(

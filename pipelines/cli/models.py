@@ -22,8 +22,15 @@ SPLITS = ("development", "test", "last")
     callback=as_day,
     help="Learn from days before it; the day after the last if left out.",
 )
+@click.option(
+    "--release",
+    "declared",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.yaml",
+    help="What this declaration of a release needs, with its settings; pipelines/releases/default.yaml if left out.",
+)
 @verb
-def train(models: tuple[str, ...], cutoff: date | None) -> Any:
+def train(models: tuple[str, ...], cutoff: date | None, declared: Path | None) -> Any:
     """Train models and register each as a version.
 
     Without MODELS, everything that a release needs. Of those below, retrievers name candidates and
@@ -47,9 +54,11 @@ def train(models: tuple[str, ...], cutoff: date | None) -> Any:
       lookbook train gradient_boosting --cutoff 2020-09-16
     """
     from pipelines.feature_tables import latest_build
+    from pipelines.model_catalog import RELEASE, read_release
     from pipelines.model_registry import publishing
 
-    tags = publishing.train(cutoff or latest_build().end, models or None, progress=say)
+    settings = RELEASE if declared is None else read_release(declared)
+    tags = publishing.train(cutoff or latest_build().end, models or None, settings, progress=say)
     if not tags:
         # Of the processes that `torchrun` starts, the first one answers.
         click.get_current_context().exit()

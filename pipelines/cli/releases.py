@@ -24,7 +24,14 @@ def release() -> None:
     type=click.File(),
     help="The last line of `lookbook evaluate --json`, to keep its figures with the release.",
 )
-@click.option("--ranker", help="With this ranker instead of the usual one.")
+@click.option(
+    "--release",
+    "declared",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.yaml",
+    help="The declaration; pipelines/releases/default.yaml if left out.",
+)
+@click.option("--ranker", help="With this ranker instead of that of the declaration.")
 @click.option(
     "--rerankers",
     callback=as_rerankers,
@@ -42,6 +49,7 @@ def release() -> None:
 @verb
 def create(
     evaluation: TextIO | None,
+    declared: Path | None,
     ranker: str | None,
     rerankers: dict[str, dict[str, Any]] | None,
     parts: tuple[str, ...],
@@ -57,16 +65,17 @@ def create(
     Examples:
       lookbook release create
       lookbook train multi_task && lookbook release create --ranker multi_task
+      lookbook release create --release pipelines/releases/default.yaml
       lookbook release create --rerankers freshness=0.25,dpp=0.2
       lookbook release create --part ease:20200923-101500-000000-4f2a1c
       lookbook evaluate --json > evaluation.json
       lookbook release create --evaluation evaluation.json
     """
-    from pipelines.model_catalog import RANKERS, RELEASE
+    from pipelines.model_catalog import RANKERS, RELEASE, read_release
     from pipelines.model_registry.publishing import create_release
     from pipelines.rerankers.business_rules import BusinessRules
 
-    settings = RELEASE
+    settings = RELEASE if declared is None else read_release(declared)
     if ranker is not None:
         if ranker not in RANKERS:
             raise click.UsageError(
@@ -79,6 +88,35 @@ def create(
     tags = {tag.partition(":")[0]: tag for tag in parts}
     made = create_release(tags, read_evaluation(evaluation), settings)
     return made.tag, {"release": made.tag, "parts": made.parts}
+
+
+@release.command("plan")
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--alias", default="production", show_default=True, help="What it is compared with.")
+@verb
+def plan_command(file: Path | None, alias: str) -> Any:
+    """Say what would change: a release of a declaration and the newest versions, against the one in production.
+
+    Nothing is made. FILE is a declaration; pipelines/releases/default.yaml if left out.
+
+    \b
+    Examples:
+      lookbook release plan
+      lookbook release plan pipelines/releases/default.yaml --alias shadow
+    """
+    from pipelines.model_catalog import RELEASE, read_release
+    from pipelines.model_registry.planning import plan
+
+    found = plan(RELEASE if file is None else read_release(file), alias)
+    lines = [f"Against {alias}, {found.against or 'which points nowhere yet'}:"]
+    lines += map(str, found.changes)
+    if not found.changes:
+        lines.append("nothing changes.")
+    if found.to_train:
+        lines.append(f"First run `lookbook train {' '.join(found.to_train)}`.")
+    return "\n".join(lines), found.to_dict()
 
 
 @release.command()

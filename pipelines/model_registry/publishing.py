@@ -252,13 +252,26 @@ def create_release(
     """
     # They must be possible before anything is written.
     chain = make_chain(list(settings.rerankers.items()))
-    roles = [*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART]
-    given = dict(tags or {})
-    for role in given:
-        if role not in roles:
-            raise RegistryError(f"The release has no {role}; its parts are: {', '.join(roles)}.")
-    ranker = release.open_version(given.get(settings.ranker, settings.ranker)).lineage
-    parts = {role: given.get(role) or _newest(role, ranker.data_cutoff) for role in roles}
+    newest = newest_parts(settings, tags)
+    # What has not been trained is told of by its name.
+    parts = {role: tag or role for role, tag in newest.items()}
+    for role in tags or ():
+        if role not in parts:
+            raise RegistryError(f"The release has no {role}; its parts are: {', '.join(parts)}.")
+    ranker = release.open_version(parts[settings.ranker]).lineage
+    if ranker.feature_service != settings.feature_service:
+        raise RegistryError(
+            f"The ranker {parts[settings.ranker]} reads the feature service {ranker.feature_service}, and the release "
+            f"is to use {settings.feature_service}: run `lookbook train`."
+        )
+    for tag in parts.values():
+        lineage = release.open_version(tag).lineage
+        service = lineage.feature_service
+        if service is not None and (now := schema_hash(service)) != lineage.feature_schema_hash:
+            raise RegistryError(
+                f"{tag} was trained on schema {lineage.feature_schema_hash} of the feature service {service}, which is "
+                f"now {now}: train again, or roll the features back."
+            )
     learned_from = ranker.settings["release"]["per_source"]
     if learned_from != dict(settings.per_source):
         raise RegistryError(
@@ -301,10 +314,26 @@ def create_release(
     return release.create(parts, settings.to_dict(), lineage, metrics)
 
 
-def _newest(name: str, cutoff: date) -> str:
-    """The tag of the newest version that has seen no day from the cutoff on; the name if there is none."""
-    able = [found.tag for found in list_versions(name) if found.lineage.data_cutoff <= cutoff]
-    return able[0] if able else name
+def newest_parts(
+    settings: ReleaseSettings, tags: Mapping[str, str] | None = None
+) -> dict[str, str | None]:
+    """By role the version that a release is made of: that of `tags`, else the newest ranker, and of the others the
+    newest that have seen no more than it; None where there is none."""
+    given = dict(tags or {})
+    rankers = list_versions(settings.ranker)
+    if settings.ranker in given:
+        cutoff: date | None = release.open_version(given[settings.ranker]).lineage.data_cutoff
+    else:
+        cutoff = rankers[0].lineage.data_cutoff if rankers else None
+    found: dict[str, str | None] = {}
+    for role in (*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART):
+        able = [
+            version.tag
+            for version in list_versions(role)
+            if cutoff is None or version.lineage.data_cutoff <= cutoff
+        ]
+        found[role] = given.get(role) or (able[0] if able else None)
+    return found
 
 
 def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[str, str]]]:
