@@ -190,18 +190,16 @@ def rebuild(progress: Callable[[str], None] = lambda text: None) -> None:
         OnlineStoreError: the store's files cannot be moved.
         FeatureError: the store is one of Feast's own.
     """
-    from feature_repo.stores.lmdb_environment import DamagedStoreError, cannot
+    from feature_repo.stores.lmdb_environment import DamagedStoreError, cannot, replaced
     from feature_repo.stores.lmdb_online_store import online_rows
 
     _require_ours()
     built = latest_build()
     rows = online_rows(feature_store().config)
     path = feature_store().config.online_store.path
-    beside, replaced = (
-        rows.folder.with_name(f"{rows.folder.name}.{end}") for end in ("new", "replaced")
-    )
+    beside, aside = rows.folder.with_name(f"{rows.folder.name}.new"), replaced(rows.folder)
     try:
-        for left in (beside, replaced):
+        for left in (beside, aside):
             shutil.rmtree(left, ignore_errors=True)
         try:
             # What cannot be read says so in one of them.
@@ -222,9 +220,9 @@ def rebuild(progress: Callable[[str], None] = lambda text: None) -> None:
             settings.path = path
         rows.close()
         if rows.folder.exists():
-            rows.folder.rename(replaced)
+            rows.folder.rename(aside)
         beside.rename(rows.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise cannot(rows.folder, "made anew", error) from error
 

@@ -372,12 +372,18 @@ def _make(folder: Path, map_size: int) -> None:
                 os.link(Path(made, file.name), file)
 
 
+def replaced(folder: Path) -> Path:
+    """Where a store goes whose place another takes."""
+    return folder.with_name(f"{folder.name}.replaced")
+
+
 def _open(folder: Path, map_size: int, writable: bool) -> Any:
     # A writer does not see who reads without a lock (`was_overwritten`).
     ways: list[dict[str, bool]] = [{}] if writable else [{"readonly": True}]
     ways += [] if writable else [{"readonly": True, "lock": False}]
     # LMDB: to open it can fail while another process does, or was killed while it did.
     pauses = [0.01, 0.1]
+    while_replaced = [0.02] * 100
     while True:
         try:
             return lmdb.open(
@@ -395,6 +401,9 @@ def _open(folder: Path, map_size: int, writable: bool) -> Any:
                 raise OnlineStoreError(
                     f"The online store {folder} can only be read by this user, not written."
                 ) from error
+            elif while_replaced and not folder.exists() and replaced(folder).exists():
+                # Between the two renames with which a new store takes the place of the old one.
+                time.sleep(while_replaced.pop())
             elif pauses and error.code not in _FORBIDDEN:
                 time.sleep(pauses.pop(0))
             else:
