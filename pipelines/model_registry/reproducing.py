@@ -113,9 +113,14 @@ def _settings(role: str, lineage: Lineage) -> ReleaseSettings:
     made_with = lineage.settings.get("release")
     if role not in RANKERS or made_with is None:
         return RELEASE
-    return replace(
-        ReleaseSettings(**made_with), ranker=role, ranker_settings=lineage.settings["model"]
-    )
+    try:
+        settings = ReleaseSettings(**made_with)
+    except TypeError as error:
+        raise RegistryError(
+            f"The {role} was made with settings that this Lookbook does not know ({error}): go back to the code that "
+            f"made it ({lineage.commit})."
+        ) from error
+    return replace(settings, ranker=role, ranker_settings=lineage.settings["model"])
 
 
 def _different(versions: list[Version], data: str) -> list[str]:
