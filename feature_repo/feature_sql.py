@@ -214,7 +214,6 @@ def meaning(sql: str) -> str:
     return " ".join(_COMMENT.sub("", sql).split())
 
 
-@cache
 def definition(view: str) -> str:
     """A fingerprint of what a view means: its SQL and that of every table that it reads, with windows
     and constants, without comments and layout."""

@@ -1,7 +1,6 @@
 """The guard says which release a change to features would break, and lets new versions through."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ def now(shop: Path) -> dict[str, dict[str, View]]:
 
 
 @pytest.fixture
-def other_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def other_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the SQL to change."""
     folder = tmp_path / "sql"
     for file in feature_sql.SQL_FOLDER.rglob("*.sql"):
@@ -29,10 +28,7 @@ def other_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(file.read_text())
     monkeypatch.setattr(feature_sql, "SQL_FOLDER", folder)
-    feature_sql.definition.cache_clear()
-    yield folder
-    monkeypatch.undo()
-    feature_sql.definition.cache_clear()
+    return folder
 
 
 def blocked(services: dict[str, dict[str, View]] | None = None) -> set[tuple[str, str]]:
@@ -62,7 +58,6 @@ def test_sql_that_means_something_else_is_blocked_and_layout_is_not(
     file.write_text("-- A remark.\n\n" + file.read_text().replace("\n", "\n  "))
     assert guard.check() == []
     file.write_text(file.read_text() + "\n-- more\nLIMIT 5")
-    feature_sql.definition.cache_clear()
     views = {one.view for one in guard.check()}
     assert "customer_price" in views
     # And what is made of it.
@@ -162,7 +157,6 @@ def test_the_verb_ends_with_status_1_where_a_change_is_in_the_way(
     assert "aliases: production" in done.stdout
     file = other_sql / "features" / "customer_price.sql"
     file.write_text(file.read_text() + "\nLIMIT 5")
-    feature_sql.definition.cache_clear()
     done = CliRunner().invoke(main, ["features", "guard", "--json"])
     assert done.exit_code == 1
     found = json.loads(done.stdout.splitlines()[-1])["blocked"]
