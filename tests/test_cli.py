@@ -252,7 +252,7 @@ def test_what_is_out_of_stock_is_not_shown(shop: Path) -> None:
     assert len(shown) == 5
 
 
-def test_a_release_shows_pages_by_its_rerankers(shop: Path, tmp_path: Path) -> None:
+def test_a_release_shows_pages_by_its_rerankers(own_shop: Path, tmp_path: Path) -> None:
     made = as_json("release", "create", "--rerankers", "freshness=0.25,dpp=0.2")["release"]
     chain = as_json("release", "show", made)["settings"]["rerankers"]
     assert list(chain.items()) == [
