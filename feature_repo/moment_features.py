@@ -140,9 +140,9 @@ def _share_of(names: pd.Series, shares: pd.Series, wanted: pd.Series) -> np.ndar
         share_of = {key: dict(zip(one, of, strict=True)) for key, (one, of) in tables.items()}
         found[rows] = [share_of[key].get(name, 0.0) for key, name in zip(keys, asked, strict=True)]
         return found
-    row = np.repeat(rows, [len(one) for one in lists])
-    hit = np.concatenate(lists) == np.repeat(asked, [len(one) for one in lists])
-    found[row[hit]] = np.concatenate(beside)[hit]
+    place = np.repeat(np.arange(len(rows)), [len(one) for one in lists])
+    hit = np.concatenate(lists) == asked[place]
+    found[rows[place[hit]]] = np.concatenate(beside)[hit]
     return found
 
 

@@ -5,7 +5,6 @@ import pickle
 import shutil
 import zipfile
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,8 @@ from feature_repo.errors import LookbookError
 from pipelines.cli import main
 from pipelines.model_registry import registry, release
 from pipelines.model_registry.exchange import CONTENTS, export_release, import_release, prune
-from pipelines.model_registry.registry import Lineage, list_versions, open_version, save_version
-
-LINEAGE = Lineage(
-    feature_service=None,
-    feature_schema_hash=None,
-    data_cutoff=date(2020, 9, 16),
-    data_hash="d4",
-    seed=7,
-)
+from pipelines.model_registry.registry import list_versions, open_version, save_version
+from tests.test_model_registry import LINEAGE
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +43,24 @@ def part(name: str, content: str = "tree\n") -> str:
 def a_release(content: str = "tree\n") -> release.Release:
     parts = {name: part(name, content) for name in ("popular", "ease")}
     return release.create(parts, {"k": 12}, LINEAGE, {"MAP@12": 0.2})
+
+
+@pytest.fixture
+def carried(tmp_path: Path, elsewhere: Callable[[], None]) -> tuple[Path, str]:
+    """The file of a release, seen from an empty home, and the folder of one of its parts in it."""
+    made = a_release()
+    file = tmp_path / "release.zip"
+    export_release(made.tag, file)
+    elsewhere()
+    return file, made.parts["popular"].replace(":", "/")
+
+
+def with_more(file: Path, member: str | zipfile.ZipInfo, content: str) -> Path:
+    """The file with one more member."""
+    other = shutil.copy(file, file.with_name("other.zip"))
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.writestr(member, content)
+    return Path(other)
 
 
 def rewritten(file: Path, change: Callable[[str, bytes], bytes | None]) -> Path:
@@ -85,13 +95,9 @@ def test_a_release_is_the_same_elsewhere(tmp_path: Path, elsewhere: Callable[[],
 
 
 def test_every_bit_that_is_another_is_refused_and_nothing_of_it_stays(
-    tmp_path: Path, elsewhere: Callable[[], None]
+    carried: tuple[Path, str], tmp_path: Path
 ) -> None:
-    made = a_release()
-    file = tmp_path / "release.zip"
-    export_release(made.tag, file)
-    popular = made.parts["popular"].replace(":", "/")
-    elsewhere()
+    file, popular = carried
 
     def refused(change: Callable[[str, bytes], bytes | None], said: str) -> None:
         with pytest.raises(LookbookError, match=said):
@@ -118,13 +124,9 @@ def test_every_bit_that_is_another_is_refused_and_nothing_of_it_stays(
 
 
 def test_what_lies_outside_of_its_versions_is_refused(
-    tmp_path: Path, elsewhere: Callable[[], None]
+    carried: tuple[Path, str], tmp_path: Path
 ) -> None:
-    made = a_release()
-    file = tmp_path / "release.zip"
-    export_release(made.tag, file)
-    popular = made.parts["popular"].replace(":", "/")
-    elsewhere()
+    file, popular = carried
     for name in (
         "../evil.txt",
         "/tmp/evil.txt",
@@ -133,25 +135,19 @@ def test_what_lies_outside_of_its_versions_is_refused(
         "readme.txt",
         f"{popular}\\..\\evil.txt",
     ):
-        other = shutil.copy(file, tmp_path / "other.zip")
-        with zipfile.ZipFile(other, "a") as archive:
-            archive.writestr(name, "evil")
+        other = with_more(file, name, "evil")
         with pytest.raises(LookbookError, match="is of none of its versions"):
-            import_release(Path(other))
-    other = shutil.copy(file, tmp_path / "other.zip")
-    with zipfile.ZipFile(other, "a") as archive:
-        archive.writestr(f"{popular}/files/more.txt", "foreign")
+            import_release(other)
+    other = with_more(file, f"{popular}/files/more.txt", "foreign")
     with pytest.raises(
         LookbookError, match=r"files/more.txt is not among the files that were saved"
     ):
-        import_release(Path(other))
+        import_release(other)
     link = zipfile.ZipInfo(f"{popular}/files/link")
     link.external_attr = 0o120777 << 16
-    other = shutil.copy(file, tmp_path / "other.zip")
-    with zipfile.ZipFile(other, "a") as archive:
-        archive.writestr(link, "/etc/passwd")
+    other = with_more(file, link, "/etc/passwd")
     with pytest.raises(LookbookError, match="is a link"):
-        import_release(Path(other))
+        import_release(other)
     assert not list_versions()
     for text, said in (
         ("[]", "is no release"),
@@ -168,14 +164,10 @@ def test_what_lies_outside_of_its_versions_is_refused(
 
 
 def test_a_pickle_in_a_release_is_refused_though_its_record_is_right(
-    tmp_path: Path, elsewhere: Callable[[], None]
+    carried: tuple[Path, str], tmp_path: Path
 ) -> None:
     """Whoever forges a release can forge its checksums too."""
-    made = a_release()
-    file = tmp_path / "release.zip"
-    export_release(made.tag, file)
-    popular = made.parts["popular"].replace(":", "/")
-    elsewhere()
+    file, popular = carried
     evil = pickle.dumps({"run": print})
 
     def forged(name: str, content: bytes) -> bytes:

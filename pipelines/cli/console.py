@@ -193,6 +193,24 @@ def as_rerankers(
     return found
 
 
+def as_release(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> Any:
+    """Callback: the `ReleaseSettings` that a file declares, the usual ones without a file."""
+    from pipelines.model_catalog import RELEASE, read_release
+
+    return RELEASE if file is None else read_release(file)
+
+
+DECLARATION = click.Path(exists=True, dir_okay=False, path_type=Path)
+declared_release = click.option(
+    "--release",
+    "settings",
+    type=DECLARATION,
+    callback=as_release,
+    metavar="FILE.yaml",
+    help="The declaration of a release; pipelines/releases/default.yaml if left out.",
+)
+
+
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lookbook")
 def main() -> None:

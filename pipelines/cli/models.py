@@ -8,7 +8,7 @@ from typing import Any, TextIO
 import click
 from rich.table import Table
 
-from pipelines.cli.console import as_day, main, read_evaluation, say, verb
+from pipelines.cli.console import as_day, declared_release, main, read_evaluation, say, verb
 from pipelines.reports.words import many
 
 SPLITS = ("development", "test", "last")
@@ -22,15 +22,9 @@ SPLITS = ("development", "test", "last")
     callback=as_day,
     help="Learn from days before it; the day after the last if left out.",
 )
-@click.option(
-    "--release",
-    "declared",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE.yaml",
-    help="What this declaration of a release needs, with its settings; pipelines/releases/default.yaml if left out.",
-)
+@declared_release
 @verb
-def train(models: tuple[str, ...], cutoff: date | None, declared: Path | None) -> Any:
+def train(models: tuple[str, ...], cutoff: date | None, settings: Any) -> Any:
     """Train models and register each as a version.
 
     Without MODELS, everything that a release needs. Of those below, retrievers name candidates and
@@ -54,10 +48,8 @@ def train(models: tuple[str, ...], cutoff: date | None, declared: Path | None) -
       lookbook train gradient_boosting --cutoff 2020-09-16
     """
     from pipelines.feature_tables import latest_build
-    from pipelines.model_catalog import RELEASE, read_release
     from pipelines.model_registry import publishing
 
-    settings = RELEASE if declared is None else read_release(declared)
     tags = publishing.train(cutoff or latest_build().end, models or None, settings, progress=say)
     if not tags:
         # Of the processes that `torchrun` starts, the first one answers.

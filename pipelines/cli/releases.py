@@ -9,7 +9,16 @@ import click
 from rich.console import Group
 from rich.table import Table
 
-from pipelines.cli.console import as_rerankers, main, read_evaluation, say, verb
+from pipelines.cli.console import (
+    DECLARATION,
+    as_release,
+    as_rerankers,
+    declared_release,
+    main,
+    read_evaluation,
+    say,
+    verb,
+)
 from pipelines.reports.words import many
 
 
@@ -24,13 +33,7 @@ def release() -> None:
     type=click.File(),
     help="The last line of `lookbook evaluate --json`, to keep its figures with the release.",
 )
-@click.option(
-    "--release",
-    "declared",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE.yaml",
-    help="The declaration; pipelines/releases/default.yaml if left out.",
-)
+@declared_release
 @click.option("--ranker", help="With this ranker instead of that of the declaration.")
 @click.option(
     "--rerankers",
@@ -49,7 +52,7 @@ def release() -> None:
 @verb
 def create(
     evaluation: TextIO | None,
-    declared: Path | None,
+    settings: Any,
     ranker: str | None,
     rerankers: dict[str, dict[str, Any]] | None,
     parts: tuple[str, ...],
@@ -71,11 +74,10 @@ def create(
       lookbook evaluate --json > evaluation.json
       lookbook release create --evaluation evaluation.json
     """
-    from pipelines.model_catalog import RANKERS, RELEASE, read_release
+    from pipelines.model_catalog import RANKERS
     from pipelines.model_registry.publishing import create_release
     from pipelines.rerankers.business_rules import BusinessRules
 
-    settings = RELEASE if declared is None else read_release(declared)
     if ranker is not None:
         if ranker not in RANKERS:
             raise click.UsageError(
@@ -91,12 +93,10 @@ def create(
 
 
 @release.command("plan")
-@click.argument(
-    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-)
+@click.argument("settings", required=False, type=DECLARATION, callback=as_release, metavar="[FILE]")
 @click.option("--alias", default="production", show_default=True, help="What it is compared with.")
 @verb
-def plan_command(file: Path | None, alias: str) -> Any:
+def plan_command(settings: Any, alias: str) -> Any:
     """Say what would change: a release of a declaration and the newest versions, against the one in production.
 
     Nothing is made. FILE is a declaration; pipelines/releases/default.yaml if left out.
@@ -106,10 +106,9 @@ def plan_command(file: Path | None, alias: str) -> Any:
       lookbook release plan
       lookbook release plan pipelines/releases/default.yaml --alias shadow
     """
-    from pipelines.model_catalog import RELEASE, read_release
     from pipelines.model_registry.planning import plan
 
-    found = plan(RELEASE if file is None else read_release(file), alias)
+    found = plan(settings, alias)
     lines = [f"Against {alias}, {found.against or 'which points nowhere yet'}:"]
     lines += map(str, found.changes)
     if not found.changes:

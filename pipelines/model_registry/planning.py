@@ -8,7 +8,7 @@ from pipelines.features import FeatureError, schema_hash
 from pipelines.model_catalog import ReleaseSettings
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART, newest_parts
-from pipelines.model_registry.registry import Version, open_version
+from pipelines.model_registry.registry import Version
 
 NOT_TRAINED = "not trained yet"
 
@@ -59,14 +59,12 @@ def plan(settings: ReleaseSettings, alias: str = "production") -> Plan:
     """What would change if a release of the newest versions were created and the alias moved to it.
 
     Raises:
-        RegistryError: the release under the alias, or a version of the new one, is damaged.
+        RegistryError: the release under the alias is damaged.
     """
     tag = releases.aliases().get(alias)
     old = None if tag is None else releases.get(tag)
     before = {} if old is None else old.open_parts()
-    after: dict[str, Version | None] = {}
-    for role, chosen in newest_parts(settings).items():
-        after[role] = None if chosen is None else open_version(chosen)
+    after = newest_parts(settings)
     to_train = [role for role, version in after.items() if version is None]
     changes = [*_parts(before, after)]
     changes += _settings(_flat({} if old is None else old.settings), _flat(settings.to_dict()))

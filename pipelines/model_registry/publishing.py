@@ -28,7 +28,9 @@ from pipelines.model_registry import release
 from pipelines.model_registry.registry import (
     Lineage,
     RegistryError,
+    Version,
     list_versions,
+    open_version,
     save_version,
 )
 from pipelines.rankers.base import RANKING_SERVICE
@@ -252,26 +254,19 @@ def create_release(
     """
     # They must be possible before anything is written.
     chain = make_chain(list(settings.rerankers.items()))
-    newest = newest_parts(settings, tags)
-    # What has not been trained is told of by its name.
-    parts = {role: tag or role for role, tag in newest.items()}
-    for role in tags or ():
-        if role not in parts:
-            raise RegistryError(f"The release has no {role}; its parts are: {', '.join(parts)}.")
-    ranker = release.open_version(parts[settings.ranker]).lineage
+    chosen = newest_parts(settings, tags)
+    # What has not been trained is told of by its name, the ranker first.
+    parts = {role: version.tag if version else role for role, version in chosen.items()}
+    ranker = (chosen[settings.ranker] or open_version(settings.ranker)).lineage
     if ranker.feature_service != settings.feature_service:
         raise RegistryError(
             f"The ranker {parts[settings.ranker]} reads the feature service {ranker.feature_service}, and the release "
             f"is to use {settings.feature_service}: run `lookbook train`."
         )
-    for tag in parts.values():
-        lineage = release.open_version(tag).lineage
-        service = lineage.feature_service
-        if service is not None and (now := schema_hash(service)) != lineage.feature_schema_hash:
-            raise RegistryError(
-                f"{tag} was trained on schema {lineage.feature_schema_hash} of the feature service {service}, which is "
-                f"now {now}: train again, or roll the features back."
-            )
+    for version in filter(None, chosen.values()):
+        lineage = version.lineage
+        if lineage.feature_service is not None:
+            _require_schema(version.tag, lineage.feature_service, lineage.feature_schema_hash)
     learned_from = ranker.settings["release"]["per_source"]
     if learned_from != dict(settings.per_source):
         raise RegistryError(
@@ -285,7 +280,7 @@ def create_release(
             f"{dict(settings.weights)}: run `lookbook train`."
         )
     if named := chain.named():
-        facts = ArticleFacts.load(release.open_version(parts[FACTS_PART]).path)
+        facts = ArticleFacts.load(open_version(parts[FACTS_PART]).path)
         for article, place in zip(named, facts.assortment.places(named), strict=True):
             if place < 0:
                 raise RegistryError(
@@ -316,24 +311,45 @@ def create_release(
 
 def newest_parts(
     settings: ReleaseSettings, tags: Mapping[str, str] | None = None
-) -> dict[str, str | None]:
+) -> dict[str, Version | None]:
     """By role the version that a release is made of: that of `tags`, else the newest ranker, and of the others the
-    newest that have seen no more than it; None where there is none."""
-    given = dict(tags or {})
-    rankers = list_versions(settings.ranker)
-    if settings.ranker in given:
-        cutoff: date | None = release.open_version(given[settings.ranker]).lineage.data_cutoff
-    else:
-        cutoff = rankers[0].lineage.data_cutoff if rankers else None
-    found: dict[str, str | None] = {}
-    for role in (*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART):
-        able = [
-            version.tag
+    newest that have seen no more than it; None where there is none. Files are checked of those in `tags` alone.
+
+    Raises:
+        RegistryError: one of the tags is unknown or damaged, or of a model that the release does not have.
+    """
+    roles = (*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART)
+    for role in tags or ():
+        if role not in roles:
+            raise RegistryError(f"The release has no {role}; its parts are: {', '.join(roles)}.")
+    given = {role: open_version(tag) for role, tag in (tags or {}).items()}
+    ranker = given.get(settings.ranker) or next(iter(list_versions(settings.ranker)), None)
+
+    def newest(role: str) -> Version | None:
+        able = (
+            version
             for version in list_versions(role)
-            if cutoff is None or version.lineage.data_cutoff <= cutoff
-        ]
-        found[role] = given.get(role) or (able[0] if able else None)
-    return found
+            if ranker is None or version.lineage.data_cutoff <= ranker.lineage.data_cutoff
+        )
+        return next(able, None)
+
+    return {
+        role: ranker if role == settings.ranker else given.get(role) or newest(role)
+        for role in roles
+    }
+
+
+def _require_schema(what: str, service: str, trained_on: str | None) -> None:
+    """
+    Raises:
+        RegistryError: the feature service means something else than `what` was trained on.
+    """
+    now = schema_hash(service)
+    if now != trained_on:
+        raise RegistryError(
+            f"{what} was trained on schema {trained_on} of the feature service {service}, which is now {now}: train "
+            "again, or roll the features back."
+        )
 
 
 def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[str, str]]]:
@@ -343,12 +359,7 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
         RegistryError: a part is damaged, or its feature service has changed since training.
     """
     for service, trained_on in chosen.feature_services.items():
-        now = schema_hash(service)
-        if now != trained_on:
-            raise RegistryError(
-                f"{chosen.tag} was trained on schema {trained_on} of the feature service "
-                f"{service}, which is now {now}: train again, or roll the features back."
-            )
+        _require_schema(chosen.tag, service, trained_on)
     versions = chosen.open_parts()
     per_source: dict[str, int] = chosen.settings["per_source"]
     ranker_name = str(chosen.settings["ranker"])
