@@ -11,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 
 from feature_repo.errors import InputError
 from pipelines.rankers.base import RANKING_SERVICE, Ranker
+from pipelines.rerankers import RerankerError, make_chain
 from pipelines.retrievers.base import Retriever
 
 
@@ -143,7 +144,20 @@ def read_release(file: Path) -> ReleaseSettings:
     missing = [n for n, one in known.items() if n not in said and _is_needed(one)]
     if missing:
         raise InputError(f"{file} lacks {missing[0]}: every release has it.")
-    return ReleaseSettings(**said)
+    found = ReleaseSettings(**said)
+    if found.ranker_settings:
+        there = RANKERS[found.ranker].settings_in_full()
+        for name in found.ranker_settings:
+            if name not in there:
+                raise InputError(
+                    f"{file}: {found.ranker} has no setting {name!r}; it has: {', '.join(there)}."
+                )
+    try:
+        # Before anything is trained for them.
+        make_chain(list(found.rerankers.items()))
+    except RerankerError as error:
+        raise InputError(f"{file}: {error}") from error
+    return found
 
 
 def _is_needed(one: Field[Any]) -> bool:
@@ -161,7 +175,7 @@ def _unfit(name: str, value: Any) -> str:
                 return f"names {retriever!r}; there are: {', '.join(RETRIEVERS)}"
             if not isinstance(number, kind) or isinstance(number, bool) or number < least:
                 return f"of {retriever} is {number!r}: give {least} or more"
-    elif name == "ranker" and value not in RANKERS:
+    elif name == "ranker" and (not isinstance(value, str) or value not in RANKERS):
         return f"is {value!r}; there are: {', '.join(RANKERS)}"
     elif name in ("training_weeks", "training_customers"):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:

@@ -64,6 +64,10 @@ def test_a_declaration_says_what_a_release_is(tmp_path: Path) -> None:
         (LEAST + "weights: {ease: -1}", "weights of ease is -1"),
         (LEAST + "ranker_settings: 3", "ranker_settings are names and values"),
         (LEAST + "feature_service: 3", "feature_service is 3"),
+        (LEAST.replace("logistic_regression", "[dlrm]"), "ranker is"),
+        (LEAST + "ranker_settings: {treez: 3}", "logistic_regression has no setting 'treez'"),
+        (LEAST + "rerankers: {magic: {}}", "No re-ranker is called 'magic'"),
+        (LEAST + "rerankers: {dpp: {strength: 7}}", "The strength of dpp is 7"),
     ],
 )
 def test_what_cannot_be_declared_names_the_file_and_the_line(

@@ -11,7 +11,6 @@ import stat
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from feature_repo import places
 from feature_repo.errors import InputError
@@ -21,6 +20,7 @@ from pipelines.model_registry.registry import (
     adopt_version,
     list_versions,
     remove_version,
+    staging_room,
     version_folder,
 )
 
@@ -65,16 +65,11 @@ def import_release(source: Path) -> tuple[str, list[str]]:
         InputError: the file is no such file, or is damaged.
         RegistryError: a version in it is corrupted, foreign or holds a pickle.
     """
-    staging = places.models_folder() / "staging"
-    staging.mkdir(parents=True, exist_ok=True)
     try:
-        with (
-            zipfile.ZipFile(source) as file,
-            TemporaryDirectory(dir=staging, prefix="import-") as room,
-        ):
+        with zipfile.ZipFile(source) as file, staging_room("import") as room:
             tags = _contents(file, source)
-            _unpack(file, tags, Path(room), source)
-            taken = [tag for tag in tags if adopt_version(_folder(Path(room), tag), tag)]
+            _unpack(file, tags, room, source)
+            taken = [tag for tag in tags if adopt_version(_folder(room, tag), tag)]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, RegistryError):
             raise

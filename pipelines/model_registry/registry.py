@@ -154,7 +154,7 @@ def save_version(
     target = _store() / name / version
     # BentoML's own save copies file by file into the store: a kill halfway leaves a folder on
     # which `bentoml models list` fails ever after. A rename shows the whole version or nothing.
-    with _staging(name) as room:
+    with staging_room(name) as room:
         folder = room / version
         (folder / FILES).mkdir(parents=True)
         write(folder / FILES)
@@ -179,7 +179,7 @@ def save_version(
 
 def content_hash_of(write: Callable[[Path], None]) -> str:
     """The content hash that a version would have which `write` fills; nothing is registered."""
-    with _staging("measured") as room:
+    with staging_room("measured") as room:
         (room / FILES).mkdir()
         write(room / FILES)
         return _hash(_measure(room, "what was made"))
@@ -252,7 +252,7 @@ def remove_version(tag: str) -> None:
         RegistryError: an unknown tag.
     """
     folder = _find(tag)
-    with _staging(folder.parent.name) as room:
+    with staging_room(folder.parent.name) as room:
         folder.rename(room / folder.name)
     if _folders(folder.parent.name):
         _point_latest(folder.parent)
@@ -262,7 +262,7 @@ def remove_version(tag: str) -> None:
 
 
 @contextmanager
-def _staging(name: str) -> Iterator[Path]:
+def staging_room(name: str) -> Iterator[Path]:
     """A room on the store's disk that is emptied at the end."""
     staging = places.models_folder() / "staging"
     staging.mkdir(parents=True, exist_ok=True)
@@ -497,7 +497,7 @@ def _write_bentoml_card(folder: Path, record: dict[str, Any]) -> None:
 
 def _point_latest(folder: Path) -> None:
     """Tell BentoML which version of a name is the newest, replacing the note in one step."""
-    with _staging("latest") as room:
+    with staging_room("latest") as room:
         note = room / "latest"
         note.write_text(_folders(folder.name)[-1].name)
         note.replace(folder / "latest")
