@@ -1,9 +1,11 @@
 """Where files are: Lookbook's state, all under one folder, LOOKBOOK_HOME; and how one is written."""
 
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from feature_repo.errors import InputError
@@ -33,6 +35,22 @@ def warehouse_file() -> Path:
 def models_folder() -> Path:
     """BentoML's home: model versions, and the release history beside them."""
     return home() / "models"
+
+
+@cache
+def code_hash(*rooms: str, without: tuple[str, ...] = ()) -> str:
+    """A fingerprint of the code in the rooms, as it was when first asked for.
+
+    Args:
+        without: beginnings of paths below a room that do not matter.
+    """
+    digest = hashlib.sha256()
+    for room in rooms:
+        for file in sorted((PROJECT / room).rglob("*")):
+            place = file.relative_to(PROJECT / room).as_posix()
+            if file.suffix in (".py", ".sql") and not place.startswith(without):
+                digest.update(f"{place}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def check_place(out: Path) -> None:

@@ -10,7 +10,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -108,11 +108,11 @@ class Report:
 
 
 def check(
-    service: str | None = None,
+    services: Sequence[str] = (),
     rows: int = 200,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Check a feature service, or all that are registered, for leaks.
+    """Check feature services, all that are registered if none is named, for leaks.
 
     Sets LOOKBOOK_HOME for as long as it runs, so not beside other threads that read it.
 
@@ -120,7 +120,7 @@ def check(
         rows: how many customers are sampled, and rows asked.
 
     Raises:
-        FeatureError: the service is not registered, or asks for keys or reads tables that the lab
+        FeatureError: a service is not registered, or asks for keys or reads tables that the lab
             cannot make.
         InputError: the shop has too few days.
         WarehouseError: another process writes the warehouse.
@@ -128,7 +128,7 @@ def check(
     with tempfile.TemporaryDirectory(prefix="lookbook-leak-lab-") as folder:
         shops = _Shops(Path(folder), rows, progress)
         report = Report(shops.origin, shops.cut)
-        subjects = [_Service(name, shops) for name in ([service] if service else shops.services())]
+        subjects = [_Service(name, shops) for name in services or shops.services()]
         for subject in subjects:
             statuses: dict[str, dict[str, str]] = {feature: {} for feature in subject.features}
             for title, test in CHECKS.items():

@@ -1,6 +1,7 @@
 """THE list of models: name -> class and settings; and what a release is, as the files in releases/ declare it."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from importlib import import_module
@@ -85,6 +86,21 @@ RANKERS: dict[str, Entry] = {
 }
 
 
+GATES: dict[str, dict[str, float]] = {
+    "quality": {"may_lose": 0.05, "weeks": 2, "customers": 5_000},
+    "segments": {"of_all": 0.1, "may_lose": 0.1, "customers": 100},
+    "calibration": {"least": 0.75, "most": 1.33, "entropy": 1.0},
+    "coverage": {"least": 0.01},
+    "parity": {"customers": 20, "different": 0},
+    "leak_lab": {"rows": 60, "leaks": 0},
+    "latency": {"milliseconds": 250, "share": 0.95, "requests": 100},
+    "index_recall": {"least": 0.98},
+    "size": {"megabytes": 4_000},
+}
+"""What a release may have to show before it comes into production -> thresholds unless others are declared;
+`pipelines.model_registry.gates` says what each means."""
+
+
 @dataclass(frozen=True)
 class ReleaseSettings:
     """What a release is made of.
@@ -102,6 +118,8 @@ class ReleaseSettings:
             article bought. Without "candidates" all of those.
         rerankers: re-ranker -> its settings, in the order in which they are applied.
         feature_service: what the ranker reads.
+        gates: gate of `GATES` -> its thresholds, the usual ones where they are left out; a gate that is not named
+            is not asked.
     """
 
     per_source: Mapping[str, int]
@@ -113,6 +131,7 @@ class ReleaseSettings:
     negatives: Mapping[str, int] = field(default_factory=dict)
     rerankers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     feature_service: str = RANKING_SERVICE
+    gates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def retrievers(self) -> tuple[str, ...]:
@@ -190,8 +209,30 @@ def _unfit(name: str, value: Any) -> str:
         isinstance(value, dict) and all(isinstance(own, dict) for own in value.values())
     ):
         return "are settings for each re-ranker, as dpp: {strength: 0.2}"
+    elif name == "gates":
+        return _unfit_gates(value)
     elif name == "ranker_settings" and not (value is None or isinstance(value, dict)):
         return "are names and values, as trees: 200"
+    return ""
+
+
+def _unfit_gates(value: Any) -> str:
+    if not isinstance(value, dict):
+        return "are thresholds for each gate, as coverage: {least: 0.02}"
+    for gate, thresholds in value.items():
+        if gate not in GATES:
+            return f"name {gate!r}; there are: {', '.join(GATES)}"
+        if not isinstance(thresholds, dict):
+            return f"of {gate} are {thresholds!r}: give thresholds, or {{}} for the usual ones"
+        for name, number in thresholds.items():
+            if name not in GATES[gate]:
+                return f"of {gate} name {name!r}; there are: {', '.join(GATES[gate])}"
+            whole = name in ("weeks", "customers", "rows", "requests")
+            able = isinstance(number, int if whole else (int, float)) and not isinstance(
+                number, bool
+            )
+            if not able or not whole <= number < math.inf:
+                return f"of {gate}: {name} is {number!r}, and must be {int(whole)} or more"
     return ""
 
 

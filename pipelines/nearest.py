@@ -327,6 +327,21 @@ _BLOCK = 64
 """Queries whose every score is held at a time."""
 
 
+def recorded_recall(folder: Path) -> float | None:
+    """What the index saved in a folder found when it was built; None if none is there.
+
+    Raises:
+        NearestError: its record cannot be read.
+    """
+    file = folder / _RECORD
+    if not file.exists():
+        return None
+    try:
+        return float(json.loads(file.read_text(encoding="utf-8"))["recall"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NearestError(f"The index in {folder.name} cannot be read ({error}).") from error
+
+
 def _matrix(values: np.ndarray, dimension: int | None, what: str) -> np.ndarray:
     matrix = np.ascontiguousarray(values, dtype="float32")
     if matrix.ndim != 2 or not matrix.shape[1] or dimension not in (None, matrix.shape[1]):

@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,10 @@ HISTORY_DAYS = 28
 KEEP_DAYS = 14
 """Training rows that nobody has used for so long are let go."""
 _DONE, _ROWS, _CUSTOMERS = "done.json", "rows", "customers"
-_ELSEWHERE = ("cli", "evaluation", "monitoring", "reports", "data/synthetic", "data/explore")
+_ELSEWHERE = (
+    *("cli", "evaluation", "model_registry", "monitoring", "reports"),
+    *("data/synthetic", "data/explore"),
+)
 """Rooms of `pipelines` that no row depends on."""
 
 
@@ -345,22 +348,10 @@ def _folder(con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSetting
         dict(settings.weights),
         settings.training_customers,
         dict(settings.negatives),
-        _code(),
+        places.code_hash("pipelines", without=_ELSEWHERE),
     ]
     digest = hashlib.sha256(json.dumps(meant, default=str).encode()).hexdigest()[:16]
     return _root() / f"{week.start}-{digest}"
-
-
-@lru_cache(maxsize=1)
-def _code() -> str:
-    """A fingerprint of the code that makes rows."""
-    here = Path(__file__).parent
-    files = [
-        file
-        for file in sorted(here.rglob("*.py"))
-        if not file.relative_to(here).as_posix().startswith(_ELSEWHERE)
-    ]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _forget_old() -> None:

@@ -75,7 +75,7 @@ def honest(registry: Path) -> Iterator[Report]:
         patch.setenv("LOOKBOOK_HOME", str(registry))
         before = hashlib.sha256((registry / "warehouse.duckdb").read_bytes()).hexdigest()
         files = sorted(registry.rglob("*"))
-        yield check("everything", ROWS)
+        yield check(["everything"], ROWS)
         assert os.environ["LOOKBOOK_HOME"] == str(registry)
         assert hashlib.sha256((registry / "warehouse.duckdb").read_bytes()).hexdigest() == before
         assert sorted(registry.rglob("*")) == files
@@ -123,7 +123,7 @@ def test_a_window_with_the_day_itself_is_found(
         return sql.replace("day + 1 AS known_on", "day AS known_on") if name == "article_activity" else sql  # fmt: skip
 
     monkeypatch.setattr(feature_sql, "render", a_day_early)
-    report = check("article_display", ROWS)
+    report = check(["article_display"], ROWS)
 
     found = leaks(report)
     assert set(found) == {
@@ -221,7 +221,7 @@ def own(loaded: Path) -> Path:
 def broken(own: Path) -> Report:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOKBOOK_HOME", str(own))
-        return check(None, ROWS)
+        return check((), ROWS)
 
 
 def test_every_registered_service_is_checked(broken: Report) -> None:
@@ -291,7 +291,7 @@ def broken_functions(registry: Path) -> Report:
         by_moment(patch, "recency", ignores_time)
         by_moment(patch, "calendar", numbers_rows)
         by_moment(patch, "customer_article_now", fills_with_the_mean)
-        return check("ranking", ROWS)
+        return check(["ranking"], ROWS)
 
 
 def test_functions_that_look_elsewhere_are_found(broken_functions: Report) -> None:
@@ -326,7 +326,7 @@ def test_a_store_in_which_nulls_match_and_text_is_read_in_another_zone_is_found(
             return honest(*given).replace(right, wrong)
 
         monkeypatch.setattr(point_in_time, name, broken)
-    assert leaks(check("few", ROWS)) == {
+    assert leaks(check(["few"], ROWS)) == {
         "honest__n": {"time zones"},
         "has_null_keys__n": {"time zones", "null keys"},
     }
@@ -405,7 +405,7 @@ def test_what_the_lab_cannot_make_is_named(
     service = FeatureService(name="mine", features=[view])
     features.feature_store().apply([entity, view, service])
     with pytest.raises(features.FeatureError, match="'mine'") as refused:
-        check("mine")
+        check(["mine"])
     assert says in str(refused.value)
 
 

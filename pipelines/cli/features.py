@@ -260,7 +260,7 @@ def check_features(service: str | None, rows: int) -> Any:
 
     from pipelines.leak_lab import CHECKS, check
 
-    found = check(service, rows, progress=say)
+    found = check([service] if service else (), rows, progress=say)
     shown = {"ok": "ok", "leaks": "[bold red]LEAKS[/]", "untested": "[dim]-[/]"}
     blocks: list[Table | str] = []
     for name, statuses in found.services.items():

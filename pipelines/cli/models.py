@@ -66,8 +66,8 @@ def train(models: tuple[str, ...], cutoff: date | None, settings: Any) -> Any:
 )
 @click.option(
     "--models",
-    help="Names separated by commas, of any ranker, retriever, baseline, or release (tag or alias); if left out "
-    "what a release is made of, with --retrievers all.",
+    help="Names separated by commas, of any ranker, retriever, baseline, or release (tag or alias; with like: before "
+    "it one declared as it is, trained anew); if left out what a release is made of, with --retrievers all.",
 )
 @click.option("--base", help="Compare with this model; the best of the simple ones if left out.")
 @click.option(
@@ -134,6 +134,7 @@ def evaluate(
       lookbook evaluate --weeks 2 --models release,popular --json
       lookbook evaluate --models gradient_boosting,deep_fm,logistic_regression
       lookbook evaluate --models production,release:4f2a --weeks 1
+      lookbook evaluate --models release,like:production --base like:production
       lookbook evaluate --split development
       lookbook evaluate --truth /tmp/shop --customers 5000
       lookbook evaluate --weeks 1 --ablate views --ablate retrievers --rerankers
@@ -291,7 +292,8 @@ def _judge_retrievers(
 @click.option(
     "--evaluation",
     type=click.File(),
-    help="The last line of `lookbook evaluate --json`, for figures of how good it is.",
+    help="The last line of `lookbook evaluate --json`, for figures of how good it is; of a release that which it was "
+    "created with if left out.",
 )
 @click.option(
     "--out",
@@ -318,6 +320,8 @@ def card(model: str, evaluation: TextIO | None, out: Path | None) -> Any:
     judged = read_evaluation(evaluation)
     tag = releases.resolve(model) if model in releases.aliases() else model
     version = open_version(tag)
+    if judged is None and version.tag.startswith(f"{releases.NAME}:"):
+        judged = releases.get(version.tag).evaluation
     if out is None:
         said = model_card(version, judged)
         return said, {"version": version.tag, "card": said}

@@ -118,21 +118,73 @@ def plan_command(settings: Any, alias: str) -> Any:
     return "\n".join(lines), found.to_dict()
 
 
+judged = click.option(
+    "--evaluation",
+    type=click.File(),
+    help="The last line of `lookbook evaluate --json`, which compares it with production; if left out that which it "
+    "was created with, or else one is made.",
+)
+
+
+@release.command()
+@click.argument("tag")
+@judged
+@verb
+def check(tag: str, evaluation: TextIO | None) -> Any:
+    """Ask the gates of a release, as `promote` does, and move nothing.
+
+    The release declares them with their thresholds (`gates` in pipelines/releases/default.yaml): quality against
+    production, a floor for every group of customers, calibration, coverage, parity, leaks, latency, index recall,
+    size. The exit status is 1 if one does not let it pass. What takes long is measured once.
+
+    \b
+    Examples:
+      lookbook release check release:latest
+      lookbook evaluate --models release,like:production --base like:production --json > evaluation.json
+      lookbook release check release:latest --evaluation evaluation.json
+    """
+    from pipelines.model_registry import gates
+
+    found = gates.check(tag, read_evaluation(evaluation), progress=say)
+    against = f"{found.release} against {found.against or 'nothing, for nothing is in production'}"
+    table = Table(title=against, title_justify="left", show_lines=True)
+    for column in ("gate", "", "figure", "needed"):
+        table.add_column(column, overflow="fold")
+    for one in found.results:
+        style = "" if one.passed else "bold red"
+        table.add_row(
+            one.gate, "passes" if one.passed else "fails", one.figure, one.needed, style=style
+        )
+    if not found.results:
+        return f"{found.release} declares no gates.", found.to_dict()
+    return table, found.to_dict(), *([] if found.passed else [1])
+
+
 @release.command()
 @click.argument("tag")
 @click.option("--alias", default="production", show_default=True)
 @click.option("--why", default="", help="The reason, kept in the history.")
+@click.option("--force", is_flag=True, help="Also if it does not pass its gates; needs --why.")
+@judged
 @verb
-def promote(tag: str, alias: str, why: str) -> Any:
+def promote(tag: str, alias: str, why: str, force: bool, evaluation: TextIO | None) -> Any:
     """Point an alias at a release.
 
-    \b
-    Example:
-      lookbook release promote release:latest --why "more history"
-    """
-    from pipelines.model_registry import release as releases
+    The alias `production` asks the gates of the release before (`lookbook release check`), which can take as long as
+    training does; the others ask for nothing. What the gates said is kept in the history.
 
-    return _moved(releases.promote(tag, alias, why=why))
+    \b
+    Examples:
+      lookbook release promote release:latest --why "more history"
+      lookbook release promote release:latest --alias shadow
+      lookbook release promote release:latest --force --why "calibration is mended tomorrow"
+    """
+    from pipelines.model_registry import gates
+
+    if force and not why:
+        raise click.UsageError("--force needs --why: the reason stays in the history.")
+    read = read_evaluation(evaluation)
+    return _moved(gates.promote(tag, alias, why, force=force, evaluation=read, progress=say))
 
 
 @release.command()

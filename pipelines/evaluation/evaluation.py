@@ -174,7 +174,8 @@ class Evaluation:
         base: the model that all others are compared with.
         differences: {name: {metric: interval}}, of each other model less the base, paired.
         folds: of each week {"week", "customers", "models": as above}.
-        segments: {kind: {group: {"customers": in all weeks, "models": as above}}}.
+        segments: {kind: {group: {"customers": in all weeks, "models": as above, "differences": {name: {metric:
+            interval}} of each other model less the base, of metrics that every customer has}}}.
         gaps: {kind: {name: {metric: {"highest", "lowest": groups, "mean", "low", "high"}}}}: by how much
             the mean of the one is above that of the other; small groups are left out.
         exposure: {kind: {group of articles: {"bought": its share of what was bought, "models": {name:
@@ -185,6 +186,7 @@ class Evaluation:
         release_ranker: the ranker that the model "release" has.
         release_rerankers: the re-rankers that it and all that go by a ranker's name have, with their settings.
         data_hash: of the data that were loaded.
+        releases: {name: tag} of the models that are releases of the registry, or like one.
     """
 
     weeks: tuple[date, ...]
@@ -202,6 +204,7 @@ class Evaluation:
     release_ranker: str | None = None
     release_rerankers: Mapping[str, Mapping[str, Any]] | None = None
     data_hash: str | None = None
+    releases: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -497,13 +500,21 @@ class _Drawn:
             number = self.place.get(("paired", model, metric))
             if number is not None:
                 value, drawn = self.exact["all"][0, number], self.samples["all"][0, number]
+                found[metric] = interval(float(value), drawn)
             else:
-                one, two = (self.place["metric", n, metric] for n in (model, self.base))
-                value = self.exact["all"][0, one] - self.exact["all"][0, two]
-                drawn = self.samples["all"][0, one] - self.samples["all"][0, two]
-            found[metric] = interval(float(value), drawn)
+                found[metric] = self._difference(model, metric)
         one, two = self.names.index(model), self.names.index(self.base)
         return _known(found | self._of_lists(lambda value: value[one] - value[two]))
+
+    def _difference(self, model: str, metric: str, group: Key = ()) -> Interval:
+        """Of means over a group: a paired one if each of its customers has a value with both."""
+        one, two = (self.place["metric", name, metric] for name in (model, str(self.base)))
+        row, exact, drawn = self.group[group], self.exact["all"], self.samples["all"]
+        return interval(float(exact[row, one] - exact[row, two]), drawn[row, one] - drawn[row, two])
+
+    def _group_differences(self, model: str, group: Key) -> Figures:
+        whole = [m for m in METRICS if ("paired", model, m) not in self.place]
+        return _known({metric: self._difference(model, metric, group) for metric in whole})
 
     def segments(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
         return {
@@ -511,6 +522,11 @@ class _Drawn:
                 group: {
                     "customers": self.sizes[kind, group],
                     "models": {name: self.figures(name, (kind, group)) for name in names},
+                    "differences": {
+                        name: self._group_differences(name, (kind, group))
+                        for name in names
+                        if self.base not in (None, name)
+                    },
                 }
                 for group in groups
             }

@@ -32,7 +32,8 @@ from pipelines.evaluation.price_curves import PriceCurves, measure_prices
 from pipelines.features import OfflineFeatures, require_service
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import load_recommender
+from pipelines.model_registry.publishing import declared_as, load_recommender
+from pipelines.rankers.base import Ranker
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.reports.words import many
 from pipelines.rerankers import make_chain
@@ -49,6 +50,8 @@ from pipelines.warehouse import reading
 
 SIMPLE = ("popular", "repurchase", *BASELINES)
 """What the others are compared with: the best of these."""
+LIKE = "like:"
+"""Before a release's tag or alias: a release that is declared as it is, trained anew before each week."""
 TIMED = 40
 """Customers of each week whose answers are timed."""
 
@@ -85,8 +88,9 @@ def evaluate(
     Args:
         last_day: the last day of the last test week.
         weeks: how many test weeks.
-        models: names from `model_names`, or tags or aliases of releases, which are judged as they are;
-            `usual_names` if None. A ranker's name is the release with that ranker.
+        models: names from `model_names`, or tags or aliases of releases, which are judged as they are, or
+            trained anew before each week with `LIKE` before them; `usual_names` if None. A ranker's name is
+            the release with that ranker.
         truth: the folder of the made-up shop that is loaded: its oracle is then judged too.
         customers: at most so many buyers of each week, the same ones each time.
         base: the model that the others are compared with; the best of `SIMPLE` if None.
@@ -105,21 +109,23 @@ def evaluate(
                 f"No model is called {name!r}; there are: {', '.join(model_names(truth))}, and the tags and "
                 "aliases of releases."
             )
+    likes = {name: releases.get(name.removeprefix(LIKE)) for name in tags if name.startswith(LIKE)}
+    asked = _asked(names, settings) | {n: declared_as(found) for n, found in likes.items()}
+    as_they_are = {name: releases.get(name) for name in tags if name not in likes}
     shop = Shop.open(truth) if truth else None
     tests = weeks_before(last_day + timedelta(days=1), weeks)
-    registered = _registered(tags, tests[0])
-    trains = any(name in (RELEASE_NAME, RANKED) or name in RANKERS for name in names)
+    registered = _registered(as_they_are, tests[0])
     folds = []
     with reading() as con:
         if shop is not None:
             _require_loaded(con, shop)
-        weeks_used = training_weeks(con, tests[0].start, settings) if trains else tests
-        require_history(con, weeks_used[0].start)
+        learned = [training_weeks(con, tests[0].start, one)[0].start for one in asked.values()]
+        require_history(con, min([*learned, tests[0].start]))
         for number, week in enumerate(tests, start=1):
             fold = Fold.of(con, week, customers)
             if shop is not None and ORACLE in names:
                 fold.add(ORACLE, shop.best(list(fold.customers), week.start, DEPTH))
-            whole = _recommenders(con, week, names, settings, fold.facts, progress)
+            whole = _recommenders(con, week, names, settings, asked, fold.facts, progress)
             judge_whole(fold, {**whole, **registered}, progress)
             _judge_alone(con, fold, week, names, whole)
             # In the order in which they were asked for.
@@ -132,6 +138,7 @@ def evaluate(
         release_ranker=settings.ranker if RELEASE_NAME in names else None,
         release_rerankers=dict(settings.rerankers),
         data_hash=data,
+        releases={name: found.tag for name, found in (likes | as_they_are).items()},
     )
 
 
@@ -155,7 +162,8 @@ def price_reranking(
     with reading() as con:
         before = training_weeks(con, week.start, settings)
         require_history(con, before[0].start)
-        made = _recommenders(con, week, [RANKED], replace(settings, rerankers={}), None, progress)
+        plain = replace(settings, rerankers={})
+        made = _recommenders(con, week, [RANKED], plain, {RANKED: plain}, None, progress)
         return measure_prices(con, made[RANKED], week, customers=customers, progress=progress)
 
 
@@ -246,61 +254,79 @@ def _together(pages: Collection[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(pages, ignore_index=True) if pages else pd.DataFrame(columns=columns)
 
 
+def _asked(names: Sequence[str], settings: ReleaseSettings) -> dict[str, ReleaseSettings]:
+    """By name, how those among the names that have a ranker are declared."""
+    return {
+        name: settings
+        if name in (RELEASE_NAME, RANKED, settings.ranker)
+        else replace(settings, ranker=name, ranker_settings=None)
+        for name in names
+        if name in (RELEASE_NAME, RANKED) or name in RANKERS
+    }
+
+
 def _recommenders(
     con: duckdb.DuckDBPyConnection,
     week: Week,
     names: Sequence[str],
     settings: ReleaseSettings,
+    asked: Mapping[str, ReleaseSettings],
     facts: ArticleFacts | None,
     progress: Callable[[str], None],
 ) -> dict[str, Recommender]:
-    """The whole recommenders among the names, trained on what came before the week."""
-    rankers = {
-        name: replace(settings, ranker=name, ranker_settings=None)
-        for name in names
-        if name in RANKERS
-    }
-    whole = [name for name in names if name in (RELEASE_NAME, RANKED, MERGED)]
-    if not whole and not rankers:
-        return {}
-    plain = fit_unranked(con, week.start, settings)
-    if RELEASE_NAME in whole or RANKED in whole:
-        rankers = rankers | {settings.ranker: settings}
-    fitted = {}
-    for name, chosen in rankers.items():
-        before = training_weeks(con, week.start, chosen)
-        rows = training_set(con, before, chosen, progress)
-        fitted[name] = fit_ranker(rows, chosen, progress=progress)
-    reranker = make_chain(list(settings.rerankers.items())) if settings.rerankers else None
-    made = {MERGED: plain}
-    for name, ranker in fitted.items():
-        made[name] = replace(plain, ranker=ranker, reranker=reranker, facts=facts)
-    if settings.ranker in fitted:
-        made[RANKED] = replace(plain, ranker=fitted[settings.ranker])
-        made[RELEASE_NAME] = made[settings.ranker]
-    return {name: made[name] for name in names if name in made}
+    """The whole recommenders among the names, trained on what came before the week.
+
+    Args:
+        settings: of what has no ranker (`MERGED`).
+        asked: by name, how the others are declared.
+    """
+    plain: dict[str, Recommender] = {}
+    rankers: dict[str, Ranker] = {}
+    made: dict[str, Recommender] = {}
+    for name in names:
+        if name != MERGED and name not in asked:
+            continue
+        declared = asked.get(name, settings)
+        # What several have in common is trained once.
+        parts = repr((declared.per_source, declared.weights))
+        if parts not in plain:
+            plain[parts] = fit_unranked(con, week.start, declared)
+        made[name] = plain[parts]
+        if name == MERGED:
+            continue
+        learning = repr(replace(declared, rerankers={}, gates={}))
+        if learning not in rankers:
+            rows = training_set(con, training_weeks(con, week.start, declared), declared, progress)
+            rankers[learning] = fit_ranker(rows, declared, progress=progress)
+        steps = {} if name == RANKED else declared.rerankers
+        made[name] = replace(
+            plain[parts],
+            ranker=rankers[learning],
+            reranker=make_chain(list(steps.items())) if steps else None,
+            facts=facts if steps else None,
+        )
+    return made
 
 
 def _is_release(name: str) -> bool:
     return ":" in name or name in releases.aliases()
 
 
-def _registered(tags: Sequence[str], first: Week) -> dict[str, Recommender]:
-    """Releases of the registry by their tags.
+def _registered(chosen: Mapping[str, releases.Release], first: Week) -> dict[str, Recommender]:
+    """Releases of the registry as they are.
 
     Raises:
         LookbookError: one is unknown or damaged, or has learned from the weeks it is to be judged on.
     """
     found = {}
-    for tag in tags:
-        chosen = releases.get(tag)
-        if chosen.lineage.data_cutoff > first.start:
+    for name, release in chosen.items():
+        if release.lineage.data_cutoff > first.start:
             raise LookbookError(
-                f"{tag} has learned from days up to {chosen.lineage.data_cutoff}, and would be judged on the week "
-                f"from {first.start}: ask for fewer weeks, or train one with `lookbook train --cutoff "
-                f"{first.start}`."
+                f"{name} has learned from days up to {release.lineage.data_cutoff}, and would be judged on the week "
+                f"from {first.start}: ask for fewer weeks, for {LIKE}{name}, or train one with `lookbook train "
+                f"--cutoff {first.start}`."
             )
-        found[tag], _ = load_recommender(chosen)
+        found[name], _ = load_recommender(release)
     return found
 
 

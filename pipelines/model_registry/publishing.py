@@ -306,7 +306,9 @@ def create_release(
                 f"The evaluation does not judge a release with {settings.ranker}: give the JSON of `lookbook "
                 f"evaluate --models {settings.ranker}`."
             ) from error
-    return release.create(parts, settings.to_dict(), lineage, metrics)
+    # Where its page was written says nothing elsewhere.
+    kept = None if evaluation is None else {n: v for n, v in evaluation.items() if n != "page"}
+    return release.create(parts, settings.to_dict(), lineage, metrics, kept)
 
 
 def newest_parts(
@@ -337,6 +339,32 @@ def newest_parts(
         role: ranker if role == settings.ranker else given.get(role) or newest(role)
         for role in roles
     }
+
+
+def declared_as(chosen: release.Release) -> ReleaseSettings:
+    """How a release was declared, with the settings that its ranker was made with.
+
+    Raises:
+        RegistryError: its settings are of other code than this.
+    """
+    ranker = chosen.open_parts()[str(chosen.settings["ranker"])].lineage
+    declared = settings_of(chosen.tag, chosen.settings, chosen.lineage.commit)
+    return replace(declared, ranker_settings=ranker.settings["model"])
+
+
+def settings_of(what: str, recorded: Mapping[str, Any], commit: str) -> ReleaseSettings:
+    """Settings that a version recorded.
+
+    Raises:
+        RegistryError: they are of other code than this.
+    """
+    try:
+        return ReleaseSettings(**recorded)
+    except TypeError as error:
+        raise RegistryError(
+            f"{what} was made with settings that this Lookbook does not know ({error}): go back to the code that "
+            f"made it ({commit})."
+        ) from error
 
 
 def _require_schema(what: str, service: str, trained_on: str | None) -> None:

@@ -78,7 +78,7 @@ def _commit() -> str:
         return "unknown"
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Versions of Python, the machine and the libraries that shape a trained model."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     for library in RECORDED_LIBRARIES:
@@ -106,7 +106,7 @@ class Lineage:
     commit: str = field(default_factory=_commit)
     settings: dict[str, Any] = field(default_factory=dict)
     feature_views: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, str] = field(default_factory=_environment)
+    environment: dict[str, str] = field(default_factory=environment)
     parents: tuple[str, ...] = ()
 
 

@@ -35,6 +35,7 @@ from pipelines.model_registry.registry import (
 
 NAME = "release"
 FILE = "release.json"
+EVALUATION = "evaluation.json"
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS moves (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,7 +45,8 @@ SCHEMA = (
         moved_at TEXT NOT NULL,
         "by" TEXT NOT NULL,
         why TEXT NOT NULL,
-        action TEXT NOT NULL CHECK (action IN ('promote', 'rollback'))
+        action TEXT NOT NULL CHECK (action IN ('promote', 'rollback')),
+        gates TEXT
     )""",
     "CREATE INDEX IF NOT EXISTS moves_of_alias ON moves (alias, seq)",
     """CREATE TRIGGER IF NOT EXISTS moves_are_not_changed BEFORE UPDATE ON moves
@@ -52,7 +54,7 @@ SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS moves_are_not_deleted BEFORE DELETE ON moves
         BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
 )
-COLUMNS = 'seq, alias, release, before, moved_at, "by", why, action'
+COLUMNS = 'seq, alias, release, before, moved_at, "by", why, action, gates'
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,15 @@ class Release:
     metrics: dict[str, Any]
     lineage: Lineage
     created: datetime
+    path: Path
     aliases: tuple[str, ...] = ()
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """The evaluation that it was created with (`Evaluation.to_dict`), if any."""
+        file = self.path / EVALUATION
+        found: dict[str, Any] | None = json.loads(file.read_bytes()) if file.exists() else None
+        return found
 
     def open_parts(self) -> dict[str, Version]:
         """Every part by role, its files checked.
@@ -103,6 +113,8 @@ class Move:
     by: str
     why: str
     action: str
+    gates: dict[str, Any] | None = None
+    """What the release showed (`gates.Check.to_dict`, and whether it was `forced`); None if nothing was asked."""
 
     @property
     def changed(self) -> bool:
@@ -112,7 +124,14 @@ class Move:
         if not self.changed:
             return f"{self.alias} already points at {self.release}; nothing moved."
         was = f", before at {self.before}" if self.before else ""
-        return f"{self.alias} points at {self.release}{was} ({self.action} by {self.by})."
+        return (
+            f"{self.alias} points at {self.release}{was} ({self.action} by {self.by}{self._past})."
+        )
+
+    @property
+    def _past(self) -> str:
+        failed = [one["gate"] for one in (self.gates or {}).get("results", ()) if not one["passed"]]
+        return f", forced past {', '.join(failed)}" if failed else ""
 
 
 def create(
@@ -120,10 +139,11 @@ def create(
     settings: Mapping[str, Any],
     lineage: Lineage,
     metrics: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None = None,
 ) -> Release:
     """Register a release of the given parts (role -> tag; a bare name pins its newest version).
 
-    The lineage's parents become the parts.
+    The lineage's parents become the parts. An evaluation of it stays with it.
 
     Raises:
         RegistryError: no part, a part that is unknown, damaged or itself a release, two parts
@@ -158,6 +178,9 @@ def create(
 
     def write(folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(content, indent=2), encoding="utf-8")
+        if evaluation is not None:
+            judged = plain(evaluation, "evaluation")
+            (folder / EVALUATION).write_text(json.dumps(judged), encoding="utf-8")
 
     parents = tuple(dict.fromkeys(pinned.values()))
     tag = save_version(NAME, write, dataclasses.replace(lineage, parents=parents), metrics)
@@ -248,13 +271,17 @@ def promote(
     why: str = "",
     by: str | None = None,
     expected: str | EllipsisType | None = ...,
+    gates: Mapping[str, Any] | None = None,
 ) -> Move:
     """Point an alias at a release that exists and whose every file has just been checked.
+
+    It asks for nothing else: what a release must show before, `gates.promote` does.
 
     Args:
         release: a release's tag, or another alias (`shadow`).
         expected: the tag the alias must still point at, None for nowhere yet; left out, the
             promotion goes ahead whatever it finds.
+        gates: what the release has shown, to be kept with the move.
 
     Returns:
         The move; `changed` is False, and no row was added, where the alias already pointed there.
@@ -276,7 +303,7 @@ def promote(
                 "expected: see `lookbook release list`, then promote again if it is still right."
             )
 
-    return _point(alias, target.tag, "promote", by, why, unchanged_since)
+    return _point(alias, target.tag, "promote", by, why, unchanged_since, gates)
 
 
 def rollback(alias: str = "production", why: str = "", by: str | None = None) -> Move:
@@ -335,6 +362,7 @@ def _read(version: Version, pointing: dict[str, str]) -> Release:
             metrics=version.metrics,
             lineage=version.lineage,
             created=version.created,
+            path=version.path,
             aliases=tuple(alias for alias, tag in pointing.items() if tag == version.tag),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -351,12 +379,14 @@ def _point(
     by: str | None,
     why: str,
     check: Callable[[Move | None], None],
+    gates: Mapping[str, Any] | None = None,
 ) -> Move:
     """Add the row that moves an alias, and the row of `previous`, in one transaction.
 
     `check` sees the newest row once no other process can move the alias, and raises to refuse.
     """
-    stamp = (datetime.now(UTC).isoformat(), by or _user(), why, action)
+    shown = None if gates is None else json.dumps(gates)
+    stamp = (datetime.now(UTC).isoformat(), by or _user(), why, action, shown)
     with _database() as con:
         con.execute("BEGIN IMMEDIATE")
         newest = _newest(con, alias)
@@ -365,19 +395,20 @@ def _point(
             return dataclasses.replace(newest, before=release)
         seq = _insert(con, alias, release, stamp)
         if alias == "production" and newest:
-            _insert(con, "previous", newest.release, stamp)
+            # The gates were asked of what comes, not of what goes.
+            _insert(con, "previous", newest.release, (*stamp[:-1], None))
         con.execute("COMMIT")
     before = newest.release if newest else None
     return _move((seq, alias, release, before, *stamp))
 
 
 def _insert(
-    con: sqlite3.Connection, alias: str, release: str, stamp: tuple[str, str, str, str]
+    con: sqlite3.Connection, alias: str, release: str, stamp: tuple[str | None, ...]
 ) -> int:
     newest = _newest(con, alias)
     before = newest.release if newest else None
     row = con.execute(
-        f"INSERT INTO moves ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)",
+        f"INSERT INTO moves ({COLUMNS}) VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
         [alias, release, before, *stamp],
     )
     return int(row.lastrowid or 0)
@@ -392,8 +423,9 @@ def _newest(con: sqlite3.Connection, alias: str) -> Move | None:
 
 
 def _move(row: tuple[Any, ...]) -> Move:
-    seq, alias, release, before, moved_at, by, why, action = row
-    return Move(seq, alias, release, before, datetime.fromisoformat(moved_at), by, why, action)
+    seq, alias, release, before, moved_at, by, why, action, gates = row
+    when, shown = datetime.fromisoformat(moved_at), None if gates is None else json.loads(gates)
+    return Move(seq, alias, release, before, when, by, why, action, shown)
 
 
 def _user() -> str:
@@ -416,9 +448,24 @@ def _database() -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as con:
             for statement in SCHEMA:
                 con.execute(statement)
+            _bring_up_to_date(con)
             yield con
     except sqlite3.Error as error:
         raise RegistryError(
             f"The alias history {file} cannot be used ({error}): check the disk and the file's "
             "owner, or restore it from a backup."
         ) from error
+
+
+def _bring_up_to_date(con: sqlite3.Connection) -> None:
+    """Add the column of the gates to a history that is older than they are."""
+
+    def lacks_gates() -> bool:
+        return "gates" not in [name for _, name, *_ in con.execute("PRAGMA table_info(moves)")]
+
+    if lacks_gates():
+        con.execute("BEGIN IMMEDIATE")
+        # Another process may have been quicker.
+        if lacks_gates():
+            con.execute("ALTER TABLE moves ADD COLUMN gates TEXT")
+        con.execute("COMMIT")

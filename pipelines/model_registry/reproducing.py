@@ -9,7 +9,12 @@ from pipelines import feature_tables
 from pipelines.features import schema_hash
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART, train_part
+from pipelines.model_registry.publishing import (
+    FACTS_PART,
+    SAMPLE_PART,
+    settings_of,
+    train_part,
+)
 from pipelines.model_registry.registry import (
     Lineage,
     RegistryError,
@@ -113,13 +118,7 @@ def _settings(role: str, lineage: Lineage) -> ReleaseSettings:
     made_with = lineage.settings.get("release")
     if role not in RANKERS or made_with is None:
         return RELEASE
-    try:
-        settings = ReleaseSettings(**made_with)
-    except TypeError as error:
-        raise RegistryError(
-            f"The {role} was made with settings that this Lookbook does not know ({error}): go back to the code that "
-            f"made it ({lineage.commit})."
-        ) from error
+    settings = settings_of(f"The {role}", made_with, lineage.commit)
     return replace(settings, ranker=role, ranker_settings=lineage.settings["model"])
 
 

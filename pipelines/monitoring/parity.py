@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -138,6 +139,7 @@ def check(
     since: datetime | None = None,
     examples: int = 3,
     progress: Callable[[str], None] = lambda text: None,
+    log: Path | None = None,
 ) -> Report:
     """Compare what was served and logged with the warehouse.
 
@@ -145,6 +147,7 @@ def check(
         service: only reads of this feature service.
         since: only what was served from this time on, by the clock.
         examples: at most so many of each feature that differs.
+        log: the log's folder; that of this home if None.
 
     Raises:
         ParityError: nothing was logged.
@@ -155,7 +158,7 @@ def check(
         service_fields(service)
     run = _Run(examples)
     report = run.report
-    logged = served_log.logged(service, since, report.unreadable.__setitem__)
+    logged = served_log.logged(service, since, report.unreadable.__setitem__, log)
     for pieces in _gathered(logged, run.accepts):
         run.compare(pieces)
         progress(f"{many(report.rows, 'row')} compared")
@@ -166,7 +169,7 @@ def check(
             report.unreadable
         )
         raise ParityError(
-            f"Nothing served{wanted} is in the log {served_log.folder()}: ask the service something, with "
+            f"Nothing served{wanted} is in the log {log or served_log.folder()}: ask the service something, with "
             f"LOOKBOOK_SERVED_SAMPLE above 0, and wait some seconds.{unread}"
         )
     return report

@@ -160,14 +160,15 @@ class ServedLog:
 
     Args:
         settings: those of the environment if None.
+        at: the folder; that of this home if None.
 
     Raises:
         InputError: the environment's settings are wrong.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, at: Path | None = None) -> None:
         self.settings = settings or Settings.from_environment()
-        self.folder = folder()
+        self.folder = at or folder()
         self.dropped = 0
         """Requests that were sampled and could not be kept."""
         self._waiting: list[_Request] = []
@@ -367,7 +368,10 @@ class Logged:
 
 
 def logged(
-    service: str | None, since: datetime | None, unreadable: Callable[[str, str], None]
+    service: str | None,
+    since: datetime | None,
+    unreadable: Callable[[str, str], None],
+    at: Path | None = None,
 ) -> Iterator[Logged]:
     """What was served, oldest files first and some thousand rows at a time.
 
@@ -375,8 +379,9 @@ def logged(
         service: only reads of this feature service.
         since: only what was served from this time on.
         unreadable: is told the name of each file that cannot be read, and why.
+        at: the log's folder; that of this home if None.
     """
-    for file in _files():
+    for file in _files(at or folder()):
         try:
             # What stands in a file is not younger than the file.
             if since and file.stat().st_mtime < since.timestamp():
@@ -391,7 +396,7 @@ def logged(
 def materializations() -> dict[str, list[datetime]]:
     """When, by the clock, each view was brought online, as far as the log knows; in order."""
     found: dict[str, set[datetime]] = {}
-    for file in _files():
+    for file in _files(folder()):
         with suppress(*_UNREADABLE), _opened(file) as (_, said):
             for view, at in said.materialized_at.items():
                 found.setdefault(view, set()).add(at)
@@ -401,8 +406,8 @@ def materializations() -> dict[str, list[datetime]]:
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
 
 
-def _files() -> list[Path]:
-    return sorted(folder().iterdir()) if folder().is_dir() else []
+def _files(at: Path) -> list[Path]:
+    return sorted(at.iterdir()) if at.is_dir() else []
 
 
 @contextmanager
