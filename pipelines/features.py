@@ -190,6 +190,16 @@ def declared_services() -> dict[str, dict[str, View]]:
     return {one.name: views_of(one, computed) for one in objects if isinstance(one, FeatureService)}
 
 
+def declared_sources() -> dict[str, dict[str, str]]:
+    """{on-demand view: {view that it is given: fingerprint of its definition}}, as the code declares them."""
+    _quiet_feast()
+    given = "source_feature_view_projections"
+    return {
+        view.name: {one.name: definition(one.name) for one in getattr(view, given).values()}
+        for view in _declared(given)
+    }
+
+
 def views_of(service: Any, computed: Mapping[str, Any]) -> dict[str, View]:
     """{view: what Feast's service takes from it}, in order.
 

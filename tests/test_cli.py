@@ -233,6 +233,13 @@ def test_release_list_and_show(shop: Path) -> None:
     (production,) = [row["release"] for row in found if "production" in row["aliases"]]
     shown = as_json("release", "show")
     assert shown["release"] == production
+    (row,) = [row for row in found if row["release"] == production]
+    ranker = row["ranker"]
+    assert ranker == RELEASE.ranker
+    version = open_version(shown["parts"][ranker])
+    assert row["ranker_content_hash"] == version.content_hash
+    assert row["training_weeks"] == len(version.lineage.settings["weeks"]) > 0
+    assert f"{ranker} {version.content_hash[:8]}" in lookbook("release", "list").stdout
     assert set(shown["parts"]) >= {*RELEASE.retrievers, RELEASE.ranker}
 
 

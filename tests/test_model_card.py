@@ -1,6 +1,8 @@
 """Model cards say what the registry, the code and an evaluation say, in Markdown and as a page."""
 
+import json
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,7 +13,7 @@ import pytest
 
 from pipelines.evaluation.evaluation_page import between
 from pipelines.evaluation.model_card import card_page, model_card, write_card
-from pipelines.model_catalog import RANKERS, RETRIEVERS
+from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings, read_release
 from pipelines.model_registry.registry import Lineage, Version, open_version, save_version
 
 HOSTILE = "<script>alert(1)</script> | `x` [a](b)"
@@ -165,6 +167,32 @@ def test_a_release_names_its_parts_and_what_was_registered() -> None:
     assert "$ lookbook release create" in card
     assert "git checkout" not in card
     assert "## Settings" not in card
+    assert "$ lookbook release reproduce release:3" in card
+    assert "release.yaml" not in card
+
+
+def test_a_release_is_made_again_of_what_it_was_declared_as(tmp_path: Path) -> None:
+    declared = replace(RELEASE, ranker="multi_task", rerankers={"dpp": {"strength": 0.2}})
+
+    def commands(tag: str, settings: ReleaseSettings) -> list[str]:
+        made_with = json.loads(json.dumps({"release": settings.to_dict()}))
+        card = model_card(version(tag, replace(LINEAGE, settings=made_with)))
+        return [line[2:] for line in card.splitlines() if line.startswith("$ ")]
+
+    *_, again, write, train, create = commands("release:3", declared)
+    assert again == "lookbook release reproduce release:3"
+    assert train == "lookbook train --cutoff 2020-09-16 --release release.yaml"
+    assert create == "lookbook release create --release release.yaml"
+    _, said, _, file = shlex.split(write)
+    (tmp_path / file).write_text(said)
+    assert read_release(tmp_path / file) == declared
+    assert commands("release:3", RELEASE)[-2:] == [
+        "lookbook train --cutoff 2020-09-16",
+        "lookbook release create",
+    ]
+    usual = replace(RELEASE, ranker="multi_task")
+    assert commands("multi_task:3", usual)[-1] == "lookbook train multi_task --cutoff 2020-09-16"
+    assert "release.yaml" in commands("multi_task:3", declared)[-1]
 
 
 @pytest.mark.parametrize("name", [*RETRIEVERS, *RANKERS, "sample_customers"])

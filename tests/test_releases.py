@@ -95,11 +95,22 @@ def test_a_plan_says_what_would_change_and_the_release_is_that(
     assert "~ setting per_source.repurchase: 100 -> 10" in said
     assert "- setting weights.repurchase: 2.0" in said
     assert "lookbook train popular logistic_regression" in said or "lookbook train " in said
-    words = ["train", "popular", "logistic_regression", "repurchase", "--release", str(file)]
-    assert CliRunner().invoke(main, words).exit_code == 0
+    declaration = ["--release", str(file)]
+
+    def train(*models: str) -> str:
+        done = CliRunner().invoke(main, ["train", *models, *declaration])
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()[-1]
+
+    lacking = " ".join(["popular", "logistic_regression", *declaration])
+    assert train("repurchase") == f"Next: lookbook train {lacking}"
+    assert train("ease") == "Next: lookbook evaluate --retrievers --models ease"
+    assert train("popular", "logistic_regression") == (
+        f"Next: lookbook release create --release {file}"
+    )
     wanted = plan(read_release(file))
     assert wanted.to_train == []
-    made = CliRunner().invoke(main, ["release", "create", "--release", str(file)])
+    made = CliRunner().invoke(main, ["release", "create", *declaration])
     assert made.exit_code == 0, made.output
     tag = made.stdout.strip()
     release.promote(tag)

@@ -193,10 +193,15 @@ def as_rerankers(
     return found
 
 
+DECLARED = "lookbook.declaration"
+"""Where a verb finds the file of its declaration, in the context's `meta`."""
+
+
 def as_release(ctx: click.Context, parameter: click.Parameter, file: Path | None) -> Any:
     """Callback: the `ReleaseSettings` that a file declares, the usual ones without a file."""
     from pipelines.model_catalog import RELEASE, read_release
 
+    ctx.meta[DECLARED] = file
     return RELEASE if file is None else read_release(file)
 
 

@@ -1,6 +1,8 @@
 """Models: trained, judged and described."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, TextIO
@@ -8,7 +10,15 @@ from typing import Any, TextIO
 import click
 from rich.table import Table
 
-from pipelines.cli.console import as_day, declared_release, main, read_evaluation, say, verb
+from pipelines.cli.console import (
+    DECLARED,
+    as_day,
+    declared_release,
+    main,
+    read_evaluation,
+    say,
+    verb,
+)
 from pipelines.reports.words import many
 
 SPLITS = ("development", "test", "last")
@@ -54,7 +64,30 @@ def train(models: tuple[str, ...], cutoff: date | None, settings: Any) -> Any:
     if not tags:
         # Of the processes that `torchrun` starts, the first one answers.
         click.get_current_context().exit()
-    return "\n".join(tags.values()), {"versions": tags}
+    return "\n".join([*tags.values(), _next(list(tags), settings, cutoff)]), {"versions": tags}
+
+
+def _next(trained: Sequence[str], settings: Any, cutoff: date | None) -> str:
+    """What is to be run after a training."""
+    from pipelines.model_catalog import RANKERS, RETRIEVERS
+    from pipelines.model_registry.publishing import newest_parts
+
+    file = click.get_current_context().meta.get(DECLARED)
+    declared = "" if file is None else f" --release {shlex.quote(str(file))}"
+    chosen = ""
+    models = [name for name in trained if name in RETRIEVERS or name in RANKERS]
+    rankers = [name for name in models if name in RANKERS]
+    if rankers and settings.ranker not in rankers:
+        settings = replace(settings, ranker=rankers[-1], ranker_settings=None)
+        chosen = f" --ranker {rankers[-1]}"
+    needed = {*settings.retrievers, settings.ranker}
+    if not needed.intersection(models):
+        return f"Next: lookbook evaluate --retrievers --models {','.join(models)}"
+    missing = [name for name, found in newest_parts(settings).items() if not found]
+    if missing := [name for name in missing if name in needed]:
+        before = "" if cutoff is None else f" --cutoff {cutoff}"
+        return f"Next: lookbook train {' '.join(missing)}{before}{declared}"
+    return f"Next: lookbook release create{declared}{chosen}"
 
 
 @main.command()

@@ -7,6 +7,7 @@ from rich.console import Group
 from rich.table import Table
 
 from pipelines.cli.console import main, verb
+from pipelines.reports.words import said_bytes
 
 
 @main.command()
@@ -97,9 +98,9 @@ def _in_tables(found: Any) -> list[Table | str]:
         models.add_row(
             f"{one.name} *" if one.name in found.released else one.name,
             f"{one.parameters:,}",
-            _bytes(one.embedding_bytes),
-            _bytes(one.index_bytes),
-            _bytes(one.disk_bytes),
+            said_bytes(one.embedding_bytes),
+            said_bytes(one.index_bytes),
+            said_bytes(one.disk_bytes),
             _time(one.cpu_seconds),
             "" if one.gpu_seconds is None else _time(one.gpu_seconds),
             style="bold" if one.name in found.released else "",
@@ -110,21 +111,21 @@ def _in_tables(found: Any) -> list[Table | str]:
     for column in ("rows", "bytes"):
         kept.add_column(column, justify="right")
     for table in found.tables:
-        kept.add_row(table.name, f"{table.rows:,}", _bytes(table.bytes))
-    kept.add_row("warehouse, all tables", "", _bytes(found.warehouse_bytes), style="bold")
+        kept.add_row(table.name, f"{table.rows:,}", said_bytes(table.bytes))
+    kept.add_row("warehouse, all tables", "", said_bytes(found.warehouse_bytes), style="bold")
     for view in found.views:
-        kept.add_row(f"online: {view.name}", f"{view.rows:,}", _bytes(view.bytes))
-    kept.add_row("online store, all views", "", _bytes(found.online_bytes), style="bold")
-    kept.add_row("training rows of two weeks' nights", "", _bytes(found.training_bytes))
+        kept.add_row(f"online: {view.name}", f"{view.rows:,}", said_bytes(view.bytes))
+    kept.add_row("online store, all views", "", said_bytes(found.online_bytes), style="bold")
+    kept.add_row("training rows of two weeks' nights", "", said_bytes(found.training_bytes))
     needed = Table(show_header=False)
     needed.add_column(no_wrap=True)
     needed.add_column(justify="right")
     rows = {
         "GPUs to train": f"{found.gpus}" if found.gpus else "none: the CPU does it",
-        "memory of a service process": _bytes(found.process_bytes),
+        "memory of a service process": said_bytes(found.process_bytes),
         f"processes for {found.qps:g} requests a second": f"{found.replicas:,}",
         "p99 of a request": f"{1000 * found.p99:,.0f} ms",
-        "memory of all, with the online store's pages": _bytes(found.service_bytes),
+        "memory of all, with the online store's pages": said_bytes(found.service_bytes),
         "first build of all features": _time(found.first_build),
         **{f"each night: {step}": _time(seconds) for step, seconds in found.night.items()},
         "processes to write the file in the night": f"{found.file_processes:,}",
@@ -132,13 +133,6 @@ def _in_tables(found: Any) -> list[Table | str]:
     for name, value in rows.items():
         needed.add_row(name, value)
     return [models, kept, needed, *found.estimates]
-
-
-def _bytes(count: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count / 1e3:,.1f} kB" if count else ""
 
 
 def _time(seconds: float) -> str:

@@ -9,6 +9,7 @@ import click
 from rich.console import Group
 from rich.table import Table
 
+from feature_repo.places import check_place
 from pipelines.cli.console import (
     DECLARATION,
     as_release,
@@ -210,61 +211,73 @@ def _moved(move: Any) -> Any:
 @release.command("list")
 @verb
 def list_command() -> Any:
-    """List releases, newest first.
+    """List releases, newest first: where aliases point, which ranker, and what it has learned from.
 
     \b
     Example:
       lookbook release list
     """
     from pipelines.model_registry import release as releases
+    from pipelines.model_registry.registry import list_versions
 
     table = Table()
-    for column in ("release", "aliases", "data before", "created"):
-        table.add_column(column, no_wrap=column != "aliases", overflow="fold")
-    rows = releases.list_releases()
-    for found in rows:
-        created = f"{found.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        table.add_row(found.tag, ", ".join(found.aliases), str(found.lineage.data_cutoff), created)
+    for column in ("release", "aliases", "ranker, learned from"):
+        table.add_column(column, no_wrap=column == "release", overflow="fold")
+    versions = {version.tag: version for version in list_versions()}
+    rows = []
+    for found in releases.list_releases():
+        ranker = str(found.settings.get("ranker", ""))
+        version = versions.get(found.parts.get(ranker, ""))
+        weeks = None if version is None else len(version.lineage.settings.get("weeks", []))
+        row = {
+            "release": found.tag,
+            "aliases": list(found.aliases),
+            "ranker": ranker,
+            "ranker_content_hash": version and version.content_hash,
+            "training_weeks": weeks,
+            "data_cutoff": found.lineage.data_cutoff,
+            "created": found.created,
+        }
+        rows.append(row)
+        # Two lines each: a tag leaves little room on a terminal.
+        table.add_row(
+            f"{found.tag}\n{found.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+            "\n".join(found.aliases),
+            f"{ranker} {version.content_hash[:8] if version else 'is gone'}\n"
+            f"{many(weeks, 'week') if weeks else 'days'} before {found.lineage.data_cutoff}",
+        )
     return (
         table if rows else "No release yet: run `lookbook train`, then `lookbook release create`.",
-        {
-            "releases": [
-                {
-                    "release": found.tag,
-                    "aliases": list(found.aliases),
-                    "data_cutoff": found.lineage.data_cutoff,
-                    "created": found.created,
-                }
-                for found in rows
-            ]
-        },
+        {"releases": rows},
     )
 
 
 @release.command()
 @click.argument("tag", default="production")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a page instead, with a drawing, and compare with the features in the code.",
+)
 @verb
-def show(tag: str) -> Any:
-    """Show a release (default: the one in production): parts, lineage, history.
+def show(tag: str, out: Path | None) -> Any:
+    """Show where a release (default: the one in production) comes from, and which aliases pointed at it.
+
+    From the data through feature views and services to the versions that it pins, each with its hash. Every
+    file is checked on the way; a version that is damaged is shown as such.
 
     \b
-    Example:
+    Examples:
       lookbook release show
+      lookbook release show release:latest --out release.html
     """
-    from pipelines.model_registry import release as releases
+    from pipelines.model_registry.lineage import trace
 
-    found = releases.get(tag)
-    lines = [f"{found.tag}  {', '.join(found.aliases)}", f"data before {found.lineage.data_cutoff}"]
-    lines += [f"{role}: {part}" for role, part in found.parts.items()]
-    lines += [
-        f"features {name}: schema {schema}" for name, schema in found.feature_services.items()
-    ]
-    lines += [f"data hash {found.lineage.data_hash}, commit {found.lineage.commit}"]
-    moves = [
-        move for move in releases.history("production") if found.tag in (move.release, move.before)
-    ]
-    lines += [f"{move.moved_at:%Y-%m-%d %H:%M} {move}" for move in moves]
-    return "\n".join(lines), {
+    if out is not None:
+        check_place(out)
+    graph = trace(tag, compare=out is not None)
+    found = graph.release
+    result = {
         "release": found.tag,
         "aliases": list(found.aliases),
         "parts": found.parts,
@@ -272,8 +285,18 @@ def show(tag: str) -> Any:
         "settings": found.settings,
         "lineage": vars(found.lineage),
         "metrics": found.metrics,
-        "history": [vars(move) for move in moves],
+        "history": [vars(move) for move in graph.moves],
+        "remarks": graph.remarks(),
+        "graph": graph.to_dict(),
     }
+    if out is None:
+        from pipelines.model_registry.lineage_tree import in_tree
+
+        return in_tree(graph), result
+    from pipelines.model_registry.lineage_page import write_lineage_page
+
+    write_lineage_page(graph, out)
+    return "\n".join([f"{out}: {found.tag}", *graph.remarks()]), {**result, "out": str(out)}
 
 
 @release.command("export")

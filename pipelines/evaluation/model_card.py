@@ -7,6 +7,7 @@ registry, the code and an evaluation; nothing is typed in by hand.
 import inspect
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -390,22 +391,31 @@ def _commands(version: Version) -> str:
     if commit.endswith("+dirty"):
         lines.append("# files differed from that commit when it was made")
     lines += ["$ lookbook data load SHOP", "$ lookbook features build"]
-    if _kind(version) == RELEASE:
-        ranker, rerankers = _ranker(version), _rerankers(version)
-        lines.append(f"$ lookbook train --cutoff {cutoff}")
-        create = "$ lookbook release create"
-        if ranker and ranker != THE_RELEASE.ranker:
-            lines.append(f"$ lookbook train {ranker} --cutoff {cutoff}")
-            create += f" --ranker {ranker}"
-        if rerankers and rerankers != THE_RELEASE.rerankers:
-            lines.append(f"$ echo '{json.dumps(rerankers)}' > rerankers.json")
-            create += " --rerankers rerankers.json"
-        lines.append(create)
-    elif _kind(version) == OTHER:
-        lines.append(f"$ lookbook train --cutoff {cutoff}")
-    else:
-        lines.append(f"$ lookbook train {_name(version)} --cutoff {cutoff}")
+    kind = _kind(version)
+    if kind == RELEASE:
+        lines += [
+            f"$ lookbook release reproduce {version.tag}",
+            "# where it is not registered, train its parts and put them together:",
+        ]
+    declaration = _declaration(version)
+    if declaration:
+        # JSON is YAML.
+        lines.append(f"$ echo {shlex.quote(json.dumps(declaration))} > release.yaml")
+    declared = " --release release.yaml" if declaration else ""
+    names = "" if kind in (RELEASE, OTHER) else f" {_name(version)}"
+    lines.append(f"$ lookbook train{names} --cutoff {cutoff}{declared}")
+    if kind == RELEASE:
+        lines.append(f"$ lookbook release create{declared}")
     return "\n".join(lines)
+
+
+def _declaration(version: Version) -> Said:
+    """What a release, or a ranker's, was declared as; nothing where it is pipelines/releases/default.yaml."""
+    made_with: Said = version.lineage.settings.get("release") or {}
+    usual = THE_RELEASE.to_dict()
+    if _kind(version) == RANKER and _name(version) != THE_RELEASE.ranker:
+        usual |= {"ranker": _name(version), "ranker_settings": None}
+    return {} if made_with == usual else made_with
 
 
 def _plain(text: str) -> str:

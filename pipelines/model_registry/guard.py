@@ -72,16 +72,21 @@ def check(services: Mapping[str, Mapping[str, View]] | None = None) -> list[Bloc
             if service is None or not lineage.feature_views:
                 continue
             used = {name: View(**view) for name, view in lineage.feature_views.items()}
-            for view, features, why in _changes(used, now.get(service)):
+            for view, features, why in changes(used, now.get(service)):
                 blocked = Blocked(alias, tag, role, service, view, features, why)
                 found.setdefault((tag, service, view), blocked)
     return list(found.values())
 
 
-def _changes(
+def changes(
     used: Mapping[str, View], now: Mapping[str, View] | None
 ) -> list[tuple[str, tuple[str, ...], str]]:
-    """(view, features, why) of everything that is another; an empty view is the service itself."""
+    """(view, features, why) of everything that is another; an empty view is the service itself.
+
+    Args:
+        used: what a model takes of its service, by view.
+        now: the same of the service as the code has it; None if it has none of that name.
+    """
     if now is None:
         return [("", tuple(f"{v}__{f}" for v in used for f in used[v].fields), "which is gone")]
     found = []

@@ -67,7 +67,7 @@ def plan(settings: ReleaseSettings, alias: str = "production") -> Plan:
     after = newest_parts(settings)
     to_train = [role for role, version in after.items() if version is None]
     changes = [*_parts(before, after)]
-    changes += _settings(_flat({} if old is None else old.settings), _flat(settings.to_dict()))
+    changes += _settings(flat({} if old is None else old.settings), flat(settings.to_dict()))
     changes += _features({} if old is None else old.feature_services, after)
     # These two come with whatever is trained.
     to_train = [role for role in to_train if role not in (FACTS_PART, SAMPLE_PART)]
@@ -90,11 +90,12 @@ def _said(version: Version | None) -> str:
     return f"{version.tag.partition(':')[2]} (days before {version.lineage.data_cutoff})"
 
 
-def _flat(value: Any, path: str = "") -> dict[str, str]:
+def flat(value: Any, path: str = "") -> dict[str, str]:
+    """Settings inside others by their path (`per_source.ease`), as text; without those that are None."""
     if isinstance(value, Mapping) and value:
         found: dict[str, str] = {}
         for name, inner in value.items():
-            found |= _flat(inner, f"{path}.{name}" if path else str(name))
+            found |= flat(inner, f"{path}.{name}" if path else str(name))
         return found
     return {} if value is None else {path: str(value)}
 

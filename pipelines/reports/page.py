@@ -193,18 +193,24 @@ class Section:
             f"<tbody>{''.join(body)}</tbody></table></div>"
         )
 
-    def figure(self, figure: "Figure", caption: str, alt: str) -> None:
+    def figure(self, figure: "Figure", caption: str, alt: str, *, least: int | None = None) -> None:
         """A plot of `pipelines.reports.plots` as inline SVG; two narrow ones stand side by side.
 
         Args:
             caption: what is shown, above the plot.
             alt: what a reader who cannot see it should know.
+            least: it is never narrower than so many pixels, for its words; smaller screens scroll.
         """
         drawing = plots.svg(figure, name=f"f{next(self.figures)}", label=_attribute(alt))
         width = "full" if plots.is_wide(figure) else "half"
+        box = '<div class="scroll">'
+        if least is not None:
+            name = _attribute(caption)
+            box = f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">'
+            drawing = f'<div style="min-width:{least}px">{drawing}</div>'
         self.blocks.append(
             f'<figure class="{width}"><figcaption>{_text(caption)}</figcaption>'
-            f'<div class="scroll">{drawing}</div></figure>'
+            f"{box}{drawing}</div></figure>"
         )
 
     @property

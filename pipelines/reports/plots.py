@@ -9,9 +9,10 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import wraps
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
 
@@ -402,6 +403,184 @@ def intervals(
     axes.grid(visible=True, axis="x")
     axes.spines["left"].set_visible(False)
     return figure
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of `layers`.
+
+    Attributes:
+        key: by which lines name it.
+        note: a second line, smaller.
+        tone: `strong` stands out, `odd` and `bad` warn.
+        colour: lines to and from it have this one of `COLOURS`; None leaves them grey.
+    """
+
+    key: str
+    title: str
+    note: str = ""
+    tone: Literal["", "strong", "odd", "bad"] = ""
+    colour: int | None = None
+
+
+BOX, SLOT, LANE = 0.34, 0.43, 0.11
+"""Heights in inches: of a box, with the gap below it, and of the lane of a line that passes a column."""
+TITLE, NOTE = 7.5, 6.5
+LETTER = 0.0091
+"""The width of a letter in inches for each point of its size."""
+LONGEST = 26
+
+
+@_styled
+def layers(
+    columns: Sequence[tuple[str, Sequence[Box]]], edges: Collection[tuple[str, str]]
+) -> "Figure":
+    """Boxes in columns from left to right, and lines from what feeds to what is fed.
+
+    Within a column boxes stand where lines cross least; a line that passes a column has a lane
+    between its boxes. Titles of more than 26 letters are cut.
+
+    Args:
+        columns: a heading and its boxes; columns without boxes are left out.
+        edges: (key, key of a box in a later column).
+    """
+    from matplotlib.figure import Figure
+
+    filled = [(heading, own) for heading, own in columns if own]
+    boxes = {box.key: box for _, own in filled for box in own}
+    order, routes = _ordered([[box.key for box in own] for _, own in filled], edges)
+    heights = [[SLOT if key in boxes else LANE for key in keys] for keys in order]
+    tall = max(map(sum, heights))
+    widths = [max(len(heading) * 8.5 * LETTER, *map(_width, own)) for heading, own in filled]
+    full = max(FULL, sum(widths) + 0.35 * (len(widths) - 1) + 0.1)
+    gap = (full - 0.1 - sum(widths)) / max(1, len(widths) - 1)
+    figure = Figure(figsize=(full, tall + 0.35))
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, full), ylim=(tall + 0.02, -0.33))
+    axes.axis("off")
+    places: dict[str, Place] = {}
+    x = 0.05
+    for (heading, _), keys, steps, width in zip(filled, order, heights, widths, strict=True):
+        axes.text(x, -0.2, printable(heading), color=QUIET, fontsize=8.5, va="center")
+        y = (tall - sum(steps)) / 2
+        for key, step in zip(keys, steps, strict=True):
+            places[key] = (x, x + width, y + step / 2)
+            y += step
+        x += width + gap
+    for route in routes:
+        own_colours = [boxes[key].colour for key in route if key in boxes]
+        colour = next((nth for nth in own_colours if nth is not None), None)
+        _line(axes, [places[key] for key in route], _colour(colour, "#aeb6c4"))
+    for key, box in boxes.items():
+        _box(axes, places[key], box)
+    return figure
+
+
+Place = tuple[float, float, float]
+"""Left, right and middle height, in inches."""
+
+
+def _width(box: Box) -> float:
+    return 0.12 + LETTER * max(TITLE * min(len(box.title), LONGEST), NOTE * len(box.note))
+
+
+def _colour(nth: int | None, usual: str) -> str:
+    return usual if nth is None else COLOURS[nth % len(COLOURS)]
+
+
+def _box(axes: "Axes", place: Place, box: Box) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    face, edge, ink, quiet = {
+        "": ("#f3f5f9", LINE, INK, QUIET),
+        "strong": (COLOURS[0], COLOURS[0], "white", "white"),
+        "odd": ("#fdf3e7", COLOURS[1], INK, QUIET),
+        "bad": ("#fbeae8", "#a3281f", INK, "#a3281f"),
+    }[box.tone]
+    left, right, middle = place
+    axes.add_patch(
+        FancyBboxPatch(
+            (left, middle - BOX / 2),
+            right - left,
+            BOX,
+            boxstyle="round,pad=0,rounding_size=0.05",
+            facecolor=face,
+            edgecolor=edge if box.tone == "bad" else _colour(box.colour, edge),
+            linewidth=0.9,
+            zorder=3,
+        )
+    )
+    title = box.title if len(box.title) <= LONGEST else box.title[: LONGEST - 1] + "…"
+    top = middle - 0.07 * bool(box.note)
+    for text, y, colour, size in (
+        (title, top, ink, TITLE),
+        (box.note, top + 0.145, quiet, NOTE),
+    ):
+        axes.text(
+            left + 0.06, y, printable(text), color=colour, fontsize=size, va="center", zorder=4
+        )
+
+
+def _ordered(
+    columns: Sequence[Sequence[str]], edges: Collection[tuple[str, str]]
+) -> tuple[list[list[str]], list[list[str]]]:
+    """Keys of each column in the order in which lines cross little, and the keys that each line passes.
+
+    After Sugiyama et al., 1981: where a line passes a column it has a key there, and every column is
+    sorted by the mean place of what its keys are joined with, forwards and backwards.
+    """
+    column_of = {key: nth for nth, keys in enumerate(columns) for key in keys}
+    order = [list(keys) for keys in columns]
+    routes = []
+    for source, target in edges:
+        between = range(column_of[source] + 1, column_of[target])
+        lanes = [f"{source} > {target} @ {nth}" for nth in between]
+        for nth, lane in zip(between, lanes, strict=True):
+            order[nth].append(lane)
+        routes.append([source, *lanes, target])
+    before: dict[str, list[str]] = {}
+    after: dict[str, list[str]] = {}
+    for route in routes:
+        for one, two in pairwise(route):
+            after.setdefault(one, []).append(two)
+            before.setdefault(two, []).append(one)
+
+    def sort(nth: int, joined: Mapping[str, Sequence[str]]) -> None:
+        place = {key: (rank + 0.5) / len(keys) for keys in order for rank, key in enumerate(keys)}
+
+        def wanted(key: str) -> float:
+            places = [place[other] for other in joined.get(key, ())]
+            return sum(places) / len(places) if places else place[key]
+
+        order[nth].sort(key=wanted)
+
+    for _ in range(8):
+        for nth in range(1, len(order)):
+            sort(nth, before)
+        for nth in reversed(range(len(order) - 1)):
+            sort(nth, after)
+    return order, routes
+
+
+def _line(axes: "Axes", stops: Sequence[Place], colour: str) -> None:
+    """A line from the right of the first stop to the left of the last, level where it passes the others."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    points = [(stops[0][1], stops[0][2])]
+    codes = [Path.MOVETO]
+    for (_, start, y), (end, leave, to) in pairwise(stops):
+        half = (start + end) / 2
+        points += [(half, y), (half, to), (end, to)]
+        codes += [Path.CURVE4] * 3
+        points.append((leave, to))
+        codes.append(Path.LINETO)
+    # The last box stands where its line ends.
+    path = Path(points[:-1], codes[:-1])
+    axes.add_patch(
+        PathPatch(path, facecolor="none", edgecolor=colour, linewidth=0.9, alpha=0.75, zorder=2)
+    )
 
 
 def is_wide(figure: "Figure") -> bool:

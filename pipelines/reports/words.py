@@ -34,3 +34,11 @@ def amount(value: Any) -> str:
     """A sum of money in few digits."""
     value = float(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"
+
+
+def said_bytes(count: float) -> str:
+    """12.3 MB; nothing for none."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count / 1e3:,.1f} kB" if count else ""
