@@ -90,6 +90,8 @@ def create(
         settings = replace(settings, rerankers={**rerankers, rules: rerankers.get(rules, {})})
     tags = {tag.partition(":")[0]: tag for tag in parts}
     made = create_release(tags, read_evaluation(evaluation), settings)
+    # Scripts take the last line of stdout as the tag.
+    say(f"Next: lookbook release check {made.tag}; lookbook release promote {made.tag}")
     return made.tag, {"release": made.tag, "parts": made.parts}
 
 

@@ -271,7 +271,7 @@ def trace(tag_or_alias: str, *, compare: bool = False) -> Graph:
     return Graph(release, tuple(ordered), tuple(edges), tuple(moves), compare)
 
 
-HISTORY = ("when", "alias", "action", "moved", "by", "why")
+HISTORY = ("when", "alias", "action", "moved", "gates", "by", "why")
 
 
 def history(graph: Graph) -> list[list[str]]:
@@ -282,8 +282,21 @@ def history(graph: Graph) -> list[list[str]]:
             moved = f"here, from {move.before}" if move.before else "here, its first"
         else:
             moved = f"from here to {move.release}"
-        rows.append([minute(move.moved_at), move.alias, move.action, moved, move.by, move.why])
+        when = minute(move.moved_at)
+        rows.append([when, move.alias, move.action, moved, move.shown, move.by, move.why])
     return rows
+
+
+GATES = ("gate", "says", "figure", "needed")
+
+
+def gates(graph: Graph) -> list[list[str]]:
+    """A row of `GATES` for each gate that was asked when the release last came somewhere."""
+    asked = [move.gates for move in graph.moves if move.release == graph.release.tag and move.gates]
+    return [
+        [one["gate"], "passes" if one["passed"] else "fails", one["figure"], one["needed"]]
+        for one in (asked[-1]["results"] if asked else ())
+    ]
 
 
 def minute(moment: datetime) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.model_registry.lineage import (
+    GATES,
     HISTORY,
     Alias,
     Data,
@@ -12,6 +13,7 @@ from pipelines.model_registry.lineage import (
     Part,
     Service,
     Whole,
+    gates,
     history,
     minute,
 )
@@ -341,7 +343,9 @@ def _moves(section: Section, graph: Graph) -> None:
     if not rows:
         section.text("No alias has ever pointed at it.")
         return
-    section.table(HISTORY, rows, align="nnnlnl", caption="Who moved what here and away, and why")
+    section.table(HISTORY, rows, align="nnnllnl", caption="Who moved what here and away, and why")
+    if asked := gates(graph):
+        section.table(GATES, asked, align="nnll", caption="What it showed when it last came here")
 
 
 def _and(names: Sequence[str]) -> str:

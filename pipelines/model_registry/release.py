@@ -124,14 +124,21 @@ class Move:
         if not self.changed:
             return f"{self.alias} already points at {self.release}; nothing moved."
         was = f", before at {self.before}" if self.before else ""
-        return (
-            f"{self.alias} points at {self.release}{was} ({self.action} by {self.by}{self._past})."
-        )
+        past = f", {self.shown}" if self.failed else ""
+        return f"{self.alias} points at {self.release}{was} ({self.action} by {self.by}{past})."
 
     @property
-    def _past(self) -> str:
-        failed = [one["gate"] for one in (self.gates or {}).get("results", ()) if not one["passed"]]
-        return f", forced past {', '.join(failed)}" if failed else ""
+    def failed(self) -> list[str]:
+        """The gates that did not let the release pass."""
+        asked = (self.gates or {}).get("results", ())
+        return [result["gate"] for result in asked if not result["passed"]]
+
+    @property
+    def shown(self) -> str:
+        """What gates said, in short; nothing if none was asked."""
+        if self.failed:
+            return f"forced past {', '.join(self.failed)}"
+        return f"passed {len(self.gates['results'])}" if self.gates else ""
 
 
 def create(
