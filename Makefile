@@ -29,6 +29,14 @@ $(VENV)/.spark: $(READY)
 		-c constraints.txt -c constraints-dev.txt -e '.[spark]'
 	@touch $@
 
+# MLflow asks for an older package than the one that is pinned, so it stands in a folder of its own for its test.
+$(VENV)/.mlflow: $(READY) constraints-mlflow.txt
+	@echo 'Installing MLflow for its test ...'
+	@rm -rf $(VENV)/mlflow
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --target $(VENV)/mlflow -r constraints-mlflow.txt
+	@touch $@
+
 demo: $(READY) ## a shop, features, models, a release and its page (DATA=DIR or DATA=online-retail; SERVE=0 to end)
 	$(BIN)/lookbook demo $(if $(DATA),--data "$(DATA)")
 
@@ -49,7 +57,7 @@ types: $(READY)
 # the last files are short ones. More workers need more memory: `make unit WORKERS=4`.
 WORKERS ?= 2
 
-unit: $(VENV)/.spark
+unit: $(VENV)/.spark $(VENV)/.mlflow
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 clean: ## remove the environment and all caches, not the shops

@@ -24,7 +24,7 @@ from pipelines.model_catalog import (
     make_ranker,
     make_retriever,
 )
-from pipelines.model_registry import release
+from pipelines.model_registry import mlflow_runs, release
 from pipelines.model_registry.registry import (
     Lineage,
     RegistryError,
@@ -130,9 +130,11 @@ def train(
             trained[name] = train_part(con, past, name, data, settings, progress)
     if helping:
         return {}
-    return {
+    tags = {
         name: save_version(name, write, lineage, {}) for name, (write, lineage) in trained.items()
     }
+    mlflow_runs.log_versions(tags.values())
+    return tags
 
 
 def train_part(

@@ -21,6 +21,7 @@ from types import EllipsisType
 from typing import Any
 
 from feature_repo import places
+from pipelines.model_registry import mlflow_runs
 from pipelines.model_registry.registry import (
     Lineage,
     RegistryError,
@@ -191,6 +192,7 @@ def create(
 
     parents = tuple(dict.fromkeys(pinned.values()))
     tag = save_version(NAME, write, dataclasses.replace(lineage, parents=parents), metrics)
+    mlflow_runs.log_release(tag)
     return get(tag)
 
 
@@ -406,6 +408,8 @@ def _point(
             _insert(con, "previous", newest.release, (*stamp[:-1], None))
         con.execute("COMMIT")
     before = newest.release if newest else None
+    previous = {"previous": before} if alias == "production" and before else {}
+    mlflow_runs.log_aliases({alias: release, **previous})
     return _move((seq, alias, release, before, *stamp))
 
 
