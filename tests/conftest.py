@@ -20,6 +20,7 @@ import pytest
 from feature_repo import places
 
 if TYPE_CHECKING:
+    from pipelines.model_catalog import ReleaseSettings
     from tests.retrieval_worlds import Worlds
 
 Serve = Callable[..., AbstractContextManager[str]]
@@ -55,19 +56,23 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own / "home"
 
 
+def declared() -> "ReleaseSettings":
+    """What `built_shop`'s release is: it learns from fewer weeks than is usual, and asks no gates."""
+    from pipelines.model_catalog import RELEASE
+
+    return replace(RELEASE, training_weeks=4, gates={})
+
+
 def _build_shop(folder: Path) -> Path:
     from pipelines.data.synthetic import synthesize
     from pipelines.demo import prepare
-    from pipelines.model_catalog import RELEASE
 
     files = folder / "files"
     synthesize(files, customers=400, articles=150, days=150, interactions=28, seed=3, csv=True)
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(folder / "home")
     try:
-        # It learns from fewer weeks, and asks for nothing: tests of gates do.
-        settings = replace(RELEASE, training_weeks=4, gates={})
-        prepare(str(files), say=lambda text: None, weeks=1, settings=settings)
+        prepare(str(files), say=lambda text: None, weeks=1, settings=declared())
     finally:
         os.environ.pop("LOOKBOOK_HOME")
         if before is not None:
