@@ -250,8 +250,8 @@ def create_release(
             before each of those weeks, did on them. Kept with the release.
 
     Raises:
-        RegistryError: a model has not been trained, the parts do not fit together, or the evaluation is of
-            another kind of release.
+        RegistryError: a model has not been trained, the parts do not fit together or cannot be loaded, or the
+            evaluation is of another kind of release.
         RerankerError: a re-ranker has no such setting.
     """
     # They must be possible before anything is written.
@@ -281,8 +281,9 @@ def create_release(
             f"{ranker.settings['release'].get('weights', {})}, and in the release they are to count "
             f"{dict(settings.weights)}: run `lookbook train`."
         )
-    if named := chain.named():
-        facts = ArticleFacts.load(open_version(parts[FACTS_PART]).path)
+    opened = {role: open_version(tag) for role, tag in parts.items()}
+    facts = _loaded("The release", opened, settings.to_dict()).facts
+    if facts is not None and (named := chain.named()):
         for article, place in zip(named, facts.assortment.places(named), strict=True):
             if place < 0:
                 raise RegistryError(
@@ -391,32 +392,48 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
     for service, trained_on in chosen.feature_services.items():
         _require_schema(chosen.tag, service, trained_on)
     versions = chosen.open_parts()
-    per_source: dict[str, int] = chosen.settings["per_source"]
-    ranker_name = str(chosen.settings["ranker"])
+    recommender = _loaded(chosen.tag, versions, chosen.settings)
+    sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
+    return recommender, sample
+
+
+def _loaded(what: str, versions: Mapping[str, Version], recorded: Mapping[str, Any]) -> Recommender:
+    """
+    Args:
+        recorded: the release's settings.
+
+    Raises:
+        RegistryError: a part cannot be loaded.
+    """
+    per_source: dict[str, int] = recorded["per_source"]
+    ranker_name = str(recorded["ranker"])
 
     def settings(part: str) -> dict[str, Any]:
         # A version is what it was made with, whatever the catalogue says today.
         return dict(versions[part].lineage.settings["model"])
 
+    part = ""
     try:
-        retrievers = {
-            name: make_retriever(name, settings(name)).load(versions[name].path)
-            for name in per_source
-        }
-        reads = versions[ranker_name].lineage.feature_service or RANKING_SERVICE
-        ranker = make_ranker(ranker_name, settings(ranker_name), reads)
-        ranker.load(versions[ranker_name].path)
-        facts = ArticleFacts.load(versions[FACTS_PART].path)
-        steps: dict[str, dict[str, Any]] = chosen.settings.get("rerankers", {})
+        retrievers = {}
+        for part in per_source:
+            retrievers[part] = make_retriever(part, settings(part)).load(versions[part].path)
+        part = ranker_name
+        reads = versions[part].lineage.feature_service or RANKING_SERVICE
+        ranker = make_ranker(part, settings(part), reads)
+        ranker.load(versions[part].path)
+        part = FACTS_PART
+        facts = ArticleFacts.load(versions[part].path)
+        part = "re-ranking"
+        steps: dict[str, dict[str, Any]] = recorded.get("rerankers", {})
         reranker = make_chain(list(steps.items())) if steps else None
     except (KeyError, TypeError, ValueError, OSError) as error:
+        reason = str(error).rstrip(".")
         raise RegistryError(
-            f"{chosen.tag} was made by other code than this and cannot be loaded ({error}): train "
-            "again, or go back to the code that made it."
+            f"{what} cannot be loaded by this code, its {part}: {reason}. Train again, or go back to the code "
+            "that made it."
         ) from error
-    sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
-    weights: dict[str, float] = chosen.settings.get("weights", {})
-    return Recommender(retrievers, per_source, ranker, weights, reranker, facts), sample
+    weights: dict[str, float] = recorded.get("weights", {})
+    return Recommender(retrievers, per_source, ranker, weights, reranker, facts)
 
 
 def require_fresh(chosen: release.Release, moment: datetime, *, online: bool = True) -> None:
