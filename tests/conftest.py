@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,6 @@ import pytest
 from feature_repo import places
 
 if TYPE_CHECKING:
-    from pipelines.model_catalog import ReleaseSettings
     from tests.retrieval_worlds import Worlds
 
 Serve = Callable[..., AbstractContextManager[str]]
@@ -28,6 +26,7 @@ Serve = Callable[..., AbstractContextManager[str]]
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 # Shops that tests share are not written into; tests of the log ask for it.
 os.environ["LOOKBOOK_SERVED_SAMPLE"] = "0"
+os.environ["LOOKBOOK_RELEASE"] = str(places.PROJECT / "tests" / "release.yaml")
 
 
 @pytest.fixture
@@ -56,13 +55,6 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own / "home"
 
 
-def declared() -> "ReleaseSettings":
-    """What `built_shop`'s release is: it learns from fewer weeks than is usual, and asks no gates."""
-    from pipelines.model_catalog import RELEASE
-
-    return replace(RELEASE, training_weeks=4, gates={})
-
-
 def _build_shop(folder: Path) -> Path:
     from pipelines.data.synthetic import synthesize
     from pipelines.demo import prepare
@@ -72,7 +64,7 @@ def _build_shop(folder: Path) -> Path:
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(folder / "home")
     try:
-        prepare(str(files), say=lambda text: None, weeks=1, settings=declared())
+        prepare(str(files), say=lambda text: None, weeks=1)
     finally:
         os.environ.pop("LOOKBOOK_HOME")
         if before is not None:

@@ -14,7 +14,6 @@ from pipelines.model_catalog import RELEASE, read_release
 from pipelines.model_registry import publishing, release
 from pipelines.model_registry.planning import plan
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
-from tests import conftest
 
 LEAST = """
 per_source: {repurchase: 10, popular: 5}
@@ -84,7 +83,7 @@ def test_a_plan_says_what_would_change_and_the_release_is_that(
     own_shop: Path, tmp_path: Path
 ) -> None:
     before = release.get("production")
-    nothing = plan(conftest.declared())
+    nothing = plan(RELEASE)
     assert (nothing.against, nothing.changes, nothing.to_train) == (before.tag, [], [])
     assert plan(RELEASE, "shadow").against is None
 

@@ -269,20 +269,15 @@ def create_release(
         lineage = version.lineage
         if lineage.feature_service is not None:
             _require_schema(version.tag, lineage.feature_service, lineage.feature_schema_hash)
-    learned_from = ranker.settings["release"]["per_source"]
-    if learned_from != dict(settings.per_source):
-        raise RegistryError(
-            f"The ranker {parts[settings.ranker]} learned from the candidates {learned_from}, and "
-            f"the release is to use {dict(settings.per_source)}: run `lookbook train`."
-        )
-    if ranker.settings["release"].get("weights", {}) != dict(settings.weights):
-        raise RegistryError(
-            f"The ranker {parts[settings.ranker]} learned from sources that count "
-            f"{ranker.settings['release'].get('weights', {})}, and in the release they are to count "
-            f"{dict(settings.weights)}: run `lookbook train`."
-        )
+    learned, declared = ranker.settings["release"], settings.to_dict()
+    for name in ("per_source", "weights", "negatives", "training_weeks", "training_customers"):
+        if learned.get(name, declared[name]) != declared[name]:
+            raise RegistryError(
+                f"The ranker {parts[settings.ranker]} was trained with {name} {learned[name]}, and the release is "
+                f"declared with {declared[name]}: run `lookbook train` with its declaration."
+            )
     opened = {role: open_version(tag) for role, tag in parts.items()}
-    facts = _loaded("The release", opened, settings.to_dict()).facts
+    facts = _loaded("The release", opened, declared).facts
     if facts is not None and (named := chain.named()):
         for article, place in zip(named, facts.assortment.places(named), strict=True):
             if place < 0:
@@ -290,13 +285,13 @@ def create_release(
                     f"The rules name the article {article}, which the shop does not have: name articles by their "
                     "article_id, or train again after loading newer files."
                 )
-    made_with = {"release": settings.to_dict()}
+    made_with = {"release": declared}
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, made_with)
     metrics: dict[str, Any] = {}
     if evaluation is not None:
         from pipelines.evaluation.evaluation import judged_as, why_not_of
 
-        if why := why_not_of(evaluation, ranker.data_hash, settings.rerankers):
+        if why := why_not_of(evaluation, ranker.data_hash, declared):
             raise RegistryError(
                 f"The evaluation does not judge this release, for {why}: run `lookbook evaluate` again, or create "
                 "the release without and judge it by its tag (`lookbook evaluate --models TAG`)."
@@ -311,7 +306,7 @@ def create_release(
             ) from error
     # Where its page was written says nothing elsewhere.
     kept = None if evaluation is None else {n: v for n, v in evaluation.items() if n != "page"}
-    return release.create(parts, settings.to_dict(), lineage, metrics, kept)
+    return release.create(parts, declared, lineage, metrics, kept)
 
 
 def newest_parts(
