@@ -89,6 +89,7 @@ RANKERS: dict[str, Entry] = {
 
 GATES: dict[str, dict[str, float]] = {
     "quality": {"may_lose": 0.05, "weeks": 2, "customers": 5_000},
+    "parts": {"may_lose": 0.1, "customers": 1_000},
     "segments": {"of_all": 0.1, "may_lose": 0.1, "customers": 100},
     "calibration": {"least": 0.75, "most": 1.33, "entropy": 1.0},
     "coverage": {"least": 0.01},
@@ -114,6 +115,7 @@ class ReleaseSettings:
         weights: retriever -> how much its ranks count where candidates are put in order without the
             ranker; 1 if it is not named.
         ranker_settings: those the ranker is made with; the catalogue's if None.
+        retriever_settings: retriever -> its settings; the catalogue's where they are left out.
         negatives: strategy -> how many rows of what was not bought the ranker learns from: of "candidates" at
             most so many of each customer's own in a week, of a strategy of `negatives.NEGATIVES` so many for each
             article bought. Without "candidates" all of those.
@@ -133,10 +135,17 @@ class ReleaseSettings:
     rerankers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     feature_service: str = RANKING_SERVICE
     gates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    retriever_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def retrievers(self) -> tuple[str, ...]:
         return tuple(self.per_source)
+
+    def settings_of(self, retriever: str) -> dict[str, Any]:
+        """Every setting that a retriever is made with."""
+        return RETRIEVERS[retriever].settings_in_full() | dict(
+            self.retriever_settings.get(retriever, {})
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -164,13 +173,16 @@ def read_release(file: Path) -> ReleaseSettings:
     missing = [n for n, one in known.items() if n not in said and _is_needed(one)]
     if missing:
         raise InputError(f"{file} lacks {missing[0]}: every release has it.")
-    found = ReleaseSettings(**said)
-    if found.ranker_settings:
-        there = RANKERS[found.ranker].settings_in_full()
-        for name in found.ranker_settings:
+    # Whoever wants to be asked nothing says so: `gates: {}`.
+    found = ReleaseSettings(**{"gates": {gate: {} for gate in GATES}, **said})
+    models = {found.ranker: (RANKERS[found.ranker], found.ranker_settings or {})}
+    models |= {name: (RETRIEVERS[name], own) for name, own in found.retriever_settings.items()}
+    for model, (entry, own) in models.items():
+        there = entry.settings_in_full()
+        for name in own:
             if name not in there:
                 raise InputError(
-                    f"{file}: {found.ranker} has no setting {name!r}; it has: {', '.join(there)}."
+                    f"{file}: {model} has no setting {name!r}; it has: {', '.join(there)}."
                 )
     try:
         # Before anything is trained for them.
@@ -199,7 +211,7 @@ def _unfit(name: str, value: Any) -> str:
         return f"is {value!r}; there are: {', '.join(RANKERS)}"
     elif name in ("training_weeks", "training_customers"):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            return f"is {value!r}: give 1 or more"
+            return f"is {value!r}: give a whole number, 1 or more"
     elif name == "feature_service" and not isinstance(value, str):
         return f"is {value!r}: give a name"
     elif name == "negatives" and not (
@@ -210,6 +222,11 @@ def _unfit(name: str, value: Any) -> str:
         isinstance(value, dict) and all(isinstance(own, dict) for own in value.values())
     ):
         return "are settings for each re-ranker, as dpp: {strength: 0.2}"
+    elif name == "retriever_settings":
+        if not isinstance(value, dict) or not all(isinstance(own, dict) for own in value.values()):
+            return "are settings for each retriever, as ease: {ridge: 500}"
+        if strange := [retriever for retriever in value if retriever not in RETRIEVERS]:
+            return f"names {strange[0]!r}; there are: {', '.join(RETRIEVERS)}"
     elif name == "gates":
         return _unfit_gates(value)
     elif name == "ranker_settings" and not (value is None or isinstance(value, dict)):
@@ -229,11 +246,12 @@ def _unfit_gates(value: Any) -> str:
             if name not in GATES[gate]:
                 return f"of {gate} name {name!r}; there are: {', '.join(GATES[gate])}"
             whole = name in ("weeks", "customers", "rows", "requests")
-            able = isinstance(number, int if whole else (int, float)) and not isinstance(
-                number, bool
-            )
-            if not able or not whole <= number < math.inf:
-                return f"of {gate}: {name} is {number!r}, and must be {int(whole)} or more"
+            most = 1 if name in ("may_lose", "of_all", "share") else math.inf
+            kind = int if whole else (int, float)
+            able = isinstance(number, kind) and not isinstance(number, bool)
+            if not able or not whole <= number <= most or number == math.inf:
+                span = "a share from 0 to 1" if most == 1 else f"{int(whole)} or more"
+                return f"of {gate}: {name} is {number!r}, and must be {span}"
     return ""
 
 

@@ -29,7 +29,6 @@ from pipelines.data.split import Week, buyers, first_day, weeks_before
 from pipelines.features import schema_hash
 from pipelines.model_catalog import (
     RELEASE,
-    RETRIEVERS,
     ReleaseSettings,
     make_ranker,
     make_retriever,
@@ -56,18 +55,21 @@ _ELSEWHERE = (
 
 
 def fit_retrievers(
-    con: duckdb.DuckDBPyConnection, cutoff: date, names: Sequence[str]
+    con: duckdb.DuckDBPyConnection,
+    cutoff: date,
+    names: Sequence[str],
+    settings: ReleaseSettings = RELEASE,
 ) -> dict[str, Retriever]:
-    """The named retrievers, fitted on days before `cutoff`."""
+    """The named retrievers, made as a release declares them and fitted on days before `cutoff`."""
     past = Past.at(con, cutoff)
-    return {name: make_retriever(name).fit(past) for name in names}
+    return {name: make_retriever(name, settings.settings_of(name)).fit(past) for name in names}
 
 
 def fit_unranked(
     con: duckdb.DuckDBPyConnection, cutoff: date, settings: ReleaseSettings = RELEASE
 ) -> Recommender:
     """The recommender of the settings before it has a ranker, fitted on days before `cutoff`."""
-    retrievers = fit_retrievers(con, cutoff, settings.retrievers)
+    retrievers = fit_retrievers(con, cutoff, settings.retrievers, settings)
     return Recommender(retrievers, settings.per_source, weights=settings.weights)
 
 
@@ -343,7 +345,7 @@ def _folder(con: duckdb.DuckDBPyConnection, week: Week, settings: ReleaseSetting
         feature_tables.latest_build().data_hash,
         content,
         [schema_hash(name) for name in (STATE_SERVICE, settings.feature_service)],
-        {name: RETRIEVERS[name].settings_in_full() for name in settings.retrievers},
+        {name: settings.settings_of(name) for name in settings.retrievers},
         dict(settings.per_source),
         dict(settings.weights),
         settings.training_customers,

@@ -22,7 +22,7 @@ from pipelines import features
 from pipelines.cli import main
 from pipelines.evaluation.weekly import evaluate
 from pipelines.model_catalog import DEFAULT, GATES, RELEASE, ReleaseSettings, read_release
-from pipelines.model_registry import gates, publishing, release
+from pipelines.model_registry import gates, publishing, registry, release
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
 from pipelines.nearest import Index
 from pipelines.warehouse import reading
@@ -150,9 +150,9 @@ def test_groups_and_coverage_have_floors(home: Path) -> None:
         assert (f"{group} has lost 0." in found["segments"].figure) == (group in lost)
 
 
-def test_what_is_declared_and_trained_as_production_is_passes(home: Path) -> None:
+def test_the_same_parts_as_in_production_pass(home: Path) -> None:
     tag = like_production({"quality": {}}).tag
-    assert only(tag).figure == f"declared and trained as {release.resolve('production')} is"
+    assert only(tag).figure == f"the same parts as {release.resolve('production')}"
     move = gates.promote(tag, why="the same")
     assert move.gates is not None
     assert (move.release, move.gates["passed"], move.gates["forced"]) == (tag, True, False)
@@ -222,6 +222,125 @@ def test_chances_that_are_wrong_are_refused(home: Path) -> None:
     assert not figures[wrong].passed
     ratios = [float(one.figure.split()[0]) for one in figures.values()]
     assert ratios[1] == pytest.approx(3 * ratios[0], rel=0.05)
+
+
+def upside_down(tag: str) -> str:
+    """A version of a logistic regression that puts last what this puts first."""
+    from safetensors.numpy import load_file, save_file
+
+    honest = open_version(tag)
+
+    def write(folder: Path) -> None:
+        shutil.copytree(honest.path, folder, dirs_exist_ok=True)
+        (file,) = folder.glob("*.safetensors")
+        saved = load_file(file)
+        turned = {n: -value if n.startswith("linear") else value for n, value in saved.items()}
+        save_file(turned, file)
+
+    return save_version("logistic_regression", write, honest.lineage, {})
+
+
+def test_parts_that_are_not_what_was_judged_are_refused(home: Path, poor: str) -> None:
+    """Of the same declaration, data and seed; a ranker that is upside down is told by its answers."""
+    settings = replace(POOR, per_source={"repurchase": 20, "popular": 12})
+    cutoff = release.get("production").lineage.data_cutoff
+    publishing.train(cutoff, settings=settings)
+    last = cutoff - timedelta(days=1)
+    judged = evaluate(last, weeks=1, models=["release"], settings=settings).to_dict()
+    asked = {
+        "parts": {"may_lose": 0.1, "customers": 400},
+        "quality": {**ON_THIS["quality"], "may_lose": 1.0},
+    }
+    found = {}
+    honest = open_version("logistic_regression").tag
+    for tag in (honest, upside_down(honest)):
+        made = publishing.create_release(
+            {"logistic_regression": tag}, judged, replace(settings, gates=asked)
+        )
+        found[tag] = {one.gate: one for one in gates.check(made.tag).results}
+    assert found[honest].pop("parts").passed
+    (_, wrong) = found.values()
+    assert not wrong["parts"].passed
+    assert "and of its declaration 0." in wrong["parts"].figure
+    # It is not taken for the one in production, though it is declared and trained alike.
+    release.promote(release.list_releases()[1].tag)
+    assert "the same parts" not in gates.check(made.tag).results[1].figure
+
+
+def test_a_retriever_of_other_settings_is_compared_with_what_it_was(home: Path) -> None:
+    settings = replace(POOR, per_source={"repurchase": 20})
+    cutoff = release.get("production").lineage.data_cutoff
+    publishing.train(cutoff, settings=settings)
+    gates.promote(made_of(settings, {}).tag)
+    # What sells no longer is named as what sells ever more.
+    other = replace(settings, retriever_settings={"repurchase": {"trend": 0.0}})
+    publishing.train(cutoff, settings=other)
+    result = only(made_of(other, {"quality": {**ON_THIS["quality"], "may_lose": 1.0}}).tag)
+    assert " of like:release:" in result.figure
+    assert "[+0.0000, +0.0000]" not in result.figure
+
+
+def test_an_evaluation_of_another_declaration_says_nothing(home: Path, poor: str) -> None:
+    last = release.get("production").lineage.data_cutoff - timedelta(days=1)
+    judged = evaluate(last, weeks=1, models=["release"]).to_dict()
+    with pytest.raises(RegistryError, match=r"does not judge .* its per_source is|does not judge"):
+        gates.check(poor, judged)
+    with pytest.raises(RegistryError, match="does not judge this release, for its per_source is"):
+        publishing.create_release({}, {**judged, "release_ranker": "logistic_regression"}, POOR)
+    own = evaluate(last, weeks=1, models=["release"], settings=POOR).to_dict()
+    for lacking in ("declared", "data_hash"):
+        with pytest.raises(RegistryError, match="does not judge"):
+            gates.check(poor, {n: v for n, v in own.items() if n != lacking})
+    # Of too few, it is measured anew.
+    few = evaluate(last, weeks=1, models=["release"], settings=POOR, customers=3).to_dict()
+    tag = made_of(POOR, {**ON_THIS, "coverage": {"least": 0.0}}).tag
+    assert gates.check(tag, few).results[1].figure == gates.check(tag).results[1].figure
+    nan = json.loads(json.dumps(own))
+    for groups in nan["segments"].values():
+        for one in groups.values():
+            one["models"]["release"]["MAP@12"]["mean"] = float("nan")
+    release.promote(poor)
+    asked = {**ON_THIS, "segments": {"customers": 1}, "calibration": {}}
+    result = {one.gate: one for one in gates.check(made_of(POOR, asked).tag, nan).results}
+    assert not result["segments"].passed
+    nan.pop("rankers")
+    found = gates.check(made_of(POOR, asked).tag, nan)
+    assert "cannot be measured: KeyError('rankers')" in str(found.failed)
+
+
+def test_an_alias_never_points_at_what_cannot_be_loaded(home: Path, poor: str) -> None:
+    before = release.aliases()
+    honest = release.get(poor)
+    good = open_version(honest.parts["logistic_regression"])
+
+    def write(folder: Path) -> None:
+        shutil.copytree(good.path, folder, dirs_exist_ok=True)
+        for file in folder.glob("*.safetensors"):
+            file.write_bytes(b"this is no model")
+
+    tag = save_version("logistic_regression", write, good.lineage, {})
+    parts = {**honest.parts, "logistic_regression": tag}
+    bad = release.create(parts, honest.settings, honest.lineage, {}).tag
+    for alias in ("shadow", "production"):
+        with pytest.raises(RegistryError, match="cannot be loaded by this code, its logistic_regr"):
+            gates.promote(bad, alias, "all the same", force=True)
+    assert release.aliases() == before
+    # Nor does it go back to such.
+    release.promote(bad)
+    gates.promote(poor, why="so", force=True)
+    with pytest.raises(RegistryError, match="cannot be loaded by this code"):
+        gates.rollback()
+    assert release.resolve("production") == poor
+
+
+def test_a_damaged_production_is_replaced_by_force(home: Path) -> None:
+    tag = like_production({"quality": {}}).tag
+    manifest = release.get("production").path.parent / registry.MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:-100])
+    assert "quality: cannot be measured: release:" in refused(tag, "quality")
+    with pytest.raises(RegistryError, match="needs a reason"):
+        gates.promote(tag, force=True, why=" ")
+    assert gates.promote(tag, force=True, why="it is damaged").release == tag
 
 
 # What is asked of it as it stands
@@ -367,7 +486,7 @@ def test_a_release_older_than_gates_is_asked_what_is_asked_today(home: Path) -> 
     [
         ("{size: 3}", "gates of size are 3"),
         ("[size]", "gates are thresholds for each gate"),
-        ("{speed: {}}", "gates name 'speed'; there are: quality, segments"),
+        ("{speed: {}}", "gates name 'speed'; there are: quality, parts"),
         ("{size: {bytes: 3}}", "gates of size name 'bytes'; there are: megabytes"),
         ("{size: {megabytes: -1}}", "megabytes is -1, and must be 0 or more"),
         ("{size: {megabytes: .inf}}", "megabytes is inf"),

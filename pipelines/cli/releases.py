@@ -118,6 +118,8 @@ def plan_command(settings: Any, alias: str) -> Any:
         lines.append("nothing changes.")
     if found.to_train:
         lines.append(f"First run `lookbook train {' '.join(found.to_train)}`.")
+    if found.hindrance:
+        lines.append(f"It could not be created: {found.hindrance}")
     return "\n".join(lines), found.to_dict()
 
 
@@ -149,18 +151,24 @@ def check(tag: str, evaluation: TextIO | None) -> Any:
     from pipelines.model_registry import gates
 
     found = gates.check(tag, read_evaluation(evaluation), progress=say)
+    if not found.results:
+        return f"{found.release} declares no gates.", found.to_dict()
+    if found.passed:
+        say(f"Next: lookbook release promote {found.release}")
+    return _said(found), found.to_dict(), *([] if found.passed else [1])
+
+
+def _said(found: Any) -> Table:
+    """What gates say."""
     against = f"{found.release} against {found.against or 'nothing, for nothing is in production'}"
     table = Table(title=against, title_justify="left", show_lines=True)
     for column in ("gate", "", "figure", "needed"):
         table.add_column(column, overflow="fold")
     for one in found.results:
         style = "" if one.passed else "bold red"
-        table.add_row(
-            one.gate, "passes" if one.passed else "fails", one.figure, one.needed, style=style
-        )
-    if not found.results:
-        return f"{found.release} declares no gates.", found.to_dict()
-    return table, found.to_dict(), *([] if found.passed else [1])
+        said = "passes" if one.passed else "fails"
+        table.add_row(one.gate, said, one.figure, one.needed, style=style)
+    return table
 
 
 @release.command()
@@ -182,12 +190,17 @@ def promote(tag: str, alias: str, why: str, force: bool, evaluation: TextIO | No
       lookbook release promote release:latest --alias shadow
       lookbook release promote release:latest --force --why "calibration is mended tomorrow"
     """
+    if force and not why.strip():
+        raise click.UsageError("--force needs --why: the reason stays in the history.")
     from pipelines.model_registry import gates
 
-    if force and not why:
-        raise click.UsageError("--force needs --why: the reason stays in the history.")
     read = read_evaluation(evaluation)
-    return _moved(gates.promote(tag, alias, why, force=force, evaluation=read, progress=say))
+    try:
+        return _moved(gates.promote(tag, alias, why, force=force, evaluation=read, progress=say))
+    except gates.GateError as error:
+        if error.check is None:
+            raise
+        return Group(_said(error.check), str(error)), {**error.check.to_dict(), "changed": False}, 1
 
 
 @release.command()
@@ -201,9 +214,9 @@ def rollback(alias: str, why: str) -> Any:
     Example:
       lookbook release rollback --why "fewer clicks"
     """
-    from pipelines.model_registry import release as releases
+    from pipelines.model_registry import gates
 
-    return _moved(releases.rollback(alias, why=why))
+    return _moved(gates.rollback(alias, why=why))
 
 
 def _moved(move: Any) -> Any:
@@ -393,5 +406,4 @@ def reproduce(tag: str) -> Any:
         again = "the same" if part.same else part.now[:12]
         style = "" if part.same else "bold red"
         table.add_row(role, part.tag.partition(":")[2], part.was[:12], again, style=style)
-    blocks = [table, *found.different] if not found.same else [table]
-    return Group(*blocks), found.to_dict(), *([] if found.same else [1])
+    return Group(table, *found.different), found.to_dict(), *([] if found.same else [1])

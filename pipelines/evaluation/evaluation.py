@@ -187,6 +187,7 @@ class Evaluation:
         declared: how it is declared (`ReleaseSettings.to_dict`), and all that go by a ranker's name but for the ranker.
         data_hash: of the data that were loaded.
         releases: {name: tag} of the models that are releases of the registry, or like one.
+        at_most: of each week so many customers were judged at most; everybody if None.
     """
 
     weeks: tuple[date, ...]
@@ -205,6 +206,7 @@ class Evaluation:
     declared: Mapping[str, Any] | None = None
     data_hash: str | None = None
     releases: Mapping[str, str] = field(default_factory=dict)
+    at_most: int | None = None
 
     @classmethod
     def of(
@@ -279,6 +281,7 @@ _MATTERS = (
     "per_source",
     "weights",
     "ranker_settings",
+    "retriever_settings",
     "feature_service",
     "training_weeks",
     "training_customers",

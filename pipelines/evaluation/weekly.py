@@ -78,6 +78,7 @@ def evaluate(
     truth: Path | None = None,
     customers: int | None = None,
     base: str | None = None,
+    may_have_seen: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Evaluation:
     """Judge the recommender, its parts, other rankers, releases of the registry and baselines.
@@ -94,6 +95,7 @@ def evaluate(
         truth: the folder of the made-up shop that is loaded: its oracle is then judged too.
         customers: at most so many buyers of each week, the same ones each time.
         base: the model that the others are compared with; the best of `SIMPLE` if None.
+        may_have_seen: judge releases as they are also on weeks that they have learned from: a bound from above.
 
     Raises:
         LookbookError: a model is unknown, there are too few weeks of purchases, the folder has
@@ -114,7 +116,7 @@ def evaluate(
     as_they_are = {name: releases.get(name) for name in tags if name not in likes}
     shop = Shop.open(truth) if truth else None
     tests = weeks_before(last_day + timedelta(days=1), weeks)
-    registered = _registered(as_they_are, tests[0])
+    registered = _registered(as_they_are, None if may_have_seen else tests[0])
     folds = []
     with reading() as con:
         if shop is not None:
@@ -127,7 +129,8 @@ def evaluate(
                 fold.add(ORACLE, shop.best(list(fold.customers), week.start, DEPTH))
             whole = _recommenders(con, week, names, settings, asked, fold.facts, progress)
             judge_whole(fold, {**whole, **registered}, progress)
-            _judge_alone(con, fold, week, names, whole)
+            own = {name: found for name, found in whole.items() if name not in likes}
+            _judge_alone(con, fold, week, names, settings, own)
             # In the order in which they were asked for.
             fold.values = {name: fold.values[name] for name in names if name in fold.values}
             progress(f"week {number}/{len(tests)} from {week.start}: {len(fold):,} customers")
@@ -139,6 +142,7 @@ def evaluate(
         declared=settings.to_dict(),
         data_hash=data,
         releases={name: found.tag for name, found in (likes | as_they_are).items()},
+        at_most=customers,
     )
 
 
@@ -288,7 +292,8 @@ def _recommenders(
             continue
         declared = asked.get(name, settings)
         # What several have in common is trained once.
-        parts = repr((declared.per_source, declared.weights))
+        models = [declared.settings_of(part) for part in declared.retrievers]
+        parts = repr((declared.per_source, declared.weights, models))
         if parts not in plain:
             plain[parts] = fit_unranked(con, week.start, declared)
         made[name] = plain[parts]
@@ -312,15 +317,20 @@ def _is_release(name: str) -> bool:
     return ":" in name or name in releases.aliases()
 
 
-def _registered(chosen: Mapping[str, releases.Release], first: Week) -> dict[str, Recommender]:
+def _registered(
+    chosen: Mapping[str, releases.Release], first: Week | None
+) -> dict[str, Recommender]:
     """Releases of the registry as they are.
+
+    Args:
+        first: of the weeks that they may not have seen; None if they may.
 
     Raises:
         LookbookError: one is unknown or damaged, or has learned from the weeks it is to be judged on.
     """
     found = {}
     for name, release in chosen.items():
-        if release.lineage.data_cutoff > first.start:
+        if first is not None and release.lineage.data_cutoff > first.start:
             raise LookbookError(
                 f"{name} has learned from days up to {release.lineage.data_cutoff}, and would be judged on the week "
                 f"from {first.start}: ask for fewer weeks, for {LIKE}{name}, or train one with `lookbook train "
@@ -335,6 +345,7 @@ def _judge_alone(
     fold: Fold,
     week: Week,
     names: Sequence[str],
+    settings: ReleaseSettings,
     whole: Mapping[str, Recommender],
 ) -> None:
     """Judge retrievers by themselves, and baselines."""
@@ -346,7 +357,7 @@ def _judge_alone(
     for recommender in whole.values():
         retrievers |= {n: found for n, found in recommender.retrievers.items() if n in needed}
     rest = [name for name in RETRIEVERS if name in needed - set(retrievers)]
-    retrievers |= fit_retrievers(con, week.start, rest)
+    retrievers |= fit_retrievers(con, week.start, rest, settings)
     features = OfflineFeatures(fold.moment)
     shown: dict[str, list[pd.DataFrame]] = {name: [] for name in alone}
     for start in range(0, len(fold) if alone else 0, BATCH_CUSTOMERS):

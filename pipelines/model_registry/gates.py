@@ -10,10 +10,12 @@ evaluation and the leak lab, is kept on disk: after a kill it is not done again.
 
 import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -38,22 +40,32 @@ from pipelines.features import OnlineFeatures, schema_hash
 from pipelines.model_catalog import GATES, RELEASE
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.publishing import declared_as, load_recommender, require_fresh
-from pipelines.model_registry.registry import RegistryError, Version, environment
+from pipelines.model_registry.registry import RegistryError, environment
 from pipelines.monitoring import parity
 from pipelines.monitoring.served_log import ServedLog, Settings, Versions
 from pipelines.nearest import recorded_recall
 from pipelines.online import online_moment
 from pipelines.recommender import Recommender
-from pipelines.reports.words import many
+from pipelines.reports.words import listed, many
 
 GATED = "production"
 """The alias that asks for gates."""
 SHOWN = 12
+ANSWERING = ("per_source", "weights", "ranker", "rerankers", "feature_service")
+"""Settings of a release on which its answers depend, beside its parts."""
 Said = Mapping[str, Any]
 
 
 class GateError(RegistryError):
-    """A release may not come into production; the text names gate, figure and what was needed."""
+    """A release may not come into production; the text names gate, figure and what was needed.
+
+    Attributes:
+        check: what all gates say; None where one cannot be measured.
+    """
+
+    def __init__(self, text: str, check: "Check | None" = None) -> None:
+        super().__init__(text)
+        self.check = check
 
 
 @dataclass(frozen=True)
@@ -113,16 +125,20 @@ def check(
     results = []
     for gate, thresholds in subject.gates.items():
         progress(f"gate {gate}")
-        needed = {**GATES[gate], **thresholds}
         try:
+            needed = {**GATES[gate], **thresholds}
             passed, figure, said = MEASURES[gate](subject, needed)
-        except (LookbookError, KeyError, TypeError) as error:
-            # A file that somebody gave need not have all figures.
-            why = f"{error!r} is missing" if isinstance(error, KeyError) else str(error)
-            passed, figure, said = False, f"cannot be measured: {why}", f"{needed}"
+        except (
+            Exception
+        ) as error:  # whatever is wrong, a gate that cannot be measured does not pass
+            why = str(error) if isinstance(error, LookbookError) else repr(error)
+            passed, figure, said = (
+                False,
+                f"cannot be measured: {why.rstrip('.')}",
+                listed(thresholds),
+            )
         results.append(Result(gate, passed, figure, said))
-    against = None if subject.against is None else subject.against.tag
-    return Check(subject.chosen.tag, against, tuple(results))
+    return Check(subject.chosen.tag, subject.before, tuple(results))
 
 
 def promote(
@@ -146,18 +162,47 @@ def promote(
         GateError: a gate does not let it pass.
         RegistryError: as `release.promote`; also if somebody has moved the alias while gates were asked.
     """
-    target, before = releases.get(release).tag, releases.aliases().get(alias)
-    if alias != GATED or target == before:
-        return releases.promote(target, alias, why, by)
-    found = check(target, evaluation, progress)
+    chosen, before = releases.get(release), releases.aliases().get(alias)
+    if force and not why.strip():
+        raise RegistryError("A release that is forced needs a reason, which stays in the history.")
+    _require_loads(chosen)
+    if alias != GATED or chosen.tag == before:
+        return releases.promote(chosen.tag, alias, why, by)
+    found = check(chosen.tag, evaluation, progress)
     if found.failed and not force:
         said = ". ".join(map(str, found.failed))
         raise GateError(
-            f"{target} does not pass {len(found.failed)} of {many(len(found.results), 'gate')} for {alias}. {said}. "
-            f"Mend it, or take it anyway with `lookbook release promote {target} --force --why REASON`."
+            f"{chosen.tag} does not pass {len(found.failed)} of {many(len(found.results), 'gate')} for {alias}. {said}. "
+            f"Mend it, or take it anyway with `lookbook release promote {chosen.tag} --force --why REASON`.",
+            found,
         )
     shown = {**found.to_dict(), "forced": bool(found.failed)}
-    return releases.promote(target, alias, why, by, expected=before, gates=shown)
+    return releases.promote(chosen.tag, alias, why, by, expected=before, gates=shown)
+
+
+def rollback(alias: str = GATED, why: str = "", by: str | None = None) -> releases.Move:
+    """Undo the last promotion of an alias that is not undone yet, if what was there before can still be served.
+
+    Raises:
+        RegistryError: it cannot be loaded by this code; as `release.rollback`.
+    """
+    _require_loads(releases.get(releases.before(alias)))
+    return releases.rollback(alias, why, by)
+
+
+def _require_loads(chosen: releases.Release) -> None:
+    """
+    Raises:
+        RegistryError: the release cannot be loaded, or its features have changed. What this code has loaded once is
+            not loaded again: a rollback must not wait.
+    """
+
+    def loaded() -> Said:
+        load_recommender(chosen)
+        return {"loads": True}
+
+    parts = {role: part.content_hash for role, part in chosen.open_parts().items()}
+    _kept("loads", {"release": chosen.tag, "parts": parts}, loaded)
 
 
 class _Subject:
@@ -167,8 +212,7 @@ class _Subject:
         self, chosen: releases.Release, given: Said | None, progress: Callable[[str], None]
     ) -> None:
         self.chosen, self._given, self.progress = chosen, given, progress
-        now = releases.aliases().get(GATED)
-        self.against = None if now in (None, chosen.tag) else releases.get(str(now))
+        self.before = releases.aliases().get(GATED)
         self.parts = chosen.open_parts()
         # Releases that are older than gates are asked what a release is asked today.
         self.gates: Said = chosen.settings.get("gates", RELEASE.gates)
@@ -178,11 +222,28 @@ class _Subject:
                 f"{LIKE}{GATED} --base {LIKE}{GATED} --json` says of the same declaration and data, or leave it out."
             )
 
+    @cached_property
+    def against(self) -> releases.Release | None:
+        """What is in production, unless that is it.
+
+        Raises:
+            RegistryError: it is damaged.
+        """
+        return None if self.before in (None, self.chosen.tag) else releases.get(str(self.before))
+
     def _judges(self, said: Said) -> bool:
-        if self.chosen.tag in said.get("releases", {}).values():
+        if self.as_it_is(said):
             return True
         data, declared = self.chosen.lineage.data_hash, self.chosen.settings
-        return self.name_in(said) in said["models"] and not why_not_of(said, data, declared)
+        told = said.get("data_hash") is not None and said.get("declared") is not None
+        return (
+            told and self.name_in(said) in said["models"] and not why_not_of(said, data, declared)
+        )
+
+    def as_it_is(self, said: Said) -> bool:
+        """Whether its very parts were judged, on weeks that they have not seen."""
+        judged = self.chosen.tag in said.get("releases", {}).values()
+        return judged and min(said["weeks"], default="") >= str(self.chosen.lineage.data_cutoff)
 
     def name_in(self, said: Said) -> str:
         """The release's name in an evaluation: its own if it was judged as it is."""
@@ -191,12 +252,8 @@ class _Subject:
 
     @cached_property
     def like_production(self) -> bool:
-        """Whether it is declared as the one in production is, and has learned from the same days."""
-        if self.against is None:
-            return False
-        return _declaration(self.chosen, self.parts) == _declaration(
-            self.against, self.against.open_parts()
-        )
+        """Whether it answers as the one in production does: the same content, in the same way."""
+        return self.against is not None and _answers(self.chosen) == _answers(self.against)
 
     @property
     def compared(self) -> bool:
@@ -212,35 +269,55 @@ class _Subject:
         Raises:
             LookbookError: it cannot be judged.
         """
-        for said in (self._given, self.chosen.evaluation):
-            if said is not None and self._judges(said) and not (compared and self._lacks(said)):
+        for said in (self._given, self._own):
+            if said is not None and self._judges(said) and self._suffices(said, compared):
                 return said, self.name_in(said)
-        return self._measured, RELEASE_NAME
+        return self._measured, self.name_in(self._measured)
 
-    def _lacks(self, said: Said) -> bool:
-        """Whether an evaluation does not compare with what is in production."""
-        base = said.get("releases", {}).get(said.get("base"))
-        return self.against is not None and self.compared and base != self.against.tag
+    @cached_property
+    def _own(self) -> Said | None:
+        return self.chosen.evaluation
+
+    def _suffices(self, said: Said, compared: bool) -> bool:
+        """Whether it is of as much as is asked for and, where there is another release in production, of that."""
+        base, tags = said.get("base"), said.get("releases", {})
+        at_most, weeks = said.get("at_most"), self._thresholds["weeks"]
+        if at_most is not None and at_most < self._thresholds["customers"]:
+            return False
+        if self.as_it_is(said) or (base in tags and not str(base).startswith(LIKE)):
+            weeks = 1  # there are few that nothing was learned from
+        if len(said["weeks"]) < weeks:
+            return False
+        return not (compared and self.compared) or tags.get(base) == self.before
+
+    @property
+    def _thresholds(self) -> Said:
+        return {**GATES["quality"], **self.gates.get("quality", {})}
 
     @cached_property
     def _measured(self) -> Said:
-        thresholds = {**GATES["quality"], **self.gates.get("quality", {})}
-        weeks, settings = int(thresholds["weeks"]), declared_as(self.chosen)
-        last_day = self.chosen.lineage.data_cutoff - timedelta(days=1)
-        names = [RELEASE_NAME]
-        if self.against is not None and self.compared:
-            since = self.chosen.lineage.data_cutoff - self.against.lineage.data_cutoff
-            # Weeks that production has not seen say how it does as it is; else one is trained like it.
-            unseen = min(weeks, since.days // DAYS_IN_WEEK)
-            weeks, like = (unseen, "") if unseen > 0 else (weeks, LIKE)
-            names.append(f"{like}{self.against.tag}")
+        """Beside production on weeks that neither has seen if there are such; else its declaration, trained before
+        each week: beside production as it is on weeks that this has not seen, or beside a release like it."""
+        weeks, settings = int(self._thresholds["weeks"]), declared_as(self.chosen)
+        cutoff, end = self.chosen.lineage.data_cutoff, feature_tables.latest_build().end
+        others = [self.against] if self.against is not None and self.compared else []
+        seen = [found.lineage.data_cutoff for found in others]
+        fresh = (end - max([cutoff, *seen])).days // DAYS_IN_WEEK
+        unseen = min([(cutoff - until).days // DAYS_IN_WEEK for until in seen], default=0)
+        names, last_day = [RELEASE_NAME], cutoff - timedelta(days=1)
+        if fresh > 0:
+            names, last_day, weeks = [self.chosen.tag], end - timedelta(days=1), min(weeks, fresh)
+        elif unseen > 0:
+            weeks = min(weeks, unseen)
+        like = "" if fresh > 0 or unseen > 0 else LIKE
+        names += [f"{like}{found.tag}" for found in others]
         meant = {
             "release": {**settings.to_dict(), "gates": {}},
+            "parts": _answers(self.chosen),
             "features": self.chosen.feature_services,
-            "data": feature_tables.latest_build().data_hash,
             "last_day": last_day.isoformat(),
             "weeks": weeks,
-            "customers": thresholds["customers"],
+            "customers": self._thresholds["customers"],
             "names": names,
         }
 
@@ -251,8 +328,8 @@ class _Subject:
                 weeks=weeks,
                 models=names,
                 settings=settings,
-                customers=int(thresholds["customers"]),
-                base=names[-1] if len(names) > 1 else None,
+                customers=int(self._thresholds["customers"]),
+                base=names[-1] if others else None,
                 progress=self.progress,
             ).to_dict()
 
@@ -273,24 +350,23 @@ class _Subject:
         return recommender, customers, OnlineFeatures(moment), versions
 
 
-def _declaration(chosen: releases.Release, parts: Mapping[str, Version]) -> Said:
-    """What makes one release another than an equal one."""
+def _answers(chosen: releases.Release) -> Said:
+    """What a release's answers depend on."""
     return {
-        "settings": {name: value for name, value in chosen.settings.items() if name != "gates"},
-        "models": {role: part.lineage.settings.get("model") for role, part in parts.items()},
-        "cutoffs": {role: part.lineage.data_cutoff for role, part in parts.items()},
+        "settings": {n: value for n, value in chosen.settings.items() if n in ANSWERING},
+        "parts": {role: part.content_hash for role, part in chosen.open_parts().items()},
         "features": chosen.feature_services,
-        "data": chosen.lineage.data_hash,
     }
 
 
 def _kept(name: str, meant: Said, made: Callable[[], Said]) -> Said:
-    """What was measured before of the same thing by the same code, or is now."""
-    by = [places.code_hash("feature_repo", "pipelines"), environment()]
-    text = json.dumps([meant, by], sort_keys=True, default=str)
+    """What was measured before of the same thing, by the same code on the same data, or is now."""
+    data = feature_tables.latest_build().data_hash if name != "loads" else ""
+    text = json.dumps([meant, data, environment()], sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode()).hexdigest()
     file = places.home() / "evidence" / f"{name}-{digest[:16]}.json"
-    if file.exists():
+    # What cannot be read is measured again.
+    with suppress(OSError, ValueError):
         found: Said = json.loads(file.read_bytes())
         return found
     text = json.dumps(made(), default=str)
@@ -305,6 +381,16 @@ def _kept(name: str, meant: Said, made: Callable[[], Said]) -> Said:
 Answer = tuple[bool, str, str]
 
 
+def _finite(figure: float) -> float:
+    """
+    Raises:
+        GateError: it is no number.
+    """
+    if not math.isfinite(figure):
+        raise GateError(f"a figure of the evaluation is {figure}")
+    return figure
+
+
 def _quality(subject: _Subject, needed: Said) -> Answer:
     """The paired interval of its MAP@12 less production's, on the same customers and weeks.
 
@@ -315,7 +401,7 @@ def _quality(subject: _Subject, needed: Said) -> Answer:
     if subject.against is None:
         return True, "nothing is in production yet", words
     if subject.like_production:
-        return True, f"declared and trained as {subject.against.tag} is", words
+        return True, f"the same parts as {subject.against.tag}", words
     said, name = subject.evaluation(compared=True)
     of_production = said["models"][said["base"]][MAIN]["mean"]
     found = said["differences"][name][MAIN]
@@ -327,6 +413,37 @@ def _quality(subject: _Subject, needed: Said) -> Answer:
     return found["low"] >= floor, figure, f"{words}: the interval from {floor:+.4f} up"
 
 
+def _parts(subject: _Subject, needed: Said) -> Answer:
+    """Its very parts on weeks that they have learned from, which is easy, against what is known of the declaration on
+    the same weeks: they may fall short by `may_lose`, on so many `customers` of each week.
+
+    Who has learned from the last day leaves no week to be judged on, so the evaluation is of others, trained before each
+    week. Parts that are not what it judged, or are damaged in the making, are found here.
+    """
+    said, name = subject.evaluation()
+    floor = (1 - needed["may_lose"]) * _finite(said["models"][name][MAIN]["mean"])
+    words = f"{MAIN} of at least {floor:.4f} on weeks that it has seen"
+    if subject.as_it_is(said):
+        return True, "they were judged themselves", words
+    weeks = sorted(map(date.fromisoformat, said["weeks"]))
+    customers, tag = int(needed["customers"]), subject.chosen.tag
+    meant = {"parts": _answers(subject.chosen), "weeks": said["weeks"], "customers": customers}
+
+    def judged() -> Said:
+        last_day = weeks[-1] + timedelta(days=DAYS_IN_WEEK - 1)
+        found = evaluate(
+            last_day, weeks=len(weeks), models=[tag], customers=customers, may_have_seen=True
+        )
+        return {MAIN: found.models[tag][MAIN]["mean"]}
+
+    found = _finite(_kept("parts", meant, judged)[MAIN])
+    return (
+        found >= floor,
+        f"{MAIN} {found:.4f}, and of its declaration {floor / (1 - needed['may_lose']):.4f}",
+        words,
+    )
+
+
 def _segments(subject: _Subject, needed: Said) -> Answer:
     """A floor of MAP@12 in each group of at least so many `customers`.
 
@@ -334,7 +451,7 @@ def _segments(subject: _Subject, needed: Said) -> Answer:
     whole paired interval) have lost more than this share of production's.
     """
     said, name = subject.evaluation(compared=True)
-    floor = needed["of_all"] * said["models"][name][MAIN]["mean"]
+    floor = needed["of_all"] * _finite(said["models"][name][MAIN]["mean"])
     words = f"{MAIN} of at least {floor:.4f}"
     if subject.compared:
         words += f", and no more than {needed['may_lose']:.1%} surely lost against production"
@@ -347,7 +464,7 @@ def _segments(subject: _Subject, needed: Said) -> Answer:
     }
     bad = []
     lowest = min(
-        ((found["models"][name][MAIN]["mean"], group) for group, found in groups.items()),
+        ((_finite(found["models"][name][MAIN]["mean"]), group) for group, found in groups.items()),
         default=None,
     )
     for group, found in groups.items():
@@ -357,7 +474,7 @@ def _segments(subject: _Subject, needed: Said) -> Answer:
         if subject.compared:
             before = found["models"][said["base"]][MAIN]["mean"]
             lost = found["differences"][name][MAIN]
-            if lost["high"] < -needed["may_lose"] * before:
+            if not lost["high"] >= -needed["may_lose"] * _finite(before):
                 bad.append(
                     f"{group} has lost {-lost['mean']:.4f} [{-lost['high']:.4f}, {-lost['low']:.4f}] of {before:.4f}"
                 )
@@ -417,7 +534,6 @@ def _leaks(subject: _Subject, needed: Said) -> Answer:
     meant = {
         "services": {name: schema_hash(name) for name in services},
         "rows": rows,
-        "data": feature_tables.latest_build().data_hash,
     }
 
     def found() -> Said:
@@ -479,6 +595,7 @@ def _size(subject: _Subject, needed: Said) -> Answer:
 
 MEASURES: dict[str, Callable[[_Subject, Said], Answer]] = {
     "quality": _quality,
+    "parts": _parts,
     "segments": _segments,
     "calibration": _calibration,
     "coverage": _coverage,

@@ -8,6 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pipelines.model_registry.lineage import (
+    GATES,
     HISTORY,
     Alias,
     Data,
@@ -16,6 +17,7 @@ from pipelines.model_registry.lineage import (
     Part,
     Service,
     Whole,
+    gates,
     history,
     minute,
 )
@@ -53,9 +55,18 @@ def in_tree(graph: Graph) -> Group:
     if graph.moves:
         table = Table(title="aliases that point or pointed at it", title_justify="left")
         for heading in HISTORY:
-            table.add_column(heading, overflow="fold")
+            table.add_column(heading, overflow="fold", no_wrap=heading in ("when", "alias"))
         for row in history(graph):
-            table.add_row(*map(Text, row))
+            # It follows production.
+            if row[HISTORY.index("alias")] != "previous":
+                table.add_row(*map(Text, row))
+        blocks += [Text(), table]
+    if asked := gates(graph):
+        table = Table(title="what it showed when it last came here", title_justify="left")
+        for heading in GATES:
+            table.add_column(heading, overflow="fold")
+        for row in asked:
+            table.add_row(*map(Text, row), style="" if row[1] == "passes" else "bold red")
         blocks += [Text(), table]
     return Group(*blocks)
 

@@ -7,8 +7,13 @@ from typing import Any
 from pipelines.features import FeatureError, schema_hash
 from pipelines.model_catalog import ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART, newest_parts
-from pipelines.model_registry.registry import Version
+from pipelines.model_registry.publishing import (
+    FACTS_PART,
+    SAMPLE_PART,
+    newest_parts,
+    require_fit,
+)
+from pipelines.model_registry.registry import RegistryError, Version
 
 NOT_TRAINED = "not trained yet"
 
@@ -45,11 +50,13 @@ class Plan:
         against: the release that it is compared with; None if the alias points nowhere.
         changes: parts, settings, features.
         to_train: models without which it cannot be created.
+        hindrance: why it could not be created of what is there; nothing if it could.
     """
 
     against: str | None
     changes: list[Change]
     to_train: list[str]
+    hindrance: str
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,7 +78,13 @@ def plan(settings: ReleaseSettings, alias: str = "production") -> Plan:
     changes += _features({} if old is None else old.feature_services, after)
     # These two come with whatever is trained.
     to_train = [role for role in to_train if role not in (FACTS_PART, SAMPLE_PART)]
-    return Plan(tag, changes, to_train)
+    hindrance = ""
+    if not to_train:
+        try:
+            require_fit(settings, after)
+        except RegistryError as error:
+            hindrance = str(error)
+    return Plan(tag, changes, to_train, hindrance)
 
 
 def _parts(before: Mapping[str, Version], after: Mapping[str, Version | None]) -> Iterator[Change]:
@@ -82,6 +95,12 @@ def _parts(before: Mapping[str, Version], after: Mapping[str, Version | None]) -
         elif old is None or new is None or old.tag != new.tag:
             same = old is not None and new is not None and old.content_hash == new.content_hash
             yield Change("part", role, _said(old) if old else "", _said(new) + same * ", the same")
+        if old is not None and new is not None:
+            yield from _settings(_model(role, old), _model(role, new))
+
+
+def _model(role: str, version: Version) -> dict[str, str]:
+    return flat(version.lineage.settings.get("model") or {}, role)
 
 
 def _said(version: Version | None) -> str:

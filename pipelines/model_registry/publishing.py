@@ -31,11 +31,12 @@ from pipelines.model_registry.registry import (
     Version,
     list_versions,
     open_version,
+    plain,
     save_version,
 )
 from pipelines.rankers.base import RANKING_SERVICE
 from pipelines.recommender import Recommender
-from pipelines.reports.words import many
+from pipelines.reports.words import listed, many
 from pipelines.rerankers import make_chain
 from pipelines.retrievers.base import STATE_SERVICE, Past
 from pipelines.retrievers.similar import CONTENT_SERVICE
@@ -152,7 +153,7 @@ def train_part(
 
     Args:
         data: the hash of the data.
-        model: a retriever's settings; the catalogue's if None.
+        model: a retriever's settings; those of `settings` if None.
         anew: make the rows that a ranker learns from, whatever is there.
     """
     cutoff = past.cutoff
@@ -162,9 +163,9 @@ def train_part(
         return _sample(con, cutoff, data)
     if name in RANKERS:
         return _train_ranker(con, cutoff, name, data, settings, progress, anew=anew)
-    retriever = make_retriever(name, model).fit(past)
-    said = RETRIEVERS[name].settings_in_full() if model is None else dict(model)
-    return retriever.save, _lineage(STATE_SERVICE, cutoff, data, {"model": said})
+    made_with = settings.settings_of(name) if model is None else dict(model)
+    retriever = make_retriever(name, made_with).fit(past)
+    return retriever.save, _lineage(STATE_SERVICE, cutoff, data, {"model": made_with})
 
 
 def _train_ranker(
@@ -199,6 +200,7 @@ def _train_ranker(
         {
             "model": model,
             "release": settings.to_dict(),
+            "retrievers": {name: settings.settings_of(name) for name in settings.retrievers},
             "weeks": [week.start.isoformat() for week in weeks],
             "rows": rows.rows,
         },
@@ -242,7 +244,7 @@ def create_release(
 ) -> release.Release:
     """A release of the given versions, and of the newest of each other model that it needs.
 
-    The newest ranker, and of the others the newest that have seen no more than it.
+    The newest ranker that was trained as is declared, and of the others the newest such that have seen no more than it.
 
     Args:
         tags: {model: tag}.
@@ -257,26 +259,10 @@ def create_release(
     # They must be possible before anything is written.
     chain = make_chain(list(settings.rerankers.items()))
     chosen = newest_parts(settings, tags)
-    # What has not been trained is told of by its name, the ranker first.
-    parts = {role: version.tag if version else role for role, version in chosen.items()}
-    ranker = (chosen[settings.ranker] or open_version(settings.ranker)).lineage
-    if ranker.feature_service != settings.feature_service:
-        raise RegistryError(
-            f"The ranker {parts[settings.ranker]} reads the feature service {ranker.feature_service}, and the release "
-            f"is to use {settings.feature_service}: run `lookbook train`."
-        )
-    for version in filter(None, chosen.values()):
-        lineage = version.lineage
-        if lineage.feature_service is not None:
-            _require_schema(version.tag, lineage.feature_service, lineage.feature_schema_hash)
-    learned, declared = ranker.settings["release"], settings.to_dict()
-    for name in ("per_source", "weights", "negatives", "training_weeks", "training_customers"):
-        if learned.get(name, declared[name]) != declared[name]:
-            raise RegistryError(
-                f"The ranker {parts[settings.ranker]} was trained with {name} {learned[name]}, and the release is "
-                f"declared with {declared[name]}: run `lookbook train` with its declaration."
-            )
-    opened = {role: open_version(tag) for role, tag in parts.items()}
+    declared = settings.to_dict()
+    opened = require_fit(settings, chosen)
+    parts = {role: version.tag for role, version in opened.items()}
+    ranker = opened[settings.ranker].lineage
     facts = _loaded("The release", opened, declared).facts
     if facts is not None and (named := chain.named()):
         for article, place in zip(named, facts.assortment.places(named), strict=True):
@@ -309,11 +295,66 @@ def create_release(
     return release.create(parts, declared, lineage, metrics, kept)
 
 
+LEARNED_UNDER = ("per_source", "weights", "negatives", "training_weeks", "training_customers")
+"""What of a declaration a ranker depends on, beside the settings of its models."""
+
+
+def require_fit(
+    settings: ReleaseSettings, chosen: Mapping[str, Version | None]
+) -> dict[str, Version]:
+    """The parts by role, every file checked, if they are what the release declares.
+
+    Args:
+        chosen: of `newest_parts`.
+
+    Raises:
+        RegistryError: a part has not been trained, is damaged, or was made for another release than this.
+    """
+    # What has not been trained is told of by its name, the ranker first.
+    order = (settings.ranker, *(role for role in chosen if role != settings.ranker))
+    known = {role: chosen[role] for role in order}
+    opened = {role: open_version(found.tag if found else role) for role, found in known.items()}
+    tag, ranker = opened[settings.ranker].tag, opened[settings.ranker].lineage
+    cure = (
+        "train it with this declaration (`lookbook train`, with the same --release if one is given)"
+    )
+    if ranker.feature_service != settings.feature_service:
+        raise RegistryError(
+            f"The ranker {tag} reads the feature service {ranker.feature_service}, and the release is to use "
+            f"{settings.feature_service}: {cure}."
+        )
+    for version in opened.values():
+        lineage = version.lineage
+        if lineage.feature_service is not None:
+            _require_schema(version.tag, lineage.feature_service, lineage.feature_schema_hash)
+    learned, declared = ranker.settings["release"], settings.to_dict()
+    for name in LEARNED_UNDER:
+        if learned.get(name, declared[name]) != declared[name]:
+            raise RegistryError(
+                f"The ranker {tag} was trained with {name} {listed(learned[name])}, and the release is declared with "
+                f"{listed(declared[name])}: {cure}."
+            )
+    for name in settings.retrievers:
+        made_with = opened[name].lineage.settings["model"]
+        # Versions that are older than this record learned from what the catalogue said.
+        learned_with = ranker.settings.get("retrievers", {}).get(name, made_with)
+        for wanted, of in (
+            (learned_with, f"the ranker {tag} learned from one with"),
+            (plain(settings.settings_of(name), name), "the release is declared with"),
+        ):
+            if wanted != made_with:
+                raise RegistryError(
+                    f"The {name} {opened[name].tag} was made with {listed(made_with)}, and {of} {listed(wanted)}: {cure}."
+                )
+    return opened
+
+
 def newest_parts(
     settings: ReleaseSettings, tags: Mapping[str, str] | None = None
 ) -> dict[str, Version | None]:
-    """By role the version that a release is made of: that of `tags`, else the newest ranker, and of the others the
-    newest that have seen no more than it; None where there is none. Files are checked of those in `tags` alone.
+    """By role the version that a release is made of: that of `tags`, else the newest ranker that was trained as is
+    declared, and of the others the newest such that have seen no more than it; None where there is none. Files are
+    checked of those in `tags` alone.
 
     Raises:
         RegistryError: one of the tags is unknown or damaged, or of a model that the release does not have.
@@ -323,15 +364,30 @@ def newest_parts(
         if role not in roles:
             raise RegistryError(f"The release has no {role}; its parts are: {', '.join(roles)}.")
     given = {role: open_version(tag) for role, tag in (tags or {}).items()}
-    ranker = given.get(settings.ranker) or next(iter(list_versions(settings.ranker)), None)
+    declared = settings.to_dict()
+
+    def as_declared(version: Version) -> bool:
+        made_with = version.lineage.settings
+        if version.tag.partition(":")[0] in settings.per_source:
+            name = version.tag.partition(":")[0]
+            return bool(made_with.get("model") == plain(settings.settings_of(name), name))
+        learned = made_with.get("release") or {}
+        return all(learned.get(name, declared[name]) == declared[name] for name in LEARNED_UNDER)
+
+    def first(versions: list[Version]) -> Version | None:
+        # Those of other declarations stand in the same store; if there are only such, one of them is refused later.
+        return next(filter(as_declared, versions), next(iter(versions), None))
+
+    ranker = given.get(settings.ranker) or first(list_versions(settings.ranker))
 
     def newest(role: str) -> Version | None:
-        able = (
-            version
-            for version in list_versions(role)
-            if ranker is None or version.lineage.data_cutoff <= ranker.lineage.data_cutoff
+        return first(
+            [
+                version
+                for version in list_versions(role)
+                if ranker is None or version.lineage.data_cutoff <= ranker.lineage.data_cutoff
+            ]
         )
-        return next(able, None)
 
     return {
         role: ranker if role == settings.ranker else given.get(role) or newest(role)
@@ -340,14 +396,18 @@ def newest_parts(
 
 
 def declared_as(chosen: release.Release) -> ReleaseSettings:
-    """How a release was declared, with the settings that its ranker was made with.
+    """How a release was declared, with all settings that its models were made with.
 
     Raises:
         RegistryError: its settings are of other code than this.
     """
-    ranker = chosen.open_parts()[str(chosen.settings["ranker"])].lineage
     declared = settings_of(chosen.tag, chosen.settings, chosen.lineage.commit)
-    return replace(declared, ranker_settings=ranker.settings["model"])
+    models = {n: part.lineage.settings.get("model") for n, part in chosen.open_parts().items()}
+    return replace(
+        declared,
+        ranker_settings=models[declared.ranker],
+        retriever_settings={name: models[name] or {} for name in declared.retrievers},
+    )
 
 
 def settings_of(what: str, recorded: Mapping[str, Any], commit: str) -> ReleaseSettings:
@@ -421,8 +481,8 @@ def _loaded(what: str, versions: Mapping[str, Version], recorded: Mapping[str, A
         part = "re-ranking"
         steps: dict[str, dict[str, Any]] = recorded.get("rerankers", {})
         reranker = make_chain(list(steps.items())) if steps else None
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        reason = str(error).rstrip(".")
+    except Exception as error:  # each library has its own for a file that it cannot read
+        reason = (str(error).partition("\n")[0] or repr(error)).rstrip(".")
         raise RegistryError(
             f"{what} cannot be loaded by this code, its {part}: {reason}. Train again, or go back to the code "
             "that made it."

@@ -86,8 +86,15 @@ def _commit() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions of Python, the machine and the libraries that shape a trained model."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    """Versions of Python, the machine, threads, the libraries that shape a trained model, and a fingerprint of our
+    code."""
+    found = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        # Sums in another order end otherwise.
+        "threads": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count()),
+        "code": places.code_hash("feature_repo", "pipelines")[:16],
+    }
     for library in RECORDED_LIBRARIES:
         try:
             found[library] = importlib.metadata.version(library)

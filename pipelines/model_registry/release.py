@@ -12,7 +12,7 @@ import dataclasses
 import getpass
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,7 +140,9 @@ class Move:
         """What gates said, in short; nothing if none was asked."""
         if self.failed:
             return f"forced past {', '.join(self.failed)}"
-        return f"passed {len(self.gates['results'])}" if self.gates else ""
+        if self.gates is None:
+            return ""
+        return f"passed {len(self.gates['results'])}" if self.gates["results"] else "asked nothing"
 
 
 @versions_stay()
@@ -207,7 +209,8 @@ def get(tag_or_alias: str) -> Release:
         RegistryError: no such alias or release, or its file is damaged.
     """
     tag = tag_or_alias if ":" in tag_or_alias else resolve(tag_or_alias)
-    if tag.partition(":")[0] != NAME:
+    name = tag.partition(":")[0]
+    if name != NAME and list_versions(name):
         raise RegistryError(
             f"{tag} is a model version, not a release: `lookbook release create` makes one of it."
         )
@@ -332,6 +335,29 @@ def rollback(alias: str = "production", why: str = "", by: str | None = None) ->
     """
     _refuse_previous(alias)
     moves = history(alias)
+    target = get(_undone(alias, moves))
+    target.open_parts()
+
+    def unmoved(newest: Move | None) -> None:
+        if newest != moves[-1]:
+            raise RegistryError(
+                f"{alias} was moved by someone else at the same moment: "
+                "see `lookbook release list`, then roll back again if it is still right."
+            )
+
+    return _point(alias, target.tag, "rollback", by, why, unmoved)
+
+
+def before(alias: str = "production") -> str:
+    """The release that a rollback of the alias would go back to.
+
+    Raises:
+        RegistryError: there is none.
+    """
+    return _undone(alias, history(alias))
+
+
+def _undone(alias: str, moves: Sequence[Move]) -> str:
     standing: list[str] = []  # the promotions not undone, oldest first
     for move in moves:
         if move.action == "promote":
@@ -344,17 +370,7 @@ def rollback(alias: str = "production", why: str = "", by: str | None = None) ->
             f"{alias} has no earlier release to go back to, {state}: "
             "use `lookbook release promote` instead."
         )
-    target = get(standing[-2])
-    target.open_parts()
-
-    def unmoved(newest: Move | None) -> None:
-        if newest != moves[-1]:
-            raise RegistryError(
-                f"{alias} was moved by someone else at the same moment: "
-                "see `lookbook release list`, then roll back again if it is still right."
-            )
-
-    return _point(alias, target.tag, "rollback", by, why, unmoved)
+    return standing[-2]
 
 
 def _refuse_previous(alias: str) -> None:

@@ -119,7 +119,12 @@ def _settings(role: str, lineage: Lineage) -> ReleaseSettings:
     if role not in RANKERS or made_with is None:
         return RELEASE
     settings = settings_of(f"The {role}", made_with, lineage.commit)
-    return replace(settings, ranker=role, ranker_settings=lineage.settings["model"])
+    return replace(
+        settings,
+        ranker=role,
+        ranker_settings=lineage.settings["model"],
+        retriever_settings=lineage.settings.get("retrievers", {}),
+    )
 
 
 def _different(versions: list[Version], data: str) -> list[str]:

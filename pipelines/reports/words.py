@@ -1,5 +1,6 @@
 """How numbers are put into words."""
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
@@ -42,3 +43,10 @@ def said_bytes(count: float) -> str:
         if count >= size:
             return f"{count / size:,.1f} {unit}"
     return f"{count / 1e3:,.1f} kB" if count else ""
+
+
+def listed(value: Any) -> str:
+    """Settings as repurchase 100, ease 50; none if there are none."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(f"{name} {inner}" for name, inner in value.items()) or "none"
