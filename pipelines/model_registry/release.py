@@ -9,8 +9,9 @@ points at what production was just before.
 """
 
 import dataclasses
-import getpass
 import json
+import os
+import pwd
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -54,6 +55,14 @@ SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS moves_are_not_changed BEFORE UPDATE ON moves
         BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
     """CREATE TRIGGER IF NOT EXISTS moves_are_not_deleted BEFORE DELETE ON moves
+        BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
+    # INSERT OR REPLACE deletes without the trigger of DELETE.
+    """CREATE TRIGGER IF NOT EXISTS moves_are_not_replaced BEFORE INSERT ON moves
+        WHEN NEW.seq IN (SELECT seq FROM moves)
+        BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
+    # Only here does a row without a number have the one that it gets.
+    """CREATE TRIGGER IF NOT EXISTS moves_come_last AFTER INSERT ON moves
+        WHEN NEW.seq < (SELECT max(seq) FROM moves)
         BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
 )
 COLUMNS = 'seq, alias, release, before, moved_at, "by", why, action, gates'
@@ -445,8 +454,8 @@ def _move(row: tuple[Any, ...]) -> Move:
 
 def _user() -> str:
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
         return "unknown"
 
 
