@@ -220,7 +220,7 @@ def get(tag_or_alias: str) -> Release:
         raise RegistryError(
             f"{tag} is a model version, not a release: `lookbook release create` makes one of it."
         )
-    return _read(open_version(tag), aliases())
+    return read(open_version(tag), aliases())
 
 
 def list_releases() -> list[Release]:
@@ -229,9 +229,11 @@ def list_releases() -> list[Release]:
     found = []
     for version in list_versions(NAME):
         try:
-            found.append(_read(open_version(version.tag), pointing))
+            found.append(read(open_version(version.tag), pointing))
         except RegistryError as error:
-            log.warning("%s", error)
+            # What was let go meanwhile is not damaged.
+            if version.path.exists():
+                log.warning("%s", error)
     return found
 
 
@@ -373,9 +375,23 @@ def _refuse_previous(alias: str) -> None:
         )
 
 
-def _read(version: Version, pointing: dict[str, str]) -> Release:
+def read(version: Version, pointing: Mapping[str, str]) -> Release:
+    """The release that a version holds.
+
+    Args:
+        pointing: the tag that each alias points at.
+
+    Raises:
+        RegistryError: it holds none.
+    """
     try:
         content = json.loads((version.path / FILE).read_bytes())
+        texts = list(content["parts"].values())
+        tables = [content["settings"], content["feature_services"]]
+        if not all(isinstance(tag, str) for tag in texts):
+            raise TypeError("a part is not named by its tag")
+        if not all(isinstance(table, dict) for table in tables):
+            raise TypeError("settings and feature services are tables")
         return Release(
             tag=version.tag,
             parts=content["parts"],
@@ -387,7 +403,7 @@ def _read(version: Version, pointing: dict[str, str]) -> Release:
             path=version.path,
             aliases=tuple(alias for alias, tag in pointing.items() if tag == version.tag),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RegistryError(
             f"{version.tag} is refused: {FILE} does not describe a release ({error!r}); "
             "make a new one with `lookbook release create`."
@@ -453,6 +469,7 @@ def _move(row: tuple[Any, ...]) -> Move:
 
 
 def _user() -> str:
+    """Not what LOGNAME says, which anybody can set."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user need not have a name
