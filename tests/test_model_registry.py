@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pickle
+import pwd
 import re
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ import textwrap
 import time
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -332,10 +334,18 @@ def test_a_version_under_another_name_is_refused() -> None:
 def test_one_broken_version_does_not_hide_the_others(caplog: pytest.LogCaptureFixture) -> None:
     broken = save_version("popular", text(), LINEAGE, {})
     whole = save_version("popular", text(), LINEAGE, {})
-    (open_version(broken).path.parent / "manifest.json").unlink()
-    with caplog.at_level(logging.WARNING):
-        assert [version.tag for version in list_versions()] == [whole]
-    assert broken in caplog.text
+    file = open_version(broken).path.parent / "manifest.json"
+    record = json.loads(file.read_bytes())
+    record.pop("checksum")
+    without_lineage = {key: said for key, said in record.items() if key != "lineage"}
+    for forged in (without_lineage, record | {"created": "2020-09-16"}, None):
+        file.unlink()
+        if forged is not None:
+            file.write_text(json.dumps(forged | {"checksum": registry._hash(forged)}))
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert [version.tag for version in list_versions()] == [whole]
+        assert broken in caplog.text
 
 
 def test_pickles_are_known_by_name_and_by_content(tmp_path: Path) -> None:
@@ -587,13 +597,47 @@ def test_history_cannot_be_rewritten_and_a_broken_file_is_named() -> None:
     release.promote(a_release())
     file = places.models_folder() / "aliases.sqlite"
     con = sqlite3.connect(file)
-    for statement in ("DELETE FROM moves", "UPDATE moves SET why = 'other'"):
+    columns = "alias, release, before, moved_at, 'eve', why, action, gates FROM moves"
+    for statement in (
+        "DELETE FROM moves",
+        "UPDATE moves SET why = 'other'",
+        f"INSERT OR REPLACE INTO moves SELECT seq, {columns}",
+        f"REPLACE INTO moves SELECT '1', {columns}",
+        f"INSERT INTO moves SELECT 0, {columns}",
+        f"INSERT INTO moves SELECT -1, {columns}",
+    ):
         with pytest.raises(sqlite3.DatabaseError, match="only added to"):
             con.execute(statement)
     con.close()
     file.write_bytes(b"not a database, not at all" * 99)
     with pytest.raises(RegistryError, match=r"aliases\.sqlite cannot be used"):
         release.resolve("production")
+
+
+def test_a_history_of_before_is_guarded_too_once_it_is_opened() -> None:
+    release.promote(a_release("a"))
+    file = places.models_folder() / "aliases.sqlite"
+    with closing(sqlite3.connect(file)) as con:
+        con.execute("DROP TRIGGER moves_are_not_replaced")
+        con.execute("DROP TRIGGER moves_come_last")
+        con.commit()
+    (before,) = release.history()
+    replace = "INSERT OR REPLACE INTO moves SELECT * FROM moves"
+    with (
+        closing(sqlite3.connect(file)) as con,
+        pytest.raises(sqlite3.DatabaseError, match="only added to"),
+    ):
+        con.execute(replace)
+    assert release.history() == [before]
+    assert release.promote(a_release("b")).before == before.release
+
+
+def test_who_moved_is_the_user_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "the-boss")
+    assert release.promote(a_release()).by == pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert release.promote(a_release("other")).by == "unknown"
 
 
 def test_resolve_is_fast() -> None:

@@ -29,15 +29,19 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import IO, Any
 
 from feature_repo import places
 from feature_repo.errors import LookbookError
 
 MANIFEST = "manifest.json"
 FILES = "files"
+CARD = "model.yaml"
+MOMENT = "%Y%m%d-%H%M%S-%f"
+"""How a version's name begins: it sorts by time."""
 RECORDED_LIBRARIES = (
     "bentoml",
     "duckdb",
@@ -54,6 +58,8 @@ RECORDED_LIBRARIES = (
 PICKLE_SUFFIXES = frozenset(
     (".pkl", ".pickle", ".pk", ".joblib", ".dill", ".cloudpickle", ".pt", ".pth", ".ckpt")
 )
+KINDS = frozenset((".faiss", ".json", ".npy", ".npz", ".parquet", ".safetensors", ".txt"))
+"""What our models write, and so what is taken from another registry."""
 PICKLE_OPCODES = frozenset(ord(opcode.code) for opcode in pickletools.opcodes)
 RESTORE = "restore the version's folder from a backup, or train it again"
 
@@ -157,8 +163,8 @@ def save_version(
     """
     check_name(name, "model name")
     created = datetime.now(UTC)
-    # Sorts by time; the random end keeps two processes within a microsecond apart.
-    version = f"{created:%Y%m%d-%H%M%S-%f}-{secrets.token_hex(3)}"
+    # The random end keeps two processes within a microsecond apart.
+    version = f"{created:{MOMENT}}-{secrets.token_hex(3)}"
     record: dict[str, Any] = {
         "tag": f"{name}:{version}",
         "created": created.isoformat(),
@@ -206,17 +212,22 @@ def open_version(tag: str) -> Version:
         RegistryError: an unknown tag (with the nearest known ones), a file that is corrupted,
             truncated, missing, foreign or a pickle, or a version that Lookbook did not save.
     """
-    folder = _find(tag)
-    return _version(folder, _checked(folder, f"{folder.parent.name}:{folder.name}"))
+    return _checked(_find(tag))
 
 
-def _checked(folder: Path, tag: str) -> dict[str, Any]:
-    """The record of a version, of which every file is as it was saved."""
-    record = _read_manifest(folder, tag)
-    found = _measure(folder, tag, record["files"])
-    for name in sorted(record["files"].keys() - found.keys()):
-        raise RegistryError(f"{tag} is refused: {name} is missing; {RESTORE}.")
-    return record
+def _checked(folder: Path) -> Version:
+    """A version of which every file is as it was saved."""
+    record = _read_manifest(folder)
+    found = _version(folder, record)
+    try:
+        there = _measure(folder, found.tag, record["files"])
+    except FileNotFoundError:
+        raise RegistryError(
+            f"{found.tag} is refused: it was let go while it was read; name another version."
+        ) from None
+    for name in sorted(record["files"].keys() - there.keys()):
+        raise RegistryError(f"{found.tag} is refused: {name} is missing; {RESTORE}.")
+    return found
 
 
 def version_folder(tag: str) -> Path:
@@ -228,27 +239,55 @@ def version_folder(tag: str) -> Path:
     return open_version(tag).path.parent
 
 
-def adopt_version(folder: Path, tag: str) -> bool:
-    """Take a version that another registry saved, from a folder on the disk of this one; whole or not at all.
+def arrived_version(folder: Path) -> Version:
+    """A version that another registry saved, in a folder NAME/VERSION that is not in this one yet.
+
+    Whoever forges a version can forge its record too, so beside the checks of `open_version` nothing is taken that
+    would outlast the import as damage: a name that sorts before all others, a card on which BentoML fails, a file of
+    a kind that no model of ours writes.
+
+    Raises:
+        RegistryError: it is refused.
+    """
+    check_name(folder.parent.name, "model name")
+    found, record = _checked(folder), _read_manifest(folder)
+
+    def refuse(reason: str) -> None:
+        raise RegistryError(f"{found.tag} is refused: {reason}; export it again where it was made.")
+
+    made = re.fullmatch(r"([0-9]{8}-[0-9]{6}-[0-9]{6})-[0-9a-f]{6}", folder.name)
+    if made is None or made[1] != f"{found.created:{MOMENT}}":
+        refuse(f"its version is not made of the moment {found.created.isoformat()} of its record")
+    if found.created > datetime.now(UTC) + timedelta(days=1):
+        refuse(f"it was created at {found.created.isoformat()}, which is still to come")
+    for name in record["files"]:
+        if name != CARD and not (name.startswith(f"{FILES}/") and Path(name).suffix in KINDS):
+            refuse(f"{name} is of no kind that a model writes ({', '.join(sorted(KINDS))})")
+        if Path(name).suffix in (".npy", ".npz") and not _holds_plain_arrays(folder / name):
+            refuse(f"{name} does not hold arrays of numbers and text alone")
+    model = {name: said for name, said in record["files"].items() if name != CARD}
+    if found.content_hash != _hash(model):
+        refuse("its content hash is not that of its files")
+    if not _bentoml_reads(folder, found.tag):
+        refuse(f"BentoML cannot read its {CARD}, or finds another model there")
+    return found
+
+
+def adopt_version(arrived: Version) -> bool:
+    """Take a version that `arrived_version` found right, from the disk of the registry; whole or not at all.
 
     Returns:
         False if it is here already.
 
     Raises:
-        RegistryError: a file of it is corrupted, truncated, missing, foreign or a pickle, or another version has
-            its tag.
+        RegistryError: another version has its tag.
     """
-    name, _, version = tag.partition(":")
-    check_name(name, "model name")
-    check_name(version, "model version")
-    if folder.name != version:
-        raise RegistryError(f"{tag} is refused: its folder is named {folder.name}.")
-    record = _checked(folder, tag)
-    target = _store() / name / version
+    folder = arrived.path.parent
+    target = _store() / folder.parent.name / folder.name
     if target.exists():
-        if _read_manifest(target) != record:
+        if _read_manifest(target) != _read_manifest(folder):
             raise RegistryError(
-                f"{tag} is refused: another version has this tag here; remove one of them first."
+                f"{arrived.tag} is refused: another version has this tag here; remove one of them first."
             )
         return False
     _to_disk(folder)
@@ -306,17 +345,27 @@ def staging_room(name: str) -> Iterator[Path]:
         yield Path(room)
 
 
-def list_versions(name: str | None = None) -> list[Version]:
+def list_versions(name: str | None = None, *, every: bool = False) -> list[Version]:
     """Registered versions, newest first, of one name or of all; their files are not checked.
 
     A folder without a readable manifest is left out with a warning in the log, so that one
-    broken version never hides the others.
+    broken version never hides the others. What goes meanwhile is left out.
+
+    Args:
+        every: leave none out.
+
+    Raises:
+        RegistryError: `every`, and a record cannot be read.
     """
     found = []
     for folder in _folders(name):
         try:
             found.append(_version(folder, _read_manifest(folder)))
         except RegistryError as error:
+            if not folder.exists():
+                continue
+            if every:
+                raise
             log.warning("%s", error)
     return sorted(found, key=lambda version: (version.created, version.tag), reverse=True)
 
@@ -365,7 +414,12 @@ def _store() -> Path:
 
 def _folders(name: str | None = None) -> list[Path]:
     """The folders of all versions, or of one name's, in order of name and time."""
-    return sorted(path for path in _store().glob(f"{name or '*'}/*") if path.is_dir())
+    found: list[Path] = []
+    for versions in sorted(_store().glob(name or "*")):
+        # The last version of a name may go meanwhile, and the folder with it.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found += sorted(path for path in versions.iterdir() if path.is_dir())
+    return found
 
 
 def _find(tag: str) -> Path:
@@ -392,42 +446,65 @@ def _find(tag: str) -> Path:
 
 
 def _version(folder: Path, record: dict[str, Any]) -> Version:
-    lineage = record["lineage"] | {
-        "data_cutoff": date.fromisoformat(record["lineage"]["data_cutoff"]),
-        "parents": tuple(record["lineage"]["parents"]),
-    }
-    return Version(
-        tag=record["tag"],
-        path=folder / FILES,
-        lineage=Lineage(**lineage),
-        metrics=record["metrics"],
-        created=datetime.fromisoformat(record["created"]),
-        content_hash=record["content_hash"],
-    )
+    """What a record says.
+
+    Raises:
+        RegistryError: it says something else than `save_version` writes.
+    """
+    try:
+        said, files = record["lineage"], record["files"]
+        cutoff, parents = date.fromisoformat(said["data_cutoff"]), tuple(said["parents"])
+        lineage = Lineage(**said | {"data_cutoff": cutoff, "parents": parents})
+        found = Version(
+            tag=record["tag"],
+            path=folder / FILES,
+            lineage=lineage,
+            metrics=record["metrics"],
+            created=datetime.fromisoformat(record["created"]),
+            content_hash=record["content_hash"],
+        )
+        features = (lineage.feature_service, lineage.feature_schema_hash)
+        texts = [lineage.data_hash, lineage.commit, found.content_hash, *parents]
+        texts += [text for text in features if text is not None]
+        texts += [file["sha256"] for file in files.values()]
+        counts = [lineage.seed, *(file["size"] for file in files.values())]
+        tables = [found.metrics, lineage.settings, lineage.feature_views, lineage.environment]
+        for kind, values in ((str, texts), (int, counts), (dict, tables)):
+            for value in values:
+                if not isinstance(value, kind):
+                    raise TypeError(f"{value!r:.40} where {kind.__name__} belongs")
+        if found.created.utcoffset() != timedelta(0):
+            raise ValueError(f"created {found.created} is not in UTC")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise RegistryError(
+            f"{folder.parent.name}:{folder.name} is refused: {MANIFEST} does not describe a version ({error!r}); "
+            f"{RESTORE}."
+        ) from error
+    return found
 
 
-def _read_manifest(folder: Path, tag: str = "") -> dict[str, Any]:
-    """The record of a version, checked against its own checksum and its tag, that of the folder if not given."""
-    tag = tag or f"{folder.parent.name}:{folder.name}"
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The record of a version, checked against its own checksum and the name of the folder."""
+    tag = f"{folder.parent.name}:{folder.name}"
     try:
         record = json.loads((folder / MANIFEST).read_bytes())
-        checksum = record.pop("checksum")
+        checksum, found = record.pop("checksum"), _hash(record)
     except FileNotFoundError:
         raise RegistryError(
             f"{tag} is refused: {MANIFEST} is missing, so Lookbook did not save it or it was "
             f"damaged; {RESTORE}."
         ) from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise RegistryError(
             f"{tag} is refused: {MANIFEST} cannot be read ({error}); {RESTORE}."
         ) from error
-    if checksum != _hash(record):
+    if checksum != found:
         raise RegistryError(
             f"{tag} is refused: {MANIFEST} is corrupted (its checksum is not the one saved); {RESTORE}."
         )
-    if record["tag"] != tag:
+    if record.get("tag") != tag:
         raise RegistryError(
-            f"{tag} is refused: {MANIFEST} belongs to {record['tag']}; move the folder back to that name."
+            f"{tag} is refused: {MANIFEST} belongs to {record.get('tag')}; move the folder back to that name."
         )
     return record
 
@@ -502,13 +579,51 @@ def _refuse_pickle_content(path: Path) -> None:
                     raise _Unfit(f"holds a pickle ({member}), which can run any code when opened")
 
 
-def _write_bentoml_card(folder: Path, record: dict[str, Any]) -> None:
-    """`model.yaml`, from which `bentoml models list/get` show the version."""
+def _holds_plain_arrays(path: Path) -> bool:
+    """Whether all arrays of a NumPy file are none of Python objects, which it would hold as a pickle."""
+    from numpy.lib import format as npy
+
+    def plain_array(stream: IO[bytes]) -> bool:
+        # Headers of the first format are at most 64 KB, and it is the one that NumPy writes for plain arrays.
+        if npy.read_magic(stream) != (1, 0):
+            return False
+        return not npy.read_array_header_1_0(stream)[2].hasobject
+
+    try:
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return plain_array(file)
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                with archive.open(member) as packed:
+                    if not plain_array(packed):
+                        return False
+        return True
+    except Exception:  # a forged file can fail in any way, and then it holds none
+        return False
+
+
+def _bentoml() -> ModuleType:
+    """Half a second, and only what comes in needs it. It turns warnings on that speak of its own parts."""
     os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
-    # Half a second, and only saving needs it. It turns warnings on that speak of its own parts.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import bentoml
+    return bentoml
+
+
+def _bentoml_reads(folder: Path, tag: str) -> bool:
+    """Whether `bentoml models list` can show it; on a card that it cannot read, it fails for all models."""
+    try:
+        info = _bentoml().Model.from_path(folder).info
+        return str(info.tag) == tag and not info.module  # a module's name would be imported
+    except Exception:  # whatever YAML and BentoML raise
+        return False
+
+
+def _write_bentoml_card(folder: Path, record: dict[str, Any]) -> None:
+    """`model.yaml`, from which `bentoml models list/get` show the version."""
+    bentoml = _bentoml()
 
     def without_none(value: Any) -> Any:
         """BentoML's metadata has no null."""
@@ -527,7 +642,7 @@ def _write_bentoml_card(folder: Path, record: dict[str, Any]) -> None:
         metadata=without_none({key: record[key] for key in ("lineage", "metrics", "content_hash")}),
         context=bentoml.models.ModelContext(framework_name="lookbook", framework_versions={}),
     )
-    with (folder / "model.yaml").open("w", encoding="utf-8") as stream:
+    with (folder / CARD).open("w", encoding="utf-8") as stream:
         model.info.dump(stream)
 
 

@@ -9,8 +9,9 @@ points at what production was just before.
 """
 
 import dataclasses
-import getpass
 import json
+import os
+import pwd
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -54,6 +55,14 @@ SCHEMA = (
     """CREATE TRIGGER IF NOT EXISTS moves_are_not_changed BEFORE UPDATE ON moves
         BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
     """CREATE TRIGGER IF NOT EXISTS moves_are_not_deleted BEFORE DELETE ON moves
+        BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
+    # INSERT OR REPLACE deletes without the trigger of DELETE.
+    """CREATE TRIGGER IF NOT EXISTS moves_are_not_replaced BEFORE INSERT ON moves
+        WHEN NEW.seq IN (SELECT seq FROM moves)
+        BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
+    # Only here does a row without a number have the one that it gets.
+    """CREATE TRIGGER IF NOT EXISTS moves_come_last AFTER INSERT ON moves
+        WHEN NEW.seq < (SELECT max(seq) FROM moves)
         BEGIN SELECT RAISE(ABORT, 'the history of aliases is only added to'); END""",
 )
 COLUMNS = 'seq, alias, release, before, moved_at, "by", why, action, gates'
@@ -214,7 +223,7 @@ def get(tag_or_alias: str) -> Release:
         raise RegistryError(
             f"{tag} is a model version, not a release: `lookbook release create` makes one of it."
         )
-    return _read(open_version(tag), aliases())
+    return read(open_version(tag), aliases())
 
 
 def list_releases() -> list[Release]:
@@ -223,9 +232,11 @@ def list_releases() -> list[Release]:
     found = []
     for version in list_versions(NAME):
         try:
-            found.append(_read(open_version(version.tag), pointing))
+            found.append(read(open_version(version.tag), pointing))
         except RegistryError as error:
-            log.warning("%s", error)
+            # What was let go meanwhile is not damaged.
+            if version.path.exists():
+                log.warning("%s", error)
     return found
 
 
@@ -380,9 +391,23 @@ def _refuse_previous(alias: str) -> None:
         )
 
 
-def _read(version: Version, pointing: dict[str, str]) -> Release:
+def read(version: Version, pointing: Mapping[str, str]) -> Release:
+    """The release that a version holds.
+
+    Args:
+        pointing: the tag that each alias points at.
+
+    Raises:
+        RegistryError: it holds none.
+    """
     try:
         content = json.loads((version.path / FILE).read_bytes())
+        texts = list(content["parts"].values())
+        tables = [content["settings"], content["feature_services"]]
+        if not all(isinstance(tag, str) for tag in texts):
+            raise TypeError("a part is not named by its tag")
+        if not all(isinstance(table, dict) for table in tables):
+            raise TypeError("settings and feature services are tables")
         return Release(
             tag=version.tag,
             parts=content["parts"],
@@ -394,7 +419,7 @@ def _read(version: Version, pointing: dict[str, str]) -> Release:
             path=version.path,
             aliases=tuple(alias for alias, tag in pointing.items() if tag == version.tag),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RegistryError(
             f"{version.tag} is refused: {FILE} does not describe a release ({error!r}); "
             "make a new one with `lookbook release create`."
@@ -460,9 +485,10 @@ def _move(row: tuple[Any, ...]) -> Move:
 
 
 def _user() -> str:
+    """Not what LOGNAME says, which anybody can set."""
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
         return "unknown"
 
 
