@@ -122,10 +122,9 @@ class _Question:
     span: tuple[datetime, datetime] | None
     """The range that was asked for, where no entity rows were given."""
 
-    def sql(self) -> str:
-        with open_warehouse(self.config) as con:
-            self.entities.register(con)
-            return query(con, self.entities, self.views, self.known)
+    def sql(self, con: duckdb.DuckDBPyConnection) -> str:
+        self.entities.register(con)
+        return query(con, self.entities, self.views, self.known)
 
     def find_span(self) -> tuple[datetime | None, datetime | None]:
         """The first and the last moment asked for."""
@@ -236,9 +235,11 @@ class DuckDBRetrievalJob(RetrievalJob):
             name: value for name, value in given.items() if value is not None
         }
         question = replace(self._question, known=replace(self._question.known, **changed))
+        with open_warehouse(self._config) as con:
+            sql = question.sql(con)
         return DuckDBRetrievalJob(
             self._config,
-            question.sql(),
+            sql,
             question=question,
             on_demand_feature_views=self._on_demand,
             full_feature_names=self._full_feature_names,
@@ -496,29 +497,30 @@ class DuckDBOfflineStore(OfflineStore):
             entities = EntityRows.of_range(feature_views, *span)
         else:
             entities = EntityRows(entity_df)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         with open_warehouse(config) as con:
             columns = entities.columns(con)
-        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        for view in on_demand:
-            for name in view.get_request_data_schema():
-                if name not in columns:
-                    raise RequestDataNotFoundInEntityDfException(name, view.name)
-        question = _Question(
-            config,
-            entities,
-            columns,
-            [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views],
-            Known(
-                strict=settings.strict,
-                embargo=settings.embargo,
-                by_created=filter_by_created_timestamp,
-                created_until=settings.created_until,
-            ),
-            span,
-        )
+            for view in on_demand:
+                for name in view.get_request_data_schema():
+                    if name not in columns:
+                        raise RequestDataNotFoundInEntityDfException(name, view.name)
+            question = _Question(
+                config,
+                entities,
+                columns,
+                [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views],
+                Known(
+                    strict=settings.strict,
+                    embargo=settings.embargo,
+                    by_created=filter_by_created_timestamp,
+                    created_until=settings.created_until,
+                ),
+                span,
+            )
+            sql = question.sql(con)
         return DuckDBRetrievalJob(
             config,
-            question.sql(),
+            sql,
             question=question,
             on_demand_feature_views=on_demand,
             full_feature_names=full_feature_names,
