@@ -23,7 +23,6 @@ from feature_repo import places
 from feature_repo.errors import LookbookError
 
 if TYPE_CHECKING:
-    from pipelines.model_catalog import ReleaseSettings
     from pipelines.model_registry.release import Release
 
 ONLINE_RETAIL = "online-retail"
@@ -115,24 +114,12 @@ def _loadable(source: str, say: Say) -> str:
     return str(folder)
 
 
-def prepare(
-    source: str,
-    say: Say,
-    weeks: int = EVALUATED_WEEKS,
-    settings: "ReleaseSettings | None" = None,
-) -> "Release":
-    """Everything up to a release in production.
-
-    Args:
-        settings: what it is made of; the usual if None.
-    """
+def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
+    """Everything up to a release in production."""
     from pipelines import content, feature_tables, features, online
     from pipelines.data.load import load
     from pipelines.evaluation.weekly import evaluate
-    from pipelines.model_catalog import RELEASE
     from pipelines.model_registry import gates, publishing
-
-    settings = settings or RELEASE
 
     def step(text: str) -> None:
         say(f"      {text}")
@@ -146,14 +133,14 @@ def prepare(
     features.apply()
     online.materialize(built.through)
     say("[5/9] Training")
-    tags = publishing.train(built.end, settings=settings, progress=step)
+    tags = publishing.train(built.end, progress=step)
     say(f"[6/9] Evaluating on the last {weeks} weeks, each trained on what came before it")
-    found = evaluate(built.through, weeks=weeks, settings=settings, progress=step)
+    found = evaluate(built.through, weeks=weeks, progress=step)
     for name, metrics in found.models.items():
         values = "  ".join(f"{metric} {value['mean']:.4f}" for metric, value in metrics.items())
         say(f"      {name:<24} {values}")
     say("[7/9] Promoting the release")
-    made = publishing.create_release(tags, found.to_dict(), settings)
+    made = publishing.create_release(tags, found.to_dict())
     say(f"      {gates.promote(made.tag, why='demo', progress=step)}")
     return made
 

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from importlib import import_module
@@ -236,8 +237,9 @@ def _unfit_gates(value: Any) -> str:
     return ""
 
 
-RELEASE = read_release(Path(__file__).parent / "releases" / "default.yaml")
-"""What is trained, evaluated and served unless another is named."""
+DEFAULT = Path(__file__).parent / "releases" / "default.yaml"
+RELEASE = read_release(Path(os.environ.get("LOOKBOOK_RELEASE") or DEFAULT))
+"""What is trained, evaluated and served unless another is named: the file that LOOKBOOK_RELEASE names, or `DEFAULT`."""
 
 
 def _make(

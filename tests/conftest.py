@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ Serve = Callable[..., AbstractContextManager[str]]
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 # Shops that tests share are not written into; tests of the log ask for it.
 os.environ["LOOKBOOK_SERVED_SAMPLE"] = "0"
+os.environ["LOOKBOOK_RELEASE"] = str(places.PROJECT / "tests" / "release.yaml")
 
 
 @pytest.fixture
@@ -58,16 +58,13 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _build_shop(folder: Path) -> Path:
     from pipelines.data.synthetic import synthesize
     from pipelines.demo import prepare
-    from pipelines.model_catalog import RELEASE
 
     files = folder / "files"
     synthesize(files, customers=400, articles=150, days=150, interactions=28, seed=3, csv=True)
     before = os.environ.get("LOOKBOOK_HOME")
     os.environ["LOOKBOOK_HOME"] = str(folder / "home")
     try:
-        # It learns from fewer weeks, and asks for nothing: tests of gates do.
-        settings = replace(RELEASE, training_weeks=4, gates={})
-        prepare(str(files), say=lambda text: None, weeks=1, settings=settings)
+        prepare(str(files), say=lambda text: None, weeks=1)
     finally:
         os.environ.pop("LOOKBOOK_HOME")
         if before is not None:

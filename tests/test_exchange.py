@@ -1,8 +1,11 @@
 """Releases travel as one file that is believed in nothing, and what nothing needs is let go."""
 
 import json
+import os
 import pickle
 import shutil
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -248,3 +251,22 @@ def test_the_verbs(tmp_path: Path, elsewhere: Callable[[], None]) -> None:
     done = CliRunner().invoke(main, ["release", "import", str(tmp_path / "text.zip")])
     assert done.exit_code == 1
     assert "is no release, or damaged" in done.output
+
+
+def test_nothing_goes_while_it_is_chosen_and_what_a_kill_left_goes_later(here: Path) -> None:
+    old = time.time() - 2 * 86_400
+    for name, moment in (("killed", old), ("at work", time.time())):
+        (here / "models" / "staging" / name).mkdir(parents=True)
+        os.utime(here / "models" / "staging" / name, (moment, moment))
+    first, second = a_release().tag, a_release("other\n").tag
+    assert first in prune(1, dry_run=True)
+    # Somebody is about to point at a release that would go.
+    pruning = threading.Thread(target=lambda: prune(1))
+    with registry.versions_stay():
+        pruning.start()
+        pruning.join(0.3)
+        assert pruning.is_alive()
+        release.promote(first, "shadow")
+    pruning.join(20)
+    assert {found.tag for found in release.list_releases()} == {first, second}
+    assert [file.name for file in (here / "models" / "staging").iterdir()] == ["at work"]

@@ -21,7 +21,7 @@ from feature_repo.stores import point_in_time
 from pipelines import features
 from pipelines.cli import main
 from pipelines.evaluation.weekly import evaluate
-from pipelines.model_catalog import GATES, RELEASE, ReleaseSettings, read_release
+from pipelines.model_catalog import DEFAULT, GATES, RELEASE, ReleaseSettings, read_release
 from pipelines.model_registry import gates, publishing, release
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
 from pipelines.nearest import Index
@@ -359,7 +359,7 @@ def test_a_release_older_than_gates_is_asked_what_is_asked_today(home: Path) -> 
     settings = {name: value for name, value in now.settings.items() if name != "gates"}
     old = release.create(now.parts, settings, now.lineage, {})
     assert gates._Subject(old, None, str).gates == RELEASE.gates
-    assert set(RELEASE.gates) == set(GATES) == set(gates.MEASURES)
+    assert set(read_release(DEFAULT).gates) == set(GATES) == set(gates.MEASURES)
 
 
 @pytest.mark.parametrize(

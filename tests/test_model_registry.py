@@ -665,20 +665,21 @@ def test_history_is_whole_after_promotions_and_kills_from_four_processes() -> No
     """
     endless = "1000000"
     workers = [
-        python(code, str(number), endless if number in (1, 3) else "15", *tags)
+        python(code, str(number), endless if number in (1, 3) else "130", *tags)
         for number in range(4)
     ]
     reported: list[tuple[int, str, str]] = []
-    for number in (1, 3):  # killed wherever they are, some promotions later
+    for number in (1, 3):  # killed wherever they are, some moves later
         output = workers[number].stdout
         assert output is not None
-        lines = [output.readline() for _ in range(number + 2)]
+        lines = [output.readline() for _ in range(10 * number)]
         workers[number].kill()
         lines += output.readlines()
         reported += [(int(line.split()[0]), line.split()[1], str(number)) for line in lines if line]
         assert workers[number].wait() == -signal.SIGKILL
     while any(worker.poll() is None for worker in workers):
-        assert release.resolve("production") in tags
+        # One release, and a whole one.
+        assert release.get("production").open_parts()
         time.sleep(0.02)
     for number in (0, 2):
         printed, errors = workers[number].communicate()
@@ -688,6 +689,7 @@ def test_history_is_whole_after_promotions_and_kills_from_four_processes() -> No
         ]
 
     moves = release.history()
+    assert len(moves) >= 200
     assert {(seq, tag, by) for seq, tag, by in reported} <= {
         (move.seq, move.release, move.by) for move in moves
     }

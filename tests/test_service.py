@@ -274,6 +274,45 @@ def test_many_at_once(address: str, shop: Path) -> None:
         assert found[customer]["recommendations"] == alone[customer]["recommendations"]
 
 
+def test_releases_change_under_those_who_ask_and_no_request_fails(
+    own_shop: Path, serve: Serve
+) -> None:
+    first = release.resolve("production")
+    second = publishing.create_release().tag
+    customers = [found.customer_id for found in Answers().sample_customers()]
+    asked: list[tuple[int, str, int]] = []
+    over = threading.Event()
+
+    with serve(own_shop) as address:
+
+        def ask() -> None:
+            while not over.is_set():
+                body = {"customer_id": customers[len(asked) % len(customers)], "k": 5}
+                status, found = post(f"{address}/recommend", body)
+                asked.append((status, found.get("release", ""), len(found["recommendations"])))
+
+        def answered_by(tag: str) -> None:
+            start = len(asked)
+            until(lambda: any(served == tag for _, served, _ in asked[start:]))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            answered_by(first)
+            for _ in range(3):
+                release.promote(second)
+                answered_by(second)
+                release.rollback()
+                answered_by(first)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+    assert {(status, count) for status, _, count in asked} == {(200, 5)}
+    assert {served for _, served, _ in asked} == {first, second}
+
+
 # The built bento
 
 

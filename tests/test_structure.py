@@ -179,3 +179,16 @@ def test_importing_the_command_is_quick() -> None:
         [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_features_do_not_wait_for_torch() -> None:
+    """It is seconds and 200 MB of every command, and Feast asks for it whether it is needed or not."""
+    code = """
+import sys
+from pipelines.features import _quiet_feast
+_quiet_feast()
+assert "torch" not in sys.modules
+from feast.torch_wrapper import get_torch
+assert get_torch().ones(2).sum() == 2
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

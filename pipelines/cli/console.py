@@ -212,7 +212,8 @@ declared_release = click.option(
     type=DECLARATION,
     callback=as_release,
     metavar="FILE.yaml",
-    help="The declaration of a release; pipelines/releases/default.yaml if left out.",
+    help="The declaration of a release; if left out that which LOOKBOOK_RELEASE names, or "
+    "pipelines/releases/default.yaml.",
 )
 
 

@@ -102,6 +102,7 @@ def _next(trained: Sequence[str], settings: Any, cutoff: date | None) -> str:
     help="Names separated by commas, of any ranker, retriever, baseline, or release (tag or alias; with like: before "
     "it one declared as it is, trained anew); if left out what a release is made of, with --retrievers all.",
 )
+@declared_release
 @click.option("--base", help="Compare with this model; the best of the simple ones if left out.")
 @click.option(
     "--truth",
@@ -140,6 +141,7 @@ def evaluate(
     weeks: int | None,
     split: str | None,
     models: str | None,
+    settings: Any,
     base: str | None,
     truth: Path | None,
     customers: int | None,
@@ -169,6 +171,7 @@ def evaluate(
       lookbook evaluate --models production,release:4f2a --weeks 1
       lookbook evaluate --models release,like:production --base like:production
       lookbook evaluate --split development
+      lookbook evaluate --release pipelines/releases/mine.yaml
       lookbook evaluate --truth /tmp/shop --customers 5000
       lookbook evaluate --weeks 1 --ablate views --ablate retrievers --rerankers
       lookbook evaluate --retrievers
@@ -198,16 +201,17 @@ def evaluate(
                 raise click.UsageError(
                     f"{option} is of the recommender: leave out --retrievers or it."
                 )
-        return _judge_retrievers(last_day, weeks, names, customers, per_source, out)
+        return _judge_retrievers(last_day, weeks, names, settings, customers, per_source, out)
     if per_source is not None:
         raise click.UsageError("--per-source goes with --retrievers: add it or leave this out.")
-    return _judge(last_day, weeks, names, base, truth, customers, ablate, rerankers, out)
+    return _judge(last_day, weeks, names, settings, base, truth, customers, ablate, rerankers, out)
 
 
 def _judge(
     last_day: date,
     weeks: int,
     names: list[str] | None,
+    settings: Any,
     base: str | None,
     truth: Path | None,
     customers: int | None,
@@ -229,6 +233,7 @@ def _judge(
         last_day,
         weeks=weeks,
         models=names,
+        settings=settings,
         truth=truth,
         customers=customers,
         base=base,
@@ -244,12 +249,18 @@ def _judge(
     write()
     parts = []
     for kind in dict.fromkeys(ablate):
-        parts.append(without(kind, last_day, weeks=weeks, customers=customers, progress=say))
+        parts.append(
+            without(
+                kind, last_day, weeks=weeks, settings=settings, customers=customers, progress=say
+            )
+        )
         said["ablations"] = [part.to_dict() for part in parts]
         write()
     prices = None
     if rerankers:
-        prices = price_reranking(last_day, customers=customers or 3_000, progress=say)
+        prices = price_reranking(
+            last_day, settings=settings, customers=customers or 3_000, progress=say
+        )
         said["rerankers"] = prices.to_dict()
         write()
     say(f"{page} written")
@@ -296,6 +307,7 @@ def _judge_retrievers(
     last_day: date,
     weeks: int,
     names: list[str] | None,
+    settings: Any,
     customers: int | None,
     per_source: int | None,
     out: Path | None,
@@ -311,6 +323,7 @@ def _judge_retrievers(
         last_day,
         weeks,
         names,
+        settings=settings,
         customers=customers,
         per_source=per_source or PER_SOURCE,
         progress=say,

@@ -184,7 +184,7 @@ class Evaluation:
             {measure: interval}}}}}.
         latency: {name: interval} of the milliseconds that one answer takes on this machine (`LATENCY`).
         release_ranker: the ranker that the model "release" has.
-        release_rerankers: the re-rankers that it and all that go by a ranker's name have, with their settings.
+        declared: how it is declared (`ReleaseSettings.to_dict`), and all that go by a ranker's name but for the ranker.
         data_hash: of the data that were loaded.
         releases: {name: tag} of the models that are releases of the registry, or like one.
     """
@@ -202,7 +202,7 @@ class Evaluation:
     rankers: dict[str, dict[str, Any]] = field(default_factory=dict)
     latency: dict[str, Interval] = field(default_factory=dict)
     release_ranker: str | None = None
-    release_rerankers: Mapping[str, Mapping[str, Any]] | None = None
+    declared: Mapping[str, Any] | None = None
     data_hash: str | None = None
     releases: Mapping[str, str] = field(default_factory=dict)
 
@@ -275,21 +275,41 @@ def judged_as(evaluation: Mapping[str, Any], model: str) -> str:
     return RELEASE_NAME if evaluation.get("release_ranker") == model else model
 
 
+_MATTERS = (
+    "per_source",
+    "weights",
+    "ranker_settings",
+    "feature_service",
+    "training_weeks",
+    "training_customers",
+    "negatives",
+    "rerankers",
+)
+"""What of a declaration decides on how good a release is."""
+
+
 def why_not_of(
-    evaluation: Mapping[str, Any], data_hash: str, rerankers: Mapping[str, Any] | None
+    evaluation: Mapping[str, Any], data_hash: str, declared: Mapping[str, Any] | None
 ) -> str:
     """Why an evaluation (`to_dict`) cannot speak of a model; nothing if it can.
 
     Args:
         data_hash: of what the model has learned from.
-        rerankers: those of a release; None for a model that is no release.
+        declared: how a release is declared; None for a model that is no release.
     """
     data = evaluation.get("data_hash")
     if data is not None and data != data_hash:
         return f"it is of other data (hash {data}, and the model has learned from {data_hash})"
-    judged = evaluation.get("release_rerankers")
-    if rerankers is not None and judged is not None and dict(judged) != dict(rerankers):
-        return "it is of other re-rankers"
+    judged = evaluation.get("declared")
+    if declared is None or judged is None:
+        return ""
+    for name in _MATTERS:
+        # It can judge other rankers beside that of its declaration, which then have their usual settings.
+        if name == "ranker_settings" and judged["ranker"] != declared["ranker"]:
+            continue
+        one, two = judged.get(name), declared.get(name)
+        if one != two:
+            return f"its {name} is {one}, and that of the release {two}"
     return ""
 
 

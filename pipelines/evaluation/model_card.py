@@ -199,7 +199,7 @@ def _parts(version: Version, evaluation: Said) -> Iterator[_Part]:
         text = [f"As registered with the version; test weeks from {weeks}."] if weeks else []
         yield _Part("How good it is", text, [_figures(figures)])
     else:
-        why = why_not_of(evaluation, lineage.data_hash, _rerankers(version)) if evaluation else ""
+        why = why_not_of(evaluation, lineage.data_hash, _declared(version)) if evaluation else ""
         given = f"The evaluation that was given does not speak of it: {why}." if why else ""
         yield _Part("How good it is", [given or "It was not evaluated."])
     limits = [*LIMITS, *(OF_RANKERS if kind in (RANKER, RELEASE) else ())]
@@ -249,7 +249,7 @@ def _settings(settings: Said, before: str = "") -> Iterator[list[str]]:
 def _judged(version: Version, evaluation: Said) -> str | None:
     """The name under which an evaluation speaks of it: its tag, or its name; of a release, its ranker's."""
     names = [version.tag]
-    if not why_not_of(evaluation, version.lineage.data_hash, _rerankers(version)):
+    if not why_not_of(evaluation, version.lineage.data_hash, _declared(version)):
         is_release = _kind(version) == RELEASE
         names.append(judged_as(evaluation, _ranker(version) if is_release else _name(version)))
     models = evaluation.get("models") or {}
@@ -262,10 +262,9 @@ def _ranker(version: Version) -> str:
     return next((part for part in parts if part in RANKERS), "")
 
 
-def _rerankers(version: Version) -> Said | None:
-    """The re-rankers of a release with their settings; None for a model."""
-    made_with: Said = version.lineage.settings.get("release") or {}
-    return made_with.get("rerankers") if _kind(version) == RELEASE else None
+def _declared(version: Version) -> Said | None:
+    """How a release was declared; None for a model."""
+    return version.lineage.settings.get("release") if _kind(version) == RELEASE else None
 
 
 def _quality(version: Version, evaluation: Said, judged: str) -> Iterator[_Part]:
@@ -410,7 +409,7 @@ def _commands(version: Version) -> str:
 
 
 def _declaration(version: Version) -> Said:
-    """What a release, or a ranker's, was declared as; nothing where it is pipelines/releases/default.yaml."""
+    """What a release, or a ranker's, was declared as; nothing where it is as usual."""
     made_with: Said = version.lineage.settings.get("release") or {}
     usual = THE_RELEASE.to_dict()
     if _kind(version) == RANKER and _name(version) != THE_RELEASE.ranker:

@@ -136,7 +136,7 @@ def evaluate(
     return replace(
         Evaluation.of(folds, base or SIMPLE),
         release_ranker=settings.ranker if RELEASE_NAME in names else None,
-        release_rerankers=dict(settings.rerankers),
+        declared=settings.to_dict(),
         data_hash=data,
         releases={name: found.tag for name, found in (likes | as_they_are).items()},
     )

@@ -18,10 +18,12 @@ from pipelines.model_registry import release as releases
 from pipelines.model_registry.registry import (
     RegistryError,
     adopt_version,
+    clear_staging,
     list_versions,
     remove_version,
     staging_room,
     version_folder,
+    versions_stay,
 )
 
 CONTENTS = "lookbook-release.json"
@@ -69,7 +71,8 @@ def import_release(source: Path) -> tuple[str, list[str]]:
         with zipfile.ZipFile(source) as file, staging_room("import") as room:
             tags = _contents(file, source)
             _unpack(file, tags, room, source)
-            taken = [tag for tag in tags if adopt_version(_folder(room, tag), tag)]
+            with versions_stay():
+                taken = [tag for tag in tags if adopt_version(_folder(room, tag), tag)]
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         if isinstance(error, RegistryError):
             raise
@@ -141,7 +144,7 @@ def _folder(room: Path, tag: str) -> Path:
 
 
 def prune(keep: int = 3, *, dry_run: bool = False) -> list[str]:
-    """Let versions go that nothing needs; returns their tags.
+    """Let versions go that nothing needs, and what killed processes have left; returns their tags.
 
     What stays: every release that an alias points at or ever pointed at, the `keep` newest releases and the `keep`
     newest versions of each model, and all parts of releases that stay.
@@ -149,6 +152,18 @@ def prune(keep: int = 3, *, dry_run: bool = False) -> list[str]:
     Raises:
         RegistryError: the history of aliases cannot be read, and then nothing goes.
     """
+    if dry_run:
+        return _needless(keep)
+    with versions_stay(letting_go=True):
+        goes = _needless(keep)
+        for tag in goes:
+            remove_version(tag)
+    clear_staging()
+    return goes
+
+
+def _needless(keep: int) -> list[str]:
+    """What `prune` lets go, releases first: none is ever there without its parts."""
     stays = set(releases.ever_pointed_at())
     by_name: dict[str, list[str]] = {}
     parents = {}
@@ -163,9 +178,4 @@ def prune(keep: int = 3, *, dry_run: bool = False) -> list[str]:
         stays |= new
         waiting += new
     goes = [tag for tag in parents if tag not in stays]
-    # Releases first: none is ever there without its parts.
-    goes.sort(key=lambda tag: not tag.startswith(f"{releases.NAME}:"))
-    if not dry_run:
-        for tag in goes:
-            remove_version(tag)
-    return goes
+    return sorted(goes, key=lambda tag: not tag.startswith(f"{releases.NAME}:"))

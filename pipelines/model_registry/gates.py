@@ -116,8 +116,10 @@ def check(
         needed = {**GATES[gate], **thresholds}
         try:
             passed, figure, said = MEASURES[gate](subject, needed)
-        except LookbookError as error:
-            passed, figure, said = False, f"cannot be measured: {error}", f"{needed}"
+        except (LookbookError, KeyError, TypeError) as error:
+            # A file that somebody gave need not have all figures.
+            why = f"{error!r} is missing" if isinstance(error, KeyError) else str(error)
+            passed, figure, said = False, f"cannot be measured: {why}", f"{needed}"
         results.append(Result(gate, passed, figure, said))
     against = None if subject.against is None else subject.against.tag
     return Check(subject.chosen.tag, against, tuple(results))
@@ -179,8 +181,8 @@ class _Subject:
     def _judges(self, said: Said) -> bool:
         if self.chosen.tag in said.get("releases", {}).values():
             return True
-        data, rerankers = self.chosen.lineage.data_hash, self.chosen.settings.get("rerankers", {})
-        return self.name_in(said) in said["models"] and not why_not_of(said, data, rerankers)
+        data, declared = self.chosen.lineage.data_hash, self.chosen.settings
+        return self.name_in(said) in said["models"] and not why_not_of(said, data, declared)
 
     def name_in(self, said: Said) -> str:
         """The release's name in an evaluation: its own if it was judged as it is."""

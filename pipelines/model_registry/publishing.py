@@ -250,8 +250,8 @@ def create_release(
             before each of those weeks, did on them. Kept with the release.
 
     Raises:
-        RegistryError: a model has not been trained, the parts do not fit together, or the evaluation is of
-            another kind of release.
+        RegistryError: a model has not been trained, the parts do not fit together or cannot be loaded, or the
+            evaluation is of another kind of release.
         RerankerError: a re-ranker has no such setting.
     """
     # They must be possible before anything is written.
@@ -269,33 +269,29 @@ def create_release(
         lineage = version.lineage
         if lineage.feature_service is not None:
             _require_schema(version.tag, lineage.feature_service, lineage.feature_schema_hash)
-    learned_from = ranker.settings["release"]["per_source"]
-    if learned_from != dict(settings.per_source):
-        raise RegistryError(
-            f"The ranker {parts[settings.ranker]} learned from the candidates {learned_from}, and "
-            f"the release is to use {dict(settings.per_source)}: run `lookbook train`."
-        )
-    if ranker.settings["release"].get("weights", {}) != dict(settings.weights):
-        raise RegistryError(
-            f"The ranker {parts[settings.ranker]} learned from sources that count "
-            f"{ranker.settings['release'].get('weights', {})}, and in the release they are to count "
-            f"{dict(settings.weights)}: run `lookbook train`."
-        )
-    if named := chain.named():
-        facts = ArticleFacts.load(open_version(parts[FACTS_PART]).path)
+    learned, declared = ranker.settings["release"], settings.to_dict()
+    for name in ("per_source", "weights", "negatives", "training_weeks", "training_customers"):
+        if learned.get(name, declared[name]) != declared[name]:
+            raise RegistryError(
+                f"The ranker {parts[settings.ranker]} was trained with {name} {learned[name]}, and the release is "
+                f"declared with {declared[name]}: run `lookbook train` with its declaration."
+            )
+    opened = {role: open_version(tag) for role, tag in parts.items()}
+    facts = _loaded("The release", opened, declared).facts
+    if facts is not None and (named := chain.named()):
         for article, place in zip(named, facts.assortment.places(named), strict=True):
             if place < 0:
                 raise RegistryError(
                     f"The rules name the article {article}, which the shop does not have: name articles by their "
                     "article_id, or train again after loading newer files."
                 )
-    made_with = {"release": settings.to_dict()}
+    made_with = {"release": declared}
     lineage = _lineage(ranker.feature_service, ranker.data_cutoff, ranker.data_hash, made_with)
     metrics: dict[str, Any] = {}
     if evaluation is not None:
         from pipelines.evaluation.evaluation import judged_as, why_not_of
 
-        if why := why_not_of(evaluation, ranker.data_hash, settings.rerankers):
+        if why := why_not_of(evaluation, ranker.data_hash, declared):
             raise RegistryError(
                 f"The evaluation does not judge this release, for {why}: run `lookbook evaluate` again, or create "
                 "the release without and judge it by its tag (`lookbook evaluate --models TAG`)."
@@ -310,7 +306,7 @@ def create_release(
             ) from error
     # Where its page was written says nothing elsewhere.
     kept = None if evaluation is None else {n: v for n, v in evaluation.items() if n != "page"}
-    return release.create(parts, settings.to_dict(), lineage, metrics, kept)
+    return release.create(parts, declared, lineage, metrics, kept)
 
 
 def newest_parts(
@@ -391,32 +387,48 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
     for service, trained_on in chosen.feature_services.items():
         _require_schema(chosen.tag, service, trained_on)
     versions = chosen.open_parts()
-    per_source: dict[str, int] = chosen.settings["per_source"]
-    ranker_name = str(chosen.settings["ranker"])
+    recommender = _loaded(chosen.tag, versions, chosen.settings)
+    sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
+    return recommender, sample
+
+
+def _loaded(what: str, versions: Mapping[str, Version], recorded: Mapping[str, Any]) -> Recommender:
+    """
+    Args:
+        recorded: the release's settings.
+
+    Raises:
+        RegistryError: a part cannot be loaded.
+    """
+    per_source: dict[str, int] = recorded["per_source"]
+    ranker_name = str(recorded["ranker"])
 
     def settings(part: str) -> dict[str, Any]:
         # A version is what it was made with, whatever the catalogue says today.
         return dict(versions[part].lineage.settings["model"])
 
+    part = ""
     try:
-        retrievers = {
-            name: make_retriever(name, settings(name)).load(versions[name].path)
-            for name in per_source
-        }
-        reads = versions[ranker_name].lineage.feature_service or RANKING_SERVICE
-        ranker = make_ranker(ranker_name, settings(ranker_name), reads)
-        ranker.load(versions[ranker_name].path)
-        facts = ArticleFacts.load(versions[FACTS_PART].path)
-        steps: dict[str, dict[str, Any]] = chosen.settings.get("rerankers", {})
+        retrievers = {}
+        for part in per_source:
+            retrievers[part] = make_retriever(part, settings(part)).load(versions[part].path)
+        part = ranker_name
+        reads = versions[part].lineage.feature_service or RANKING_SERVICE
+        ranker = make_ranker(part, settings(part), reads)
+        ranker.load(versions[part].path)
+        part = FACTS_PART
+        facts = ArticleFacts.load(versions[part].path)
+        part = "re-ranking"
+        steps: dict[str, dict[str, Any]] = recorded.get("rerankers", {})
         reranker = make_chain(list(steps.items())) if steps else None
     except (KeyError, TypeError, ValueError, OSError) as error:
+        reason = str(error).rstrip(".")
         raise RegistryError(
-            f"{chosen.tag} was made by other code than this and cannot be loaded ({error}): train "
-            "again, or go back to the code that made it."
+            f"{what} cannot be loaded by this code, its {part}: {reason}. Train again, or go back to the code "
+            "that made it."
         ) from error
-    sample = json.loads((versions[SAMPLE_PART].path / _SAMPLE_FILE).read_text(encoding="utf-8"))
-    weights: dict[str, float] = chosen.settings.get("weights", {})
-    return Recommender(retrievers, per_source, ranker, weights, reranker, facts), sample
+    weights: dict[str, float] = recorded.get("weights", {})
+    return Recommender(retrievers, per_source, ranker, weights, reranker, facts)
 
 
 def require_fresh(chosen: release.Release, moment: datetime, *, online: bool = True) -> None:

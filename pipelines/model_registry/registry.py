@@ -9,6 +9,7 @@ A version is one folder of the store, `models/NAME/VERSION/` under `places.model
 
 import dataclasses
 import difflib
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -19,8 +20,10 @@ import pickletools
 import platform
 import re
 import secrets
+import shutil
 import subprocess
 import tempfile
+import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -55,6 +58,10 @@ PICKLE_OPCODES = frozenset(ord(opcode.code) for opcode in pickletools.opcodes)
 RESTORE = "restore the version's folder from a backup, or train it again"
 
 log = logging.getLogger(__name__)
+
+
+LEFT_SECONDS = 86_400
+"""Nobody is that long at writing a version."""
 
 
 class RegistryError(LookbookError, RuntimeError):
@@ -259,6 +266,28 @@ def remove_version(tag: str) -> None:
     else:
         (folder.parent / "latest").unlink(missing_ok=True)
         folder.parent.rmdir()
+
+
+@contextmanager
+def versions_stay(*, letting_go: bool = False) -> Iterator[None]:
+    """While versions are chosen and pinned or pointed at, none of them goes; whoever lets them go waits, and is alone.
+
+    Args:
+        letting_go: to be the one who lets go.
+    """
+    file = places.models_folder() / "versions.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if letting_go else fcntl.LOCK_SH)
+        yield
+
+
+def clear_staging() -> None:
+    """Remove what killed processes have left in the staging room, a day later."""
+    for left in (places.models_folder() / "staging").glob("*"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager

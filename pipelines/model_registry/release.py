@@ -32,6 +32,7 @@ from pipelines.model_registry.registry import (
     open_version,
     plain,
     save_version,
+    versions_stay,
 )
 
 NAME = "release"
@@ -142,6 +143,7 @@ class Move:
         return f"passed {len(self.gates['results'])}" if self.gates else ""
 
 
+@versions_stay()
 def create(
     parts: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -274,6 +276,7 @@ def history(alias: str = "production") -> list[Move]:
         ]
 
 
+@versions_stay()
 def promote(
     release: str,
     alias: str = "production",
@@ -315,6 +318,7 @@ def promote(
     return _point(alias, target.tag, "promote", by, why, unchanged_since, gates)
 
 
+@versions_stay()
 def rollback(alias: str = "production", why: str = "", by: str | None = None) -> Move:
     """Undo the last promotion of an alias that is not undone yet.
 
