@@ -1,9 +1,11 @@
 """Releases are declared in files, planned before they are made, and refuse parts that do not fit."""
 
+import shutil
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +16,7 @@ from pipelines.model_catalog import RELEASE, read_release
 from pipelines.model_registry import publishing, release
 from pipelines.model_registry.planning import plan
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
+from pipelines.nearest import Index
 
 LEAST = """
 per_source: {repurchase: 10, popular: 5}
@@ -172,3 +175,41 @@ def test_a_release_of_a_new_service_stands_beside_the_old(own_shop: Path) -> Non
     assert release.get("production").tag == before.tag
     assert old.ranker is not None
     assert old.ranker.feature_service == "ranking"
+
+
+def test_a_release_refuses_what_was_trained_under_another_declaration(own_shop: Path) -> None:
+    for change in ({"training_weeks": 2}, {"negatives": {"candidates": 5}}, {"weights": {}}):
+        (name,) = change
+        with pytest.raises(RegistryError, match=rf"was trained with {name} .* is declared with"):
+            publishing.create_release(settings=replace(RELEASE, **change))
+
+
+def test_a_release_refuses_parts_that_cannot_be_loaded(own_shop: Path) -> None:
+    """Each of their files is as it was saved; it is what stands in them that does not fit."""
+    before = release.list_releases()
+    settings = replace(
+        RELEASE,
+        per_source={"pure_svd": 20},
+        weights={},
+        ranker="logistic_regression",
+        training_weeks=1,
+        training_customers=50,
+    )
+    publishing.train(before[0].lineage.data_cutoff, ["pure_svd", "logistic_regression"], settings)
+    good = open_version("pure_svd")
+
+    def of_other_towers(to: Path) -> None:
+        shutil.copytree(good.path, to, dirs_exist_ok=True)
+        vectors = np.eye(4, dtype="float32")
+        Index.build(vectors, made_for="other towers").save(to)
+
+    def without_half(to: Path) -> None:
+        shutil.copytree(good.path, to, dirs_exist_ok=True)
+        next(file for file in sorted(to.iterdir()) if file.suffix != ".json").unlink()
+
+    for write, said in ((of_other_towers, "holds vectors of other towers"), (without_half, "")):
+        tag = save_version("pure_svd", write, good.lineage, {})
+        with pytest.raises(RegistryError, match=rf"cannot be loaded .* its pure_svd: .*{said}"):
+            publishing.create_release({"pure_svd": tag}, settings=settings)
+    assert release.list_releases() == before
+    publishing.create_release({"pure_svd": good.tag}, settings=settings)

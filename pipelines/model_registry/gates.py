@@ -280,6 +280,7 @@ def _declaration(chosen: releases.Release, parts: Mapping[str, Version]) -> Said
         "models": {role: part.lineage.settings.get("model") for role, part in parts.items()},
         "cutoffs": {role: part.lineage.data_cutoff for role, part in parts.items()},
         "features": chosen.feature_services,
+        "data": chosen.lineage.data_hash,
     }
 
 
