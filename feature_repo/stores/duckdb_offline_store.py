@@ -71,6 +71,7 @@ from feature_repo.stores.point_in_time import (
     numbered,
     pieces,
     query,
+    refuse_what_cannot_be_joined,
     refuse_what_is_not_built,
     source_of,
 )
@@ -122,9 +123,10 @@ class _Question:
     span: tuple[datetime, datetime] | None
     """The range that was asked for, where no entity rows were given."""
 
-    def sql(self, con: duckdb.DuckDBPyConnection) -> str:
-        self.entities.register(con)
-        return query(con, self.entities, self.views, self.known)
+    def sql(self) -> str:
+        with open_warehouse(self.config) as con:
+            self.entities.register(con)
+            return query(con, self.entities, self.views, self.known)
 
     def find_span(self) -> tuple[datetime | None, datetime | None]:
         """The first and the last moment asked for."""
@@ -174,22 +176,22 @@ class _Metadata(RetrievalMetadata):
 
 
 class DuckDBRetrievalJob(RetrievalJob):
-    """A query that runs when its result is asked for, on a read-only connection of its own."""
+    """A query, or a question, that is answered when its result is asked for, on a read-only connection
+    of its own."""
 
     def __init__(
         self,
         config: RepoConfig,
-        sql: str,
+        asked: "str | _Question",
         *,
-        question: _Question | None = None,
         on_demand_feature_views: list[OnDemandFeatureView] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._config = config
-        self._sql = sql
-        self._question = question
-        named = [named.values() for _, named in question.views] if question else []
+        self._asked = asked
+        self._question = asked if isinstance(asked, _Question) else None
+        named = [named.values() for _, named in self._question.views] if self._question else []
         features = frozenset(chain.from_iterable(named))
         self._on_demand: list[Any] = [
             view if isinstance(view, _Narrow) else _Narrow(view, features)
@@ -235,12 +237,9 @@ class DuckDBRetrievalJob(RetrievalJob):
             name: value for name, value in given.items() if value is not None
         }
         question = replace(self._question, known=replace(self._question.known, **changed))
-        with open_warehouse(self._config) as con:
-            sql = question.sql(con)
         return DuckDBRetrievalJob(
             self._config,
-            sql,
-            question=question,
+            question,
             on_demand_feature_views=self._on_demand,
             full_feature_names=self._full_feature_names,
             metadata=self._metadata,
@@ -248,7 +247,7 @@ class DuckDBRetrievalJob(RetrievalJob):
 
     def to_sql(self) -> str:
         """The query; an entity frame that is not SQL stands in it as the table `entity_rows`."""
-        return self._sql
+        return self._asked if isinstance(self._asked, str) else self._asked.sql()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         with open_warehouse(self._config) as con, _named_rows():
@@ -275,11 +274,11 @@ class DuckDBRetrievalJob(RetrievalJob):
                     wait([following], timeout=0.1)
 
     def _pieces(self, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-        if self._question:
-            asked = self._question
+        asked = self._asked
+        if isinstance(asked, _Question):
             yield from pieces(con, asked.entities, asked.views, asked.known)
         else:
-            reader = con.sql(self._sql).to_arrow_reader(_BATCH)
+            reader = con.sql(asked).to_arrow_reader(_BATCH)
             yield reader.schema.empty_table()
             yield from (pa.Table.from_batches([batch]) for batch in reader)
 
@@ -497,31 +496,25 @@ class DuckDBOfflineStore(OfflineStore):
             entities = EntityRows.of_range(feature_views, *span)
         else:
             entities = EntityRows(entity_df)
+        views = [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views]
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         with open_warehouse(config) as con:
             columns = entities.columns(con)
-            for view in on_demand:
-                for name in view.get_request_data_schema():
+            for computed in on_demand:
+                for name in computed.get_request_data_schema():
                     if name not in columns:
-                        raise RequestDataNotFoundInEntityDfException(name, view.name)
-            question = _Question(
-                config,
-                entities,
-                columns,
-                [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views],
-                Known(
-                    strict=settings.strict,
-                    embargo=settings.embargo,
-                    by_created=filter_by_created_timestamp,
-                    created_until=settings.created_until,
-                ),
-                span,
-            )
-            sql = question.sql(con)
+                        raise RequestDataNotFoundInEntityDfException(name, computed.name)
+            refuse_what_cannot_be_joined(con, columns, views)
+        known = Known(
+            strict=settings.strict,
+            embargo=settings.embargo,
+            by_created=filter_by_created_timestamp,
+            created_until=settings.created_until,
+        )
+        question = _Question(config, entities, columns, views, known, span)
         return DuckDBRetrievalJob(
             config,
-            sql,
-            question=question,
+            question,
             on_demand_feature_views=on_demand,
             full_feature_names=full_feature_names,
             metadata=_Metadata(feature_refs, question),
