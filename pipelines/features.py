@@ -258,7 +258,9 @@ class OfflineFeatures:
         columns = [*rows.columns, *_fields(wanted)]
         if rows.empty:
             return rows.reindex(columns=columns)
-        return self._asked(rows, wanted).to_df().set_axis(rows.index)[columns]
+        # To open the warehouse takes as long as a small join: while it is open, Feast finds it so.
+        with reading():
+            return self._asked(rows, wanted).to_df().set_axis(rows.index)[columns]
 
     def read_exactly(self, rows: pd.DataFrame, service: str) -> pa.Table:
         """The same without the columns of `rows`, in the types of `service_schema`: pandas has none
@@ -266,7 +268,9 @@ class OfflineFeatures:
         schema = service_schema(service)
         if rows.empty:
             return schema.empty_table()
-        return self._asked(rows, _service(service)).to_arrow().select(schema.names).cast(schema)
+        with reading():
+            found = self._asked(rows, _service(service)).to_arrow()
+        return found.select(schema.names).cast(schema)
 
     def _asked(self, rows: pd.DataFrame, service: Any) -> Any:
         moment = rows[MOMENT] if self.moment is None else pd.Timestamp(self.moment)

@@ -16,6 +16,7 @@ from feature_repo.raw_tables import INTERACTIONS
 from feature_repo.stores.packed_rows import from_microseconds
 from pipelines.feature_tables import latest_build
 from pipelines.features import FeatureError, apply, feature_store, moment_of
+from pipelines.warehouse import reading
 
 if TYPE_CHECKING:
     from feature_repo.stores.lmdb_rows import View
@@ -58,13 +59,15 @@ def materialize(through: date, progress: Callable[[str], None] = lambda text: No
         times = [_time(at) for view in known for at in (view.brought_to, view.bringing_to)]
         if any(at and at > end for at in times):
             store._get_provider().online_store.clear(store.config, store.list_feature_views())
-    for number, name in enumerate(views, start=1):
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said):
-            store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end, feature_views=[name])
-        # With a bar on the screen, or a store of Feast's, nothing is said of the rows.
-        line = said.getvalue().splitlines()[-1].strip()
-        progress(f"{number}/{len(views)} {line if line.startswith(f'{name}: ') else name}")
+    # To open the warehouse takes longer than to read most views: it stays open for all of them.
+    with reading():
+        for number, name in enumerate(views, start=1):
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end, feature_views=[name])
+            # With a bar on the screen, or a store of Feast's, nothing is said of the rows.
+            line = said.getvalue().splitlines()[-1].strip()
+            progress(f"{number}/{len(views)} {line if line.startswith(f'{name}: ') else name}")
 
 
 def _registered() -> list[str]:

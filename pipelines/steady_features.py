@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.features import MOMENT, OfflineFeatures, computed, feature_store, plan_of
+from pipelines.warehouse import reading
 
 KEPT = ("article_id",)
 """The keys of which what was read is kept for later batches: there are not many articles."""
@@ -37,11 +38,13 @@ class SteadyFeatures:
             names = (f"{read.view}:{feature}" for feature in (*read.numbers, *read.others))
             by_keys.setdefault(read.keys, []).extend(names)
         columns: dict[str, Any] = {}
-        for keys, references in by_keys.items():
-            found, place = self._found(rows, keys, references, service)
-            for name in found.columns:
-                if name not in keys:
-                    columns[name] = found[name].array.take(place)
+        # Opened once for all reads.
+        with reading():
+            for keys, references in by_keys.items():
+                found, place = self._found(rows, keys, references, service)
+                for name in found.columns:
+                    if name not in keys:
+                        columns[name] = found[name].array.take(place)
         made = computed(plan, columns, self.moment, rows.index)
         columns |= {name: _plain(values) for name, values in made.items()}
         answer = pd.DataFrame({name: columns[name] for name in plan.fields}, rows.index, copy=False)

@@ -99,7 +99,7 @@ def test_a_weeks_buyers_are_those_of_its_seven_days(shop: Path) -> None:
 def fold(customers: list[str]) -> dict[str, Any]:
     """All that goes into the metrics of the test week, of the warehouse as it is now."""
     with reading() as con:
-        rows = training_set(con, training_weeks(con, TEST_WEEK.start)[-3:])
+        rows = training_set(con, training_weeks(con, TEST_WEEK.start)[-2:])
         retrievers = fit_retrievers(con, TEST_WEEK.start, RELEASE.retrievers)
     ranker = fit_ranker(rows)
     recommender = Recommender(retrievers, RELEASE.per_source, ranker)
@@ -181,7 +181,7 @@ def test_json_has_weeks_and_models_with_intervals(shop: Path) -> None:
 
 
 def test_every_model_is_judged_on_the_same_customers(shop: Path) -> None:
-    found = evaluate(LAST_DAY, weeks=1)
+    found = evaluate(LAST_DAY, weeks=1, settings=replace(RELEASE, training_weeks=2))
     assert list(found.models) == usual_names()
     with reading() as con:
         expected = sorted(buyers(con, TEST_WEEK)["customer_id"].unique())

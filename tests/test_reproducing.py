@@ -15,7 +15,7 @@ from pipelines.model_registry.registry import list_versions
 from pipelines.model_registry.reproducing import reproduce
 from tests.test_parity import load_late
 
-FEW = replace(RELEASE, training_weeks=2, training_customers=100)
+FEW = replace(RELEASE, training_weeks=1, training_customers=100)
 
 
 def test_a_release_is_made_again_to_the_same_hashes(own_shop: Path) -> None:

@@ -71,6 +71,7 @@ from feature_repo.stores.point_in_time import (
     numbered,
     pieces,
     query,
+    refuse_what_cannot_be_joined,
     refuse_what_is_not_built,
     source_of,
 )
@@ -175,22 +176,22 @@ class _Metadata(RetrievalMetadata):
 
 
 class DuckDBRetrievalJob(RetrievalJob):
-    """A query that runs when its result is asked for, on a read-only connection of its own."""
+    """A query, or a question, that is answered when its result is asked for, on a read-only connection
+    of its own."""
 
     def __init__(
         self,
         config: RepoConfig,
-        sql: str,
+        asked: "str | _Question",
         *,
-        question: _Question | None = None,
         on_demand_feature_views: list[OnDemandFeatureView] | None = None,
         full_feature_names: bool = False,
         metadata: RetrievalMetadata | None = None,
     ) -> None:
         self._config = config
-        self._sql = sql
-        self._question = question
-        named = [named.values() for _, named in question.views] if question else []
+        self._asked = asked
+        self._question = asked if isinstance(asked, _Question) else None
+        named = [named.values() for _, named in self._question.views] if self._question else []
         features = frozenset(chain.from_iterable(named))
         self._on_demand: list[Any] = [
             view if isinstance(view, _Narrow) else _Narrow(view, features)
@@ -238,8 +239,7 @@ class DuckDBRetrievalJob(RetrievalJob):
         question = replace(self._question, known=replace(self._question.known, **changed))
         return DuckDBRetrievalJob(
             self._config,
-            question.sql(),
-            question=question,
+            question,
             on_demand_feature_views=self._on_demand,
             full_feature_names=self._full_feature_names,
             metadata=self._metadata,
@@ -247,7 +247,7 @@ class DuckDBRetrievalJob(RetrievalJob):
 
     def to_sql(self) -> str:
         """The query; an entity frame that is not SQL stands in it as the table `entity_rows`."""
-        return self._sql
+        return self._asked if isinstance(self._asked, str) else self._asked.sql()
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         with open_warehouse(self._config) as con, _named_rows():
@@ -274,11 +274,11 @@ class DuckDBRetrievalJob(RetrievalJob):
                     wait([following], timeout=0.1)
 
     def _pieces(self, con: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
-        if self._question:
-            asked = self._question
+        asked = self._asked
+        if isinstance(asked, _Question):
             yield from pieces(con, asked.entities, asked.views, asked.known)
         else:
-            reader = con.sql(self._sql).to_arrow_reader(_BATCH)
+            reader = con.sql(asked).to_arrow_reader(_BATCH)
             yield reader.schema.empty_table()
             yield from (pa.Table.from_batches([batch]) for batch in reader)
 
@@ -496,30 +496,25 @@ class DuckDBOfflineStore(OfflineStore):
             entities = EntityRows.of_range(feature_views, *span)
         else:
             entities = EntityRows(entity_df)
+        views = [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views]
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         with open_warehouse(config) as con:
             columns = entities.columns(con)
-        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
-        for view in on_demand:
-            for name in view.get_request_data_schema():
-                if name not in columns:
-                    raise RequestDataNotFoundInEntityDfException(name, view.name)
-        question = _Question(
-            config,
-            entities,
-            columns,
-            [(view, _named(view, feature_refs, full_feature_names)) for view in feature_views],
-            Known(
-                strict=settings.strict,
-                embargo=settings.embargo,
-                by_created=filter_by_created_timestamp,
-                created_until=settings.created_until,
-            ),
-            span,
+            for computed in on_demand:
+                for name in computed.get_request_data_schema():
+                    if name not in columns:
+                        raise RequestDataNotFoundInEntityDfException(name, computed.name)
+            refuse_what_cannot_be_joined(con, columns, views)
+        known = Known(
+            strict=settings.strict,
+            embargo=settings.embargo,
+            by_created=filter_by_created_timestamp,
+            created_until=settings.created_until,
         )
+        question = _Question(config, entities, columns, views, known, span)
         return DuckDBRetrievalJob(
             config,
-            question.sql(),
-            question=question,
+            question,
             on_demand_feature_views=on_demand,
             full_feature_names=full_feature_names,
             metadata=_Metadata(feature_refs, question),

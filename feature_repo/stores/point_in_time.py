@@ -232,6 +232,21 @@ def _with_moments(rows: str, columns: Mapping[str, str], known: Known) -> str:
     return f"SELECT *, {asked} AS __asked FROM ({moments}) AS moments"
 
 
+def refuse_what_cannot_be_joined(
+    con: duckdb.DuckDBPyConnection,
+    columns: Mapping[str, str],
+    views: Sequence[tuple[FeatureView, Mapping[str, str]]],
+) -> None:
+    """Raise as `query` does, before it is made.
+
+    Args:
+        columns: {column of the entity rows: its type}.
+    """
+    _refuse_double_names(columns, views)
+    for view, named in views:
+        _checked_types(con, view, list(named), columns)
+
+
 def query(
     con: duckdb.DuckDBPyConnection,
     entities: EntityRows,
@@ -402,11 +417,8 @@ def _left_join(
     alias: str,
 ) -> str:
     """What stands after `FROM asked` to have a view's features, under an alias, or nulls."""
-    keys = _keys(view)
     source = source_of(view)
-    types = _types(con, view, source, [*keys, *features])
-    for key, given in keys.items():
-        _require_key(view, key, types[key], given, columns)
+    types = _checked_types(con, view, features, columns)
     if source.as_of:
         return _asked(view, source, known, alias)
     matches = _matches(con, view, features, types, known)
@@ -465,6 +477,20 @@ def _asked(view: FeatureView, source: DuckDBSource, known: Known, alias: str) ->
     if source.created_timestamp_column and known.created_until is not None:
         conditions.append(f"{created} <= {literal(known.created_until)}")
     return f"LEFT JOIN {history} AS {alias} ON {' AND '.join(conditions)}"
+
+
+def _checked_types(
+    con: duckdb.DuckDBPyConnection,
+    view: FeatureView,
+    features: Sequence[str],
+    columns: Mapping[str, str],
+) -> dict[str, str]:
+    """`_types` of a view's keys and features, where the entity rows have its keys, in such types."""
+    keys = _keys(view)
+    types = _types(con, view, source_of(view), [*keys, *features])
+    for key, given in keys.items():
+        _require_key(view, key, types[key], given, columns)
+    return types
 
 
 def _types(
