@@ -10,9 +10,10 @@ push source NAME into the warehouse.
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
@@ -124,12 +125,22 @@ TABLES = (
 )
 """(schema, table) of everything that a build computes, in order."""
 
+_DAY = date(2000, 1, 1)
+_WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"part": "true"},
+    {"scoped": True, "since": _DAY},
+    {"scoped": True, "since": _DAY - timedelta(FEW_DAYS + 1)},
+)
+"""How `render` is asked for a table, each of which may go another way through the macros."""
+
 _environment = Environment(
     loader=FileSystemLoader(SQL_FOLDER),
     undefined=StrictUndefined,
     autoescape=False,
 )
-_COMMENT = re.compile(r"--[^\n]*")
+_LAYOUT = re.compile(r"""('(?:[^']|'')*'|"[^"]*")|(?:\s|--[^\n]*)+""")
+"""Texts and quoted names, which stay as they are, or blanks and remarks."""
 _TABLE = re.compile(r"\b(staging|features)\.(\w+)")
 _MACROS = '{% from "macros.sql" import windowed, in_scope, moving, lately, touched, known_when_asked with context %}'
 
@@ -211,18 +222,19 @@ def whole_history(view: str) -> str:
 
 def meaning(sql: str) -> str:
     """SQL without comments and layout: what stays the same as long as it means the same."""
-    return " ".join(_COMMENT.sub("", sql).split())
+    return _LAYOUT.sub(lambda found: found[1] or " ", sql).strip()
 
 
 def definition(view: str) -> str:
-    """A fingerprint of what a view means: its SQL and that of every table that it reads, with windows
-    and constants, without comments and layout."""
+    """A fingerprint of the SQL of a view and of every table that it reads, with windows and constants,
+    without remarks and layout: in each way in which a build renders it, whole, in parts and by days."""
     wanted, found = [("features", view)], {}
     while wanted:
         schema, name = wanted.pop()
-        sql = render(schema, name, date(2000, 1, 1))
-        found[schema, name] = meaning(sql)
-        tables = set(_TABLE.findall(sql))
+        sqls = [meaning(render(schema, name, _DAY, **way)) for way in _WAYS]
+        shape = HISTORIES.get(name) or AS_OF.get(name) if schema == "features" else None
+        found[schema, name] = "\n".join([*dict.fromkeys(sqls), repr(shape)])
+        tables = set(_TABLE.findall("\n".join(sqls)))
         if name in AS_OF:
             tables.add(tuple(AS_OF[name].table.split(".")))
         wanted += [table for table in sorted(tables) if table in TABLES and table not in found]

@@ -5,21 +5,19 @@ Both doors take the same rows (keys) and a feature service, and give the same co
 serving uses `OnlineFeatures`; the recommender does not know which it has.
 """
 
-import ast
 import contextlib
 import csv
 import hashlib
-import inspect
 import io
 import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,9 +26,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from feature_repo import moment_features, places
+from feature_repo import feature_code, places
 from feature_repo.errors import LookbookError
-from feature_repo.feature_sql import definition
+from feature_repo.feature_sql import definition, meaning
 from feature_repo.stores.connection import scratch
 from feature_repo.stores.packed_rows import from_microseconds
 from pipelines.feature_tables import latest_build
@@ -148,8 +146,8 @@ def service_schema(name: str) -> pa.Schema:
 
 
 def schema_hash(name: str) -> str:
-    """A fingerprint of a service's columns, their types and what the SQL and the functions of the
-    moment make of them: models remember what they were trained on. Views that are not in it do not count."""
+    """A fingerprint of a service's columns, their types and what its views mean: models remember what they were
+    trained on. Views that are not in it do not count."""
     return hash_of(service_views(name))
 
 
@@ -165,7 +163,8 @@ class View:
 
     Attributes:
         fields: its features with Feast's type names.
-        definition: a fingerprint of the SQL, or of the function and the views that it is given.
+        definition: a fingerprint of what they mean. Of a view with SQL: its SQL, keys, source, time to live and how
+            it takes events; of one with a function: the code and what it is given.
     """
 
     fields: dict[str, str]
@@ -174,64 +173,107 @@ class View:
 
 def service_views(name: str) -> dict[str, View]:
     """{view: what the registered service takes from it}, in order."""
-    computed = {view.name: view for view in feature_store().list_on_demand_feature_views()}
-    return views_of(_service(name), computed)
+    store = feature_store()
+    views = [*store.list_feature_views(), *store.list_on_demand_feature_views()]
+    return views_of(_service(name), definitions_of(views))
 
 
 def declared_services() -> dict[str, dict[str, View]]:
     """The same of every service as the code declares it, registered or not."""
-    _quiet_feast()
-    from feast import FeatureService, OnDemandFeatureView
-
-    from feature_repo import definitions
-
-    objects = [getattr(definitions, name) for name in definitions.__all__]
-    computed = {one.name: one for one in objects if isinstance(one, OnDemandFeatureView)}
-    return {one.name: views_of(one, computed) for one in objects if isinstance(one, FeatureService)}
+    meant = definitions_of(_declared_views())
+    services = _declared("feature_view_projections")
+    return {service.name: views_of(service, meant) for service in services}
 
 
 def declared_sources() -> dict[str, dict[str, str]]:
     """{on-demand view: {view that it is given: fingerprint of its definition}}, as the code declares them."""
-    _quiet_feast()
+    meant = definitions_of(_declared_views())
     given = "source_feature_view_projections"
     return {
-        view.name: {one.name: definition(one.name) for one in getattr(view, given).values()}
+        view.name: {one.name: meant(one.name) for one in getattr(view, given).values()}
         for view in _declared(given)
     }
 
 
-def views_of(service: Any, computed: Mapping[str, Any]) -> dict[str, View]:
+def views_of(service: Any, definition_of: Callable[[str], str]) -> dict[str, View]:
     """{view: what Feast's service takes from it}, in order.
 
     Args:
-        computed: Feast's on-demand views by name.
+        definition_of: gives the fingerprint of a view (`definitions_of`).
     """
     found = {}
     for projection in service.feature_view_projections:
-        name = projection.name
-        meant = _function(computed[name]) if name in computed else definition(name)
         fields = {field.name: str(field.dtype) for field in projection.features}
+        meant = definition_of(projection.name)
+        if projection.join_key_map:
+            meant = _fingerprint([meant, projection.join_key_map])
         found[projection.name_to_use()] = View(fields, meant)
     return found
 
 
-def _function(view: Any) -> str:
-    """A fingerprint of an on-demand view: its function with all that it may call, and what it is given."""
-    module = ast.parse(inspect.getsource(moment_features))
-    own = [
-        node
-        for node in module.body
-        if not isinstance(node, ast.FunctionDef)
-        or node.name.startswith("_")
-        or node.name == view.name
-    ]
-    given = {
-        source.name: [definition(source.name), sorted(field.name for field in source.features)]
-        for source in view.source_feature_view_projections.values()
+def definitions_of(views: Iterable[Any]) -> Callable[[str], str]:
+    """The fingerprint of any of Feast's views by its name, each computed when it is first asked for."""
+    named = {view.name: view for view in views}
+
+    @cache
+    def of(name: str) -> str:
+        view = named[name]
+        computed = hasattr(view, "source_feature_view_projections")
+        return _fingerprint(_function(view, of) if computed else _stored(view))
+
+    return of
+
+
+def _stored(view: Any) -> dict[str, Any]:
+    """What a view with SQL means. Feast takes its rows by what is declared, wherever the SQL has put them."""
+    from feature_repo.stores.lmdb_online_store import events_of
+
+    source = view.batch_source
+    return {
+        "sql": definition(view.name),
+        "keys": _types(view.entity_columns),
+        "ttl": view.ttl.total_seconds() if view.ttl else 0,
+        "source": type(source).__name__,
+        # What the sources of Feast and of ours say of their rows; each has some of it.
+        "rows": {name: meaning(getattr(source, name, None) or "") for name in _OF_SOURCES},
+        "mapping": dict(source.field_mapping),
+        "events": repr(events_of(view)),
     }
-    # Feast's registry keeps sources in an order of its own.
-    meant = json.dumps([ast.unparse(ast.Module(own, [])), given], sort_keys=True)
-    return hashlib.sha256(meant.encode()).hexdigest()[:16]
+
+
+_OF_SOURCES = (
+    "table",
+    "query",
+    "as_of",
+    "append",
+    "timestamp_field",
+    "created_timestamp_column",
+    "valid_to_field",
+)
+
+
+def _function(view: Any, definition_of: Callable[[str], str]) -> dict[str, Any]:
+    """What an on-demand view means: its code, and what it is given."""
+    return {
+        "code": feature_code.meaning(view.feature_transformation.udf_string),
+        "mode": view.mode,
+        # Feast's registry keeps sources in an order of its own.
+        "given": {
+            source.name: [definition_of(source.name), _types(source.features)]
+            for source in view.source_feature_view_projections.values()
+        },
+        "asked": {
+            source.name: _types(source.schema) for source in view.source_request_sources.values()
+        },
+    }
+
+
+def _types(fields: Iterable[Any]) -> dict[str, str]:
+    return {field.name: str(field.dtype) for field in fields}
+
+
+def _fingerprint(meant: Any) -> str:
+    return hashlib.sha256(json.dumps(meant, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _historical(rows: pd.DataFrame, service: Any) -> Any:
@@ -549,6 +591,7 @@ def _declared_views() -> list[Any]:
 
 def _declared(attribute: str) -> list[Any]:
     """Everything in definitions.py that has the attribute: views have a projection, services several."""
+    _quiet_feast()
     from feature_repo import definitions
 
     declared = (getattr(definitions, name) for name in definitions.__all__)

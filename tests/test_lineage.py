@@ -221,11 +221,11 @@ def test_what_the_code_defines_otherwise_is_told(
     # What it was made of is not known from code that makes it otherwise.
     assert graph.into(view(graph, "customer_article_now"), FeatureView) == []
     assert (
-        "The code of today has another customer_price in ranking, whose SQL or function means something else."
+        "The code of today has another customer_price in ranking, whose SQL, function or declaration means something else."
         in graph.remarks()
     )
     text = words(lineage_page(graph).html())
-    assert "a view whose SQL or function means something else" in text
+    assert "a view whose SQL, function or declaration means something else" in text
     assert "its views are others" in text
     # Without the comparison the code does not matter.
     assert trace("production").remarks() == []

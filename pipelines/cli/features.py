@@ -286,16 +286,23 @@ def guard() -> Any:
 
     Run it before `feast apply` (`make apply` does) and in CI, where the registry of production is at hand. What has
     changed must come as a new version: a view and a feature service of another name beside the old ones. The exit
-    status is 1 if a change is in the way.
+    status is 1 if a change is in the way, if a record of such a release cannot be read, or if LOOKBOOK_HOME names a
+    place where there is no shop.
 
     \b
     Examples:
       lookbook features guard
       lookbook features guard --json
     """
+    from feature_repo import places
     from pipelines.model_registry import release as releases
-    from pipelines.model_registry.guard import check
+    from pipelines.model_registry.guard import check, is_there
 
+    if not is_there():
+        none = (
+            f"There is no registry at {places.models_folder()} yet, so there is nothing to guard."
+        )
+        return none, {"blocked": []}
     found = check()
     aliases = ", ".join(releases.aliases()) or "none yet"
     safe = f"Nothing that a release under an alias uses has changed (aliases: {aliases})."

@@ -4,15 +4,21 @@ A model has learned from what the columns of its feature service meant on that d
 service, means something else, the release cannot be served, rolled back to or made again. So a change
 comes as a new version: a view and a service of another name beside the old ones, which go when no alias
 points at a release that uses them.
+
+Only records are read, not the files that they are of: a copy of them is enough.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from feature_repo import places
 from pipelines.features import View, declared_services
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.registry import RegistryError, open_version
+from pipelines.model_registry.registry import RegistryError, list_versions, open_version
+
+_ALIASES = "aliases.sqlite"
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,11 @@ class Blocked:
     Attributes:
         alias: which of the release's aliases.
         release: its tag.
-        part: the model that uses it.
-        service: the feature service that the model reads.
+        part: the model that uses it; the release itself if its own record cannot be read.
+        service: the feature service that the model reads; empty if that cannot be known.
         view: the view that has changed; of the service itself, empty.
         features: those that the model reads and that are touched.
-        why: what has changed.
+        why: what has changed, or why it cannot be known.
     """
 
     alias: str
@@ -38,6 +44,8 @@ class Blocked:
     why: str
 
     def __str__(self) -> str:
+        if not self.service:
+            return f"{self.alias} ({self.release}) cannot be guarded: {self.why}"
         what = f"the view {self.view}" if self.view else f"the feature service {self.service}"
         named = ", ".join(self.features[:5]) + (" and others" if len(self.features) > 5 else "")
         return (
@@ -56,26 +64,66 @@ def check(services: Mapping[str, Mapping[str, View]] | None = None) -> list[Bloc
         services: {service: {view: what it takes}}, as `features.declared_services` gives them.
 
     Returns:
-        nothing if all that is used stays as it was. Models from before views were recorded are passed over.
+        nothing if all that is used stays as it was. Models from before views were recorded are passed over;
+        a release or part whose record cannot be read is not.
+
+    Raises:
+        RegistryError: LOOKBOOK_HOME names a place where there is no shop, or the registry has lost its aliases.
     """
+    if not is_there():
+        return []
     now = declared_services() if services is None else services
+    known = {version.tag: version.lineage for version in list_versions()}
     found: dict[tuple[str, str, str], Blocked] = {}
     for alias, tag in releases.aliases().items():
-        try:
-            parts = releases.get(tag).parts
-            lineages = {role: open_version(part).lineage for role, part in parts.items()}
-        except RegistryError:
-            # It cannot be served either way.
-            continue
-        for role, lineage in lineages.items():
-            service = lineage.feature_service
-            if service is None or not lineage.feature_views:
+        # The parents of a release are its parts.
+        parts = known[tag].parents if tag in known else ()
+        for of in (tag, *parts):
+            part = of.partition(":")[0]
+            if of not in known:
+                lost = Blocked(alias, tag, part, "", "", (), _lost(of))
+                found.setdefault((tag, "", of), lost)
                 continue
-            used = {name: View(**view) for name, view in lineage.feature_views.items()}
+            service = known[of].feature_service
+            used = {name: View(**view) for name, view in known[of].feature_views.items()}
+            if service is None or not used:
+                continue
             for view, features, why in changes(used, now.get(service)):
-                blocked = Blocked(alias, tag, role, service, view, features, why)
+                blocked = Blocked(alias, tag, part, service, view, features, why)
                 found.setdefault((tag, service, view), blocked)
     return list(found.values())
+
+
+def is_there() -> bool:
+    """Whether there is a registry: not in a shop where nothing has been trained yet.
+
+    Raises:
+        RegistryError: LOOKBOOK_HOME names a place where there is no shop, or the registry has lost its aliases.
+    """
+    models = places.models_folder()
+    if not models.is_dir():
+        if os.environ.get("LOOKBOOK_HOME") and not places.warehouse_file().is_file():
+            raise RegistryError(
+                f"There is no registry at {models}: let LOOKBOOK_HOME name the folder that holds `models/`, or leave "
+                "it unset where there is none."
+            )
+        return False
+    # Whoever makes a release also makes the history of aliases, if it was not there.
+    if list_versions(releases.NAME) and not (models / _ALIASES).is_file():
+        raise RegistryError(
+            f"The registry at {models} has releases and no {_ALIASES}, so nobody knows which of them are in use: copy "
+            "the whole folder."
+        )
+    return True
+
+
+def _lost(tag: str) -> str:
+    """Why the record of a version cannot be read."""
+    try:
+        open_version(tag)
+    except RegistryError as error:
+        return str(error)
+    return f"{tag} has come back meanwhile: ask again."
 
 
 def changes(
@@ -103,7 +151,7 @@ def changes(
         elif typed:
             found.append((name, typed, "of which features have another type"))
         elif now[name].definition != view.definition:
-            found.append((name, mine, "whose SQL or function means something else"))
+            found.append((name, mine, "whose SQL, function or declaration means something else"))
     if not found:
         more = tuple(
             f"{name}__{field}"
