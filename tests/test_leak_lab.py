@@ -419,3 +419,20 @@ def test_a_shop_of_a_few_days_is_refused(
     done = run("--service", "late")
     assert done.exit_code == 1
     assert "needs more than 7 days of purchases" in done.stderr
+
+
+def test_a_sample_that_buys_nothing_on_the_day_before_the_cut_does_not_leak(
+    tmp_path: Path, home: Path
+) -> None:
+    """Windows move on without purchases, and do in every small shop."""
+    synthesize(tmp_path / "files", customers=60, articles=30, days=50, seed=11)
+    load(str(tmp_path / "files"))
+    with duckdb.connect(str(home / "warehouse.duckdb")) as con:
+        (last,) = con.execute("SELECT max(t_dat) FROM raw.transactions").fetchone()
+        cut = last - timedelta(days=6)
+        con.execute(
+            "DELETE FROM raw.transactions WHERE t_dat BETWEEN ? AND ?",
+            [cut - timedelta(days=4), cut - timedelta(days=1)],
+        )
+    features.apply()
+    assert check(["customer_state"], 40).leaks == []
