@@ -313,7 +313,7 @@ def test_a_damaged_file_hides_no_change(own_shop: Path) -> None:
     [
         (lambda file: file.write_bytes(file.read_bytes()[:-1]), "manifest.json cannot be read"),
         (lambda file: file.unlink(), "manifest.json is missing"),
-        (lambda file: shutil.rmtree(file.parent), "is unknown"),
+        (lambda file: shutil.rmtree(file.parent), "is not in the registry"),
     ],
 )
 def test_a_record_that_cannot_be_read_is_in_the_way(

@@ -119,6 +119,10 @@ def is_there() -> bool:
 
 def _lost(tag: str) -> str:
     """Why the record of a version cannot be read."""
+    if not places.models_folder().joinpath("models", *tag.split(":")).is_dir():
+        return (
+            f"{tag} is not in the registry; restore its folder from a backup, or copy all of them."
+        )
     try:
         open_version(tag)
     except RegistryError as error:
