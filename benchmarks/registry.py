@@ -30,7 +30,7 @@ COLD = """
 import json, time
 started = time.perf_counter()
 from pipelines.model_registry import release
-from pipelines.model_registry.publishing import load_recommender
+from pipelines.model_registry.composing import load_recommender
 from pipelines.online import online_moment
 from pipelines.features import OnlineFeatures
 imported = time.perf_counter()

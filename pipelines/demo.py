@@ -119,7 +119,7 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
     from pipelines import content, feature_tables, features, online
     from pipelines.data.load import load
     from pipelines.evaluation.weekly import evaluate
-    from pipelines.model_registry import gates, publishing
+    from pipelines.model_registry import composing, gates, publishing
 
     def step(text: str) -> None:
         say(f"      {text}")
@@ -140,7 +140,7 @@ def prepare(source: str, say: Say, weeks: int = EVALUATED_WEEKS) -> "Release":
         values = "  ".join(f"{metric} {value['mean']:.4f}" for metric, value in metrics.items())
         say(f"      {name:<24} {values}")
     say("[7/9] Promoting the release")
-    made = publishing.create_release(tags, found.to_dict())
+    made = composing.create_release(tags, found.to_dict())
     say(f"      {gates.promote(made.tag, why='demo', progress=step)}")
     return made
 

@@ -27,7 +27,7 @@ from pipelines.features import (
     require_built,
 )
 from pipelines.growing_file import growing_file
-from pipelines.model_registry.publishing import load_recommender, release_for, require_fresh
+from pipelines.model_registry.composing import load_recommender, release_for, require_fresh
 from pipelines.model_registry.release import Release
 from pipelines.online import online_moment
 from pipelines.rankers.base import Objective

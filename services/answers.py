@@ -9,7 +9,7 @@ from time import perf_counter
 from pipelines.explaining import article_display, explained, number_or_none, text_or_none
 from pipelines.features import Features, OnlineFeatures
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import load_recommender, require_fresh
+from pipelines.model_registry.composing import load_recommender, require_fresh
 from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.online import materialized_at, online_moment
 from pipelines.rankers.base import Objective

@@ -22,7 +22,7 @@ from pipelines import features
 from pipelines.cli import main
 from pipelines.evaluation.weekly import evaluate
 from pipelines.model_catalog import DEFAULT, GATES, RELEASE, ReleaseSettings, read_release
-from pipelines.model_registry import gates, publishing, registry, release
+from pipelines.model_registry import composing, gates, publishing, registry, release
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
 from pipelines.nearest import Index
 from pipelines.warehouse import reading
@@ -78,13 +78,13 @@ def made_of(
     tags: dict[str, str] | None = None,
 ) -> release.Release:
     """A release that asks for these gates alone."""
-    return publishing.create_release(tags, settings=replace(settings, gates=asked))
+    return composing.create_release(tags, settings=replace(settings, gates=asked))
 
 
 def like_production(asked: Mapping[str, Mapping[str, Any]]) -> release.Release:
     now = release.get("production")
     parts = dict(now.parts.items())
-    return made_of(publishing.settings_of("it", now.settings, ""), asked, parts)
+    return made_of(composing.settings_of("it", now.settings, ""), asked, parts)
 
 
 def only(tag: str) -> gates.Result:
@@ -254,7 +254,7 @@ def test_parts_that_are_not_what_was_judged_are_refused(home: Path, poor: str) -
     found = {}
     honest = open_version("logistic_regression").tag
     for tag in (honest, upside_down(honest)):
-        made = publishing.create_release(
+        made = composing.create_release(
             {"logistic_regression": tag}, judged, replace(settings, gates=asked)
         )
         found[tag] = {one.gate: one for one in gates.check(made.tag).results}
@@ -286,7 +286,7 @@ def test_an_evaluation_of_another_declaration_says_nothing(home: Path, poor: str
     with pytest.raises(RegistryError, match=r"does not judge .* its per_source is|does not judge"):
         gates.check(poor, judged)
     with pytest.raises(RegistryError, match="does not judge this release, for its per_source is"):
-        publishing.create_release({}, {**judged, "release_ranker": "logistic_regression"}, POOR)
+        composing.create_release({}, {**judged, "release_ranker": "logistic_regression"}, POOR)
     own = evaluate(last, weeks=1, models=["release"], settings=POOR).to_dict()
     for lacking in ("declared", "data_hash"):
         with pytest.raises(RegistryError, match="does not judge"):
@@ -401,7 +401,7 @@ def test_an_index_that_finds_too_little_is_refused(home: Path) -> None:
         Index.build(vectors, made_for="x", kind="ivf", least_recall=0.3, most_effort=8).save(folder)
 
     tag = save_version("ease", write, plain.lineage, {})
-    settings = publishing.settings_of("it", now.settings, "")
+    settings = composing.settings_of("it", now.settings, "")
     parts = {**now.parts, "ease": tag}
     said = refused(made_of(settings, {"index_recall": {}}, parts).tag, "index_recall")
     assert "ease finds 0." in said

@@ -18,7 +18,7 @@ from jinja2 import FileSystemLoader
 from feature_repo import feature_code, feature_sql, places
 from pipelines.cli import main
 from pipelines.features import View, declared_services, hash_of, schema_hash
-from pipelines.model_registry import guard, publishing, release
+from pipelines.model_registry import composing, guard, release
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_what_no_alias_needs_may_change_and_a_new_version_may_come(
 
 
 def test_every_alias_is_guarded(own_shop: Path) -> None:
-    tag = publishing.create_release().tag
+    tag = composing.create_release().tag
     release.promote(tag, "shadow")
     services = declared_services()
     services.pop("ranking")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from feature_repo import feature_sql, places
 from pipelines.cli import main
-from pipelines.model_registry import publishing, release
+from pipelines.model_registry import composing, release
 from pipelines.model_registry.lineage import (
     Alias,
     Data,
@@ -168,7 +168,7 @@ def test_the_page_shows_everything_and_needs_nothing_from_elsewhere(
 def test_parts_of_other_days_and_who_moved_what_are_told(own_shop: Path) -> None:
     first = release.resolve("production")
     trained_again("ease", data_cutoff=date(2020, 9, 16))
-    made = publishing.create_release().tag
+    made = composing.create_release().tag
     release.promote(made, "shadow", why=HOSTILE, by="ana")
     release.promote("shadow", why="more weeks", by="ana")
     release.rollback(why="fewer clicks", by="ben")

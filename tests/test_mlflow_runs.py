@@ -24,7 +24,7 @@ import pytest
 from feature_repo import places
 from pipelines import features
 from pipelines.model_catalog import RETRIEVERS
-from pipelines.model_registry import mlflow_runs, publishing, release
+from pipelines.model_registry import composing, mlflow_runs, publishing, release
 from pipelines.model_registry.registry import Lineage, list_versions, open_version, save_version
 from tests.conftest import until
 
@@ -101,7 +101,7 @@ def test_what_is_trained_becomes_runs(own_shop: Path, mlflow: Any) -> None:
 def test_releases_and_aliases_are_mirrored(own_shop: Path, mlflow: Any) -> None:
     """Those from before it was switched on come along where they are needed."""
     old = release.get("production")
-    new = publishing.create_release()
+    new = composing.create_release()
     runs = _runs(mlflow)
     assert set(runs) == {new.tag, *new.parts.values()}
     said = runs[new.tag].data.tags
@@ -181,7 +181,7 @@ def test_a_server_is_told_and_nothing_is_printed(
 
     monkeypatch.setenv(mlflow_runs.SETTING, f"http://someone:s3cret@127.0.0.1:{server}")
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "false")
-    new = publishing.create_release()
+    new = composing.create_release()
     release.promote(new.tag)
     assert caplog.text == ""
     assert "".join(capsys.readouterr()) == ""
@@ -201,7 +201,7 @@ def test_feast_knows_the_runs(own_shop: Path, mlflow: Any) -> None:
     from feast import FeatureStore
     from feast.ui_server import get_app
 
-    release.promote(publishing.create_release().tag, "shadow")
+    release.promote(composing.create_release().tag, "shadow")
     config = features.feature_store().config.model_copy()
     config.mlflow_config = {"enabled": True, "tracking_uri": os.environ[mlflow_runs.SETTING]}
     store = FeatureStore(config=config)
@@ -255,7 +255,7 @@ def test_off_it_is_not_even_imported(
         if value is not None:
             monkeypatch.setenv(mlflow_runs.SETTING, value)
         publishing.train(CUTOFF, ["popular"])
-        release.promote(publishing.create_release().tag)
+        release.promote(composing.create_release().tag)
         release.rollback()
     assert caplog.text == ""
     # The trap does catch.
@@ -347,7 +347,7 @@ def test_what_cannot_be_read_any_more_is_a_warning_too(
 ) -> None:
     """`previous` is told of as well, and its files may be damaged."""
     old = release.get("production")
-    new = publishing.create_release()
+    new = composing.create_release()
     (open_version(old.tag).path / release.FILE).write_text("{}")
     release.promote(new.tag)
     assert release.resolve("production") == new.tag

@@ -19,8 +19,8 @@ from pipelines.data.load import load
 from pipelines.explaining import explained
 from pipelines.features import OfflineFeatures, OnlineFeatures
 from pipelines.model_catalog import RELEASE
-from pipelines.model_registry import publishing, release
-from pipelines.model_registry.publishing import load_recommender
+from pipelines.model_registry import composing, publishing, release
+from pipelines.model_registry.composing import load_recommender
 from pipelines.model_registry.registry import RegistryError
 from pipelines.online import online_moment
 from pipelines.recommender import Recommender, customer_state
@@ -319,7 +319,7 @@ def test_what_is_planted_later_changes_no_earlier_recommendation(
     def release_of_the_past() -> release.Release:
         settings = replace(RELEASE, training_weeks=1)
         tags = publishing.train(EARLIER.date(), settings=settings)
-        return publishing.create_release(tags, settings=settings)
+        return composing.create_release(tags, settings=settings)
 
     with pytest.raises(RegistryError, match=r"No release was trained on days before 2020-09-16"):
         answers()

@@ -17,7 +17,7 @@ from feature_repo import places
 from pipelines import feature_tables
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE
-from pipelines.model_registry import publishing, release
+from pipelines.model_registry import composing, release
 from pipelines.model_registry.registry import RegistryError
 from pipelines.recommender import customer_state
 from pipelines.recommending import to_file
@@ -63,7 +63,7 @@ def write(out: Path, customers: Path, ends: int = 0, **more: object) -> list[str
 def test_features_that_are_read_once_are_those_of_a_join(chosen: Path) -> None:
     moment = datetime(2020, 9, 23, tzinfo=UTC)
     joined, once = OfflineFeatures(moment), SteadyFeatures(moment)
-    recommender, _ = publishing.load_recommender(release.get("production"))
+    recommender, _ = composing.load_recommender(release.get("production"))
     ids = chosen.read_text().split()[1:]
     for customers in (ids[:5], ids[5:], ["nobody"]):
         rows = recommender.candidates(customer_state(customers, joined), moment)
@@ -126,12 +126,12 @@ def test_a_file_of_something_else_starts_anew(chosen: Path, own_shop: Path, tmp_
     assert started_anew(others, k=3) == "of other customers: it starts anew."
     earlier = datetime(2020, 9, 23, 5, tzinfo=UTC)
     assert started_anew(others, k=3, at=earlier) == "of another moment: it starts anew."
-    release.promote(publishing.create_release().tag)
+    release.promote(composing.create_release().tag)
     assert started_anew(others, k=3) == "of another release and another moment: it starts anew."
 
 
 def test_everybody_gets_k_articles_where_there_are_so_many(chosen: Path, tmp_path: Path) -> None:
-    recommender, _ = publishing.load_recommender(release.get("production"))
+    recommender, _ = composing.load_recommender(release.get("production"))
     on_sale = {
         str(article)
         for found in recommender.retrievers.values()
@@ -155,12 +155,12 @@ def test_everybody_gets_k_articles_where_there_are_so_many(chosen: Path, tmp_pat
 def test_the_file_holds_nothing_that_rules_leave_out(
     chosen: Path, own_shop: Path, tmp_path: Path
 ) -> None:
-    recommender, _ = publishing.load_recommender(release.get("production"))
+    recommender, _ = composing.load_recommender(release.get("production"))
     shelf = recommender.retrievers["repurchase"].assortment
     shown = shelf.ids[shelf.on_sale][::20].tolist()
     blocked = sorted(set(shelf.ids) - set(shown))
     rules = {"business_rules": {"blocked": blocked, "bought": "leave_out"}}
-    made = publishing.create_release(settings=replace(RELEASE, rerankers=rules))
+    made = composing.create_release(settings=replace(RELEASE, rerankers=rules))
     release.promote(made.tag)
     out = tmp_path / "submission.csv"
     write(out, chosen)

@@ -13,7 +13,7 @@ from feature_repo.errors import InputError
 from pipelines import features
 from pipelines.cli import main
 from pipelines.model_catalog import RELEASE, read_release
-from pipelines.model_registry import publishing, release
+from pipelines.model_registry import composing, publishing, release
 from pipelines.model_registry.planning import plan
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
 from pipelines.nearest import Index
@@ -122,7 +122,7 @@ def test_a_plan_says_what_would_change_and_the_release_is_that(
     assert {name: release.get(tag).parts[name] for name in parts} == {
         name: f"{name}:{version}" for name, version in parts.items()
     }
-    assert publishing.load_recommender(release.get(tag))[0].per_source == {
+    assert composing.load_recommender(release.get(tag))[0].per_source == {
         "repurchase": 10,
         "popular": 5,
     }
@@ -132,15 +132,15 @@ def test_a_release_refuses_parts_of_other_features(own_shop: Path) -> None:
     with pytest.raises(
         RegistryError, match=r"reads the feature service ranking, and the release is to"
     ):
-        publishing.create_release(settings=replace(RELEASE, feature_service="ranking_2"))
+        composing.create_release(settings=replace(RELEASE, feature_service="ranking_2"))
     old = open_version("ease")
     other = replace(old.lineage, feature_schema_hash="0ther")
     save_version("ease", lambda to: (to / "model.txt").write_text("x") and None, other, {})
     before = release.list_releases()
     with pytest.raises(RegistryError, match=r"ease:.* was trained on schema 0ther .* train again"):
-        publishing.create_release()
+        composing.create_release()
     assert release.list_releases() == before
-    publishing.create_release({"ease": old.tag})
+    composing.create_release({"ease": old.tag})
 
 
 def test_a_release_of_a_new_service_stands_beside_the_old(own_shop: Path) -> None:
@@ -164,14 +164,14 @@ def test_a_release_of_a_new_service_stands_beside_the_old(own_shop: Path) -> Non
     )
     before = release.get("production")
     publishing.train(date(2020, 9, 23), [*settings.retrievers, settings.ranker], settings)
-    made = publishing.create_release(settings=settings)
+    made = composing.create_release(settings=settings)
     assert made.feature_services["ranking_2"] == features.schema_hash("ranking_2")
     release.promote(made.tag)
-    new, _ = publishing.load_recommender(release.get("production"))
+    new, _ = composing.load_recommender(release.get("production"))
     assert new.ranker is not None
     assert new.ranker.feature_service == "ranking_2"
     release.rollback()
-    old, _ = publishing.load_recommender(release.get("production"))
+    old, _ = composing.load_recommender(release.get("production"))
     assert release.get("production").tag == before.tag
     assert old.ranker is not None
     assert old.ranker.feature_service == "ranking"
@@ -181,7 +181,7 @@ def test_a_release_refuses_what_was_trained_under_another_declaration(own_shop: 
     for change in ({"training_weeks": 2}, {"negatives": {"candidates": 5}}, {"weights": {}}):
         (name,) = change
         with pytest.raises(RegistryError, match=rf"was trained with {name} .* is declared with"):
-            publishing.create_release(settings=replace(RELEASE, **change))
+            composing.create_release(settings=replace(RELEASE, **change))
 
 
 def test_a_release_refuses_parts_that_cannot_be_loaded(own_shop: Path) -> None:
@@ -210,6 +210,6 @@ def test_a_release_refuses_parts_that_cannot_be_loaded(own_shop: Path) -> None:
     for write, said in ((of_other_towers, "holds vectors of other towers"), (without_half, "")):
         tag = save_version("pure_svd", write, good.lineage, {})
         with pytest.raises(RegistryError, match=rf"cannot be loaded .* its pure_svd: .*{said}"):
-            publishing.create_release({"pure_svd": tag}, settings=settings)
+            composing.create_release({"pure_svd": tag}, settings=settings)
     assert release.list_releases() == before
-    publishing.create_release({"pure_svd": good.tag}, settings=settings)
+    composing.create_release({"pure_svd": good.tag}, settings=settings)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pipelines import feature_tables
 from pipelines.cli import main
 from pipelines.model_catalog import RELEASE
-from pipelines.model_registry import publishing, release
+from pipelines.model_registry import composing, publishing, release
 from pipelines.model_registry.registry import list_versions
 from pipelines.model_registry.reproducing import reproduce
 from tests.test_parity import load_late
@@ -21,7 +21,7 @@ FEW = replace(RELEASE, training_weeks=1, training_customers=100)
 def test_a_release_is_made_again_to_the_same_hashes(own_shop: Path) -> None:
     """Also of an earlier day, and after others have been trained with other settings."""
     cutoff = date(2020, 9, 16)
-    made = publishing.create_release(publishing.train(cutoff, settings=FEW), settings=FEW)
+    made = composing.create_release(publishing.train(cutoff, settings=FEW), settings=FEW)
     release.promote(made.tag)
     before = list_versions()
     found = reproduce("production")
@@ -33,9 +33,7 @@ def test_a_release_is_made_again_to_the_same_hashes(own_shop: Path) -> None:
 
 
 def test_other_data_and_features_are_told(own_shop: Path, built_shop: Path, tmp_path: Path) -> None:
-    made = publishing.create_release(
-        publishing.train(date(2020, 9, 16), settings=FEW), settings=FEW
-    )
+    made = composing.create_release(publishing.train(date(2020, 9, 16), settings=FEW), settings=FEW)
     load_late(built_shop.parent / "files", tmp_path / "late")
     feature_tables.build()
     done = CliRunner().invoke(main, ["release", "reproduce", made.tag, "--json"])

@@ -19,7 +19,7 @@ import pytest
 
 from feature_repo import feature_sql, places
 from pipelines import demo, features, online
-from pipelines.model_registry import RegistryError, publishing, release
+from pipelines.model_registry import RegistryError, composing, release
 from pipelines.online import materialize, online_moment
 from pipelines.recommender import customer_state
 from services.answers import Answers
@@ -121,7 +121,7 @@ def test_a_promotion_and_a_rollback_change_what_is_served(own_shop: Path) -> Non
     first = answers.release().release
     answers.follow(every=timedelta(milliseconds=50))
     try:
-        second = release.promote(publishing.create_release().tag).release
+        second = release.promote(composing.create_release().tag).release
         assert second != first
         until(lambda: answers.release().release == second)
         release.rollback()
@@ -278,7 +278,7 @@ def test_releases_change_under_those_who_ask_and_no_request_fails(
     own_shop: Path, serve: Serve
 ) -> None:
     first = release.resolve("production")
-    second = publishing.create_release().tag
+    second = composing.create_release().tag
     customers = [found.customer_id for found in Answers().sample_customers()]
     asked: list[tuple[int, str, int]] = []
     over = threading.Event()

@@ -17,7 +17,7 @@ from pipelines import sizing
 from pipelines.cli import main
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, make_ranker, make_retriever
 from pipelines.model_registry import release
-from pipelines.model_registry.publishing import load_recommender
+from pipelines.model_registry.composing import load_recommender
 from pipelines.nearest import Index
 from pipelines.neural.encoding import FeatureEncoder
 from pipelines.online import state

@@ -70,7 +70,7 @@ def train(models: tuple[str, ...], cutoff: date | None, settings: Any) -> Any:
 def _next(trained: Sequence[str], settings: Any, cutoff: date | None) -> str:
     """What is to be run after a training."""
     from pipelines.model_catalog import RANKERS, RETRIEVERS
-    from pipelines.model_registry.publishing import newest_parts
+    from pipelines.model_registry.composing import newest_parts
 
     file = click.get_current_context().meta.get(DECLARED)
     declared = "" if file is None else f" --release {shlex.quote(str(file))}"

@@ -76,7 +76,7 @@ def create(
       lookbook release create --evaluation evaluation.json
     """
     from pipelines.model_catalog import RANKERS
-    from pipelines.model_registry.publishing import create_release
+    from pipelines.model_registry.composing import create_release
     from pipelines.rerankers.business_rules import BusinessRules
 
     if ranker is not None:

@@ -32,7 +32,7 @@ from pipelines.evaluation.price_curves import PriceCurves, measure_prices
 from pipelines.features import OfflineFeatures, require_service
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import declared_as, load_recommender
+from pipelines.model_registry.composing import declared_as, load_recommender
 from pipelines.rankers.base import Ranker
 from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
 from pipelines.reports.words import many

@@ -39,7 +39,7 @@ from pipelines.evaluation.weekly import LIKE, evaluate
 from pipelines.features import OnlineFeatures, schema_hash
 from pipelines.model_catalog import GATES, RELEASE
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import declared_as, load_recommender, require_fresh
+from pipelines.model_registry.composing import declared_as, load_recommender, require_fresh
 from pipelines.model_registry.registry import RegistryError, environment
 from pipelines.monitoring import parity
 from pipelines.monitoring.served_log import ServedLog, Settings, Versions

@@ -7,12 +7,8 @@ from typing import Any
 from pipelines.features import FeatureError, schema_hash
 from pipelines.model_catalog import ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import (
-    FACTS_PART,
-    SAMPLE_PART,
-    newest_parts,
-    require_fit,
-)
+from pipelines.model_registry.composing import newest_parts, require_fit
+from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART
 from pipelines.model_registry.registry import RegistryError, Version
 
 NOT_TRAINED = "not trained yet"

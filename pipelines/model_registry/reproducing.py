@@ -9,12 +9,8 @@ from pipelines import feature_tables
 from pipelines.features import schema_hash
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.publishing import (
-    FACTS_PART,
-    SAMPLE_PART,
-    settings_of,
-    train_part,
-)
+from pipelines.model_registry.composing import settings_of
+from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART, train_part
 from pipelines.model_registry.registry import (
     Lineage,
     RegistryError,
