@@ -39,7 +39,7 @@ def models_folder() -> Path:
 
 @cache
 def code_hash(*rooms: str, without: tuple[str, ...] = ()) -> str:
-    """A fingerprint of the code in the rooms, as it was when first asked for.
+    """A fingerprint of the code in the rooms and its settings, as they were when first asked for.
 
     Args:
         without: beginnings of paths below a room that do not matter.
@@ -48,7 +48,7 @@ def code_hash(*rooms: str, without: tuple[str, ...] = ()) -> str:
     for room in rooms:
         for file in sorted((PROJECT / room).rglob("*")):
             place = file.relative_to(PROJECT / room).as_posix()
-            if file.suffix in (".py", ".sql") and not place.startswith(without):
+            if file.suffix in (".py", ".sql", ".yaml") and not place.startswith(without):
                 digest.update(f"{place}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 

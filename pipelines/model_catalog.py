@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from feature_repo import places
 from feature_repo.errors import InputError
 from pipelines.rankers.base import RANKING_SERVICE, Ranker
 from pipelines.rerankers import RerankerError, make_chain
@@ -256,8 +257,11 @@ def _unfit_gates(value: Any) -> str:
 
 
 DEFAULT = Path(__file__).parent / "releases" / "default.yaml"
-RELEASE = read_release(Path(os.environ.get("LOOKBOOK_RELEASE") or DEFAULT))
-"""What is trained, evaluated and served unless another is named: the file that LOOKBOOK_RELEASE names, or `DEFAULT`."""
+RELEASE = read_release(
+    places.PROJECT / Path(os.environ.get("LOOKBOOK_RELEASE") or DEFAULT).expanduser()
+)
+"""What is trained, evaluated and served unless another is named: the file that LOOKBOOK_RELEASE names (a
+relative path is below the project), or `DEFAULT`."""
 
 
 def _make(

@@ -48,7 +48,7 @@ KEEP_DAYS = 14
 """Training rows that nobody has used for so long are let go."""
 _DONE, _ROWS, _CUSTOMERS = "done.json", "rows", "customers"
 _ELSEWHERE = (
-    *("cli", "evaluation", "model_registry", "monitoring", "reports"),
+    *("cli", "evaluation", "model_registry", "monitoring", "releases", "reports"),
     *("data/synthetic", "data/explore"),
 )
 """Rooms of `pipelines` that no row depends on."""

@@ -331,7 +331,11 @@ def test_a_server_that_is_down_loses_nothing(own_shop: Path, packages: None) -> 
 
 @pytest.mark.parametrize(
     "uri",
-    ["http://someone:s3cret%21@host:5000", "postgresql://someone:s3c/ret!@host/db?token=s3cret"],
+    [
+        "http://someone:s3cret%21@host:5000",
+        "postgresql://someone:s3c/ret!@host/db?token=s3cret",
+        "http:someone:s3cret%21@host:5000",
+    ],
 )
 def test_secrets_are_in_no_text(uri: str) -> None:
     error = RuntimeError(f"cannot reach {uri}/api as someone with s3cret! or s3c/ret!\nand more")

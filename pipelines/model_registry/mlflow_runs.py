@@ -93,9 +93,10 @@ def _tell(what: Callable[["_Mirror"], object]) -> None:
 def _reason(error: Exception, uri: str) -> str:
     """An error in short, with neither name nor password nor query of the URI."""
     text = str(error).strip().partition("\n")[0] or type(error).__name__
-    place, _, query = uri.partition("://")[2].partition("?")
+    # Of a URI that lacks its slashes, whoever it names stands before the @ as well.
+    place, _, query = uri.rpartition("://")[2].partition("?")
     who = place.rpartition("@")[0]
-    for secret in (who, *reversed(who.split(":", 1)), query):
+    for secret in (who, who.partition(":")[2], *reversed(who.split(":")), query):
         for written in filter(None, (secret, unquote(secret))):
             text = text.replace(written, "***")
     # Of a request that failed several times, why.

@@ -99,7 +99,7 @@ def environment() -> dict[str, str]:
         "machine": platform.machine(),
         # Sums in another order end otherwise.
         "threads": os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count()),
-        "code": places.code_hash("feature_repo", "pipelines")[:16],
+        "code": places.code_hash("feature_repo", "pipelines", without=("releases",))[:16],
     }
     for library in RECORDED_LIBRARIES:
         try:
