@@ -270,10 +270,13 @@ def test_every_alias_is_guarded(own_shop: Path) -> None:
     release.promote(tag, "shadow")
     services = declared_services()
     services.pop("ranking")
+    first = release.resolve("production")
     assert {(one.alias, one.release) for one in guard.check(services)} == {
-        ("production", release.resolve("production")),
+        ("production", first),
         ("shadow", tag),
     }
+    release.promote(first, "shadow")
+    assert {one.alias for one in guard.check(services)} == {"production and shadow"}
 
 
 def test_the_verb_ends_with_status_1_where_a_change_is_in_the_way(

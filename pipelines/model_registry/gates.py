@@ -128,15 +128,11 @@ def check(
         try:
             needed = {**GATES[gate], **thresholds}
             passed, figure, said = MEASURES[gate](subject, needed)
-        except (
-            Exception
-        ) as error:  # whatever is wrong, a gate that cannot be measured does not pass
+        except Exception as error:
+            # Whatever is wrong, a gate that cannot be measured does not pass.
             why = str(error) if isinstance(error, LookbookError) else repr(error)
-            passed, figure, said = (
-                False,
-                f"cannot be measured: {why.rstrip('.')}",
-                listed(thresholds),
-            )
+            passed, figure = False, f"cannot be measured: {why.rstrip('.')}"
+            said = listed(thresholds)
         results.append(Result(gate, passed, figure, said))
     return Check(subject.chosen.tag, subject.before, tuple(results))
 

@@ -26,7 +26,7 @@ class Blocked:
     """A change that a release under an alias forbids; `str()` says it in a sentence.
 
     Attributes:
-        alias: which of the release's aliases.
+        alias: those of the release, with "and" between them.
         release: its tag.
         part: the model that uses it; the release itself if its own record cannot be read.
         service: the feature service that the model reads; empty if that cannot be known.
@@ -75,7 +75,11 @@ def check(services: Mapping[str, Mapping[str, View]] | None = None) -> list[Bloc
     now = declared_services() if services is None else services
     known = {version.tag: version.lineage for version in list_versions()}
     found: dict[tuple[str, str, str], Blocked] = {}
+    pointing: dict[str, list[str]] = {}
     for alias, tag in releases.aliases().items():
+        pointing.setdefault(tag, []).append(alias)
+    for tag, names in pointing.items():
+        alias = " and ".join(names)
         # The parents of a release are its parts.
         parts = known[tag].parents if tag in known else ()
         for of in (tag, *parts):
