@@ -9,7 +9,7 @@ import symtable
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
-from copy import deepcopy
+from copy import copy
 from functools import cache
 from pathlib import Path
 
@@ -28,11 +28,11 @@ def meaning(text: str) -> str:
     Args:
         text: the source of the function, which imports what it needs.
     """
-    own = ast.parse(textwrap.dedent(text)).body
+    own = _plain(textwrap.dedent(text))
     for node in own:
         if isinstance(node, ast.FunctionDef):
             node.decorator_list = []
-    found: dict[Place, list[str]] = {("", ""): [_plain(node) for node in own]}
+    found: dict[Place, list[str]] = {("", ""): [ast.unparse(node) for node in own]}
     wanted = [place for node in own for place in _uses(node, "")]
     while wanted:
         module, name = place = wanted.pop()
@@ -41,7 +41,7 @@ def meaning(text: str) -> str:
         names = _names(module)
         # A module that is used as a whole may be asked for anything.
         nodes = names.get(name, []) if name else [node for of in names.values() for node in of]
-        found[place] = [_plain(node) for node in nodes]
+        found[place] = [ast.unparse(node) for node in nodes]
         wanted += [place for node in nodes for place in _uses(node, module)]
     return "\n".join(
         f"# {module}.{name}\n" + "\n".join(codes)
@@ -70,11 +70,11 @@ def _names(module: str) -> dict[str, list[ast.stmt]]:
 @cache
 def _parsed(source: str) -> dict[str, list[ast.stmt]]:
     found: dict[str, list[ast.stmt]] = {}
-    for node in ast.parse(source).body:
+    for node in _plain(source):
         if isinstance(node, ast.Import | ast.ImportFrom):
             # Each name for itself: one more that is imported beside it is no change.
             for alias in node.names:
-                alone = deepcopy(node)
+                alone = copy(node)
                 alone.names = [alias]
                 found.setdefault(alias.asname or alias.name.split(".")[0], []).append(alone)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -91,12 +91,13 @@ def _parsed(source: str) -> dict[str, list[ast.stmt]]:
 class _WithoutRemarks(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         is_remark = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_remark else self.generic_visit(node)
+        return None if is_remark else node
 
 
-def _plain(node: ast.stmt) -> str:
-    """Code without docstrings, remarks and layout."""
-    return ast.unparse(_WithoutRemarks().visit(deepcopy(node)))
+def _plain(source: str) -> list[ast.stmt]:
+    """The statements of code without docstrings and remarks."""
+    module: ast.Module = _WithoutRemarks().visit(ast.parse(source))
+    return module.body
 
 
 def _uses(node: ast.stmt, module: str) -> Iterator[Place]:

@@ -220,6 +220,7 @@ def whole_history(view: str) -> str:
     )
 
 
+@cache
 def meaning(sql: str) -> str:
     """SQL without comments and layout: what stays the same as long as it means the same."""
     return _LAYOUT.sub(lambda found: found[1] or " ", sql).strip()
