@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import faiss
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,7 +141,14 @@ def test_trees_have_as_many_numbers_as_foretold(shop: Path) -> None:
     ranker: Any = load_recommender(release.get("production"))[0].ranker
     settings = RANKERS[ranker.name].settings_in_full()
     foretold = sizing.tree_parameters(settings["trees"], settings["leaves"])
-    assert len(ranker.booster.trees_to_dataframe()) == foretold
+    # Of a shop as small as this some trees stop early.
+    assert 0.5 * foretold < len(ranker.booster.trees_to_dataframe()) <= foretold
+    draw = np.random.default_rng(0)
+    rows = lightgbm.Dataset(draw.random((5_000, 10)), draw.random(5_000))
+    grown = lightgbm.train(
+        {"num_leaves": settings["leaves"], "verbose": -1}, rows, settings["trees"]
+    )
+    assert len(grown.trees_to_dataframe()) == foretold
 
 
 def test_views_online_are_as_large_as_foretold(shop: Path) -> None:
