@@ -22,7 +22,7 @@ from pipelines import features
 from pipelines.cli import main
 from pipelines.evaluation.weekly import evaluate
 from pipelines.model_catalog import DEFAULT, GATES, RELEASE, ReleaseSettings, read_release
-from pipelines.model_registry import composing, gates, publishing, registry, release
+from pipelines.model_registry import composing, evidence, gates, publishing, registry, release
 from pipelines.model_registry.registry import RegistryError, open_version, save_version
 from pipelines.nearest import Index
 from pipelines.warehouse import reading
@@ -329,7 +329,7 @@ def test_an_alias_never_points_at_what_cannot_be_loaded(home: Path, poor: str) -
     release.promote(bad)
     gates.promote(poor, why="so", force=True)
     with pytest.raises(RegistryError, match="cannot be loaded by this code"):
-        gates.rollback()
+        evidence.rollback()
     assert release.resolve("production") == poor
 
 

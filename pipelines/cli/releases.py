@@ -160,7 +160,7 @@ def check(tag: str, evaluation: TextIO | None) -> Any:
 
 def _said(found: Any) -> Table:
     """What gates say."""
-    against = f"{found.release} against {found.against or 'nothing, for nothing is in production'}"
+    against = f"{found.release} against {found.against or 'nothing'}"
     table = Table(title=against, title_justify="left", show_lines=True)
     for column in ("gate", "", "figure", "needed"):
         table.add_column(column, overflow="fold")
@@ -214,9 +214,9 @@ def rollback(alias: str, why: str) -> Any:
     Example:
       lookbook release rollback --why "fewer clicks"
     """
-    from pipelines.model_registry import gates
+    from pipelines.model_registry import evidence
 
-    return _moved(gates.rollback(alias, why=why))
+    return _moved(evidence.rollback(alias, why=why))
 
 
 def _moved(move: Any) -> Any:

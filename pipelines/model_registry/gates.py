@@ -8,12 +8,9 @@ asked, so that one refusal names everything; a gate that cannot be measured does
 evaluation and the leak lab, is kept on disk: after a kill it is not done again.
 """
 
-import hashlib
-import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from functools import cached_property
@@ -23,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from feature_repo import places
 from feature_repo.errors import LookbookError
 from pipelines import feature_tables, leak_lab
 from pipelines.data.split import DAYS_IN_WEEK
@@ -40,7 +36,8 @@ from pipelines.features import OnlineFeatures, schema_hash
 from pipelines.model_catalog import GATES, RELEASE
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import declared_as, load_recommender, require_fresh
-from pipelines.model_registry.registry import RegistryError, environment
+from pipelines.model_registry.evidence import kept, require_loads
+from pipelines.model_registry.registry import RegistryError
 from pipelines.monitoring import parity
 from pipelines.monitoring.served_log import ServedLog, Settings, Versions
 from pipelines.nearest import recorded_recall
@@ -86,7 +83,7 @@ class Check:
     """What all gates say of a release.
 
     Attributes:
-        against: the release in production then; None if there was none.
+        against: the release in production then; None if there was none, or it was this.
     """
 
     release: str
@@ -134,7 +131,8 @@ def check(
             passed, figure = False, f"cannot be measured: {why.rstrip('.')}"
             said = listed(thresholds)
         results.append(Result(gate, passed, figure, said))
-    return Check(subject.chosen.tag, subject.before, tuple(results))
+    against = None if subject.before == subject.chosen.tag else subject.before
+    return Check(subject.chosen.tag, against, tuple(results))
 
 
 def promote(
@@ -161,7 +159,7 @@ def promote(
     chosen, before = releases.get(release), releases.aliases().get(alias)
     if force and not why.strip():
         raise RegistryError("A release that is forced needs a reason, which stays in the history.")
-    _require_loads(chosen)
+    require_loads(chosen)
     if alias != GATED or chosen.tag == before:
         return releases.promote(chosen.tag, alias, why, by)
     found = check(chosen.tag, evaluation, progress)
@@ -174,31 +172,6 @@ def promote(
         )
     shown = {**found.to_dict(), "forced": bool(found.failed)}
     return releases.promote(chosen.tag, alias, why, by, expected=before, gates=shown)
-
-
-def rollback(alias: str = GATED, why: str = "", by: str | None = None) -> releases.Move:
-    """Undo the last promotion of an alias that is not undone yet, if what was there before can still be served.
-
-    Raises:
-        RegistryError: it cannot be loaded by this code; as `release.rollback`.
-    """
-    _require_loads(releases.get(releases.before(alias)))
-    return releases.rollback(alias, why, by)
-
-
-def _require_loads(chosen: releases.Release) -> None:
-    """
-    Raises:
-        RegistryError: the release cannot be loaded, or its features have changed. What this code has loaded once is
-            not loaded again: a rollback must not wait.
-    """
-
-    def loaded() -> Said:
-        load_recommender(chosen)
-        return {"loads": True}
-
-    parts = {role: part.content_hash for role, part in chosen.open_parts().items()}
-    _kept("loads", {"release": chosen.tag, "parts": parts}, loaded)
 
 
 class _Subject:
@@ -356,20 +329,9 @@ def _answers(chosen: releases.Release) -> Said:
 
 
 def _kept(name: str, meant: Said, made: Callable[[], Said]) -> Said:
-    """What was measured before of the same thing, by the same code on the same data, or is now."""
-    data = feature_tables.latest_build().data_hash if name != "loads" else ""
-    text = json.dumps([meant, data, environment()], sort_keys=True, default=str)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    file = places.home() / "evidence" / f"{name}-{digest[:16]}.json"
-    # What cannot be read is measured again.
-    with suppress(OSError, ValueError):
-        found: Said = json.loads(file.read_bytes())
-        return found
-    text = json.dumps(made(), default=str)
-    with places.whole_file(file) as partial:
-        partial.write_text(text, encoding="utf-8")
-    again: Said = json.loads(text)
-    return again
+    """As `evidence.kept`, of the data that there are now."""
+    data = feature_tables.latest_build().data_hash
+    return kept(name, {"data": data, **meant}, made)
 
 
 # --- the gates: passed, figure, what is needed --------------------------------------------------
@@ -395,7 +357,8 @@ def _quality(subject: _Subject, needed: Said) -> Answer:
     """
     words = f"at most {needed['may_lose']:.1%} below production, with 95% certainty"
     if subject.against is None:
-        return True, "nothing is in production yet", words
+        where = "it is in production itself" if subject.before else "nothing is in production yet"
+        return True, where, words
     if subject.like_production:
         return True, f"the same parts as {subject.against.tag}", words
     said, name = subject.evaluation(compared=True)
