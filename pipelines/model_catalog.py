@@ -142,11 +142,11 @@ class ReleaseSettings:
     def retrievers(self) -> tuple[str, ...]:
         return tuple(self.per_source)
 
-    def settings_of(self, retriever: str) -> dict[str, Any]:
-        """Every setting that a retriever is made with."""
-        return RETRIEVERS[retriever].settings_in_full() | dict(
-            self.retriever_settings.get(retriever, {})
-        )
+    def settings_of(self, model: str) -> dict[str, Any]:
+        """Every setting that a retriever, or the ranker, is made with."""
+        if model == self.ranker:
+            return RANKERS[model].settings_in_full() | dict(self.ranker_settings or {})
+        return RETRIEVERS[model].settings_in_full() | dict(self.retriever_settings.get(model, {}))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -292,14 +292,19 @@ def _recommenders(
             continue
         declared = asked.get(name, settings)
         # What several have in common is trained once.
-        models = [declared.settings_of(part) for part in declared.retrievers]
+        models = {part: declared.settings_of(part) for part in declared.retrievers}
         parts = repr((declared.per_source, declared.weights, models))
         if parts not in plain:
             plain[parts] = fit_unranked(con, week.start, declared)
         made[name] = plain[parts]
         if name == MERGED:
             continue
-        learning = repr(replace(declared, rerankers={}, gates={}))
+        model = declared.settings_of(declared.ranker)
+        learning = repr(
+            replace(
+                declared, ranker_settings=model, retriever_settings=models, rerankers={}, gates={}
+            )
+        )
         if learning not in rankers:
             rows = training_set(con, training_weeks(con, week.start, declared), declared, progress)
             rankers[learning] = fit_ranker(rows, declared, progress=progress)

@@ -98,7 +98,7 @@ class Part(Node):
             version=version.tag,
             before=lineage.data_cutoff,
             created=version.created,
-            size=sum(file.stat().st_size for file in version.path.rglob("*") if file.is_file()),
+            size=version.size,
             seed=lineage.seed,
             commit=lineage.commit,
             parents=lineage.parents,

@@ -180,7 +180,7 @@ def _train_ranker(
         )
     rows = training_set(con, weeks, settings, progress, anew=anew)
     # Of these rows and settings alone: a training that was killed must not go on with others.
-    model = RANKERS[name].settings_in_full() | dict(settings.ranker_settings or {})
+    model = settings.settings_of(name)
     meant = json.dumps([model, [folder.name for folder in rows.folders]], default=str)
     digest = hashlib.sha256(meant.encode()).hexdigest()[:12]
     checkpoint = places.home() / "training" / f"{name}-{cutoff}-{digest}.pt"

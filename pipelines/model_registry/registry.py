@@ -63,11 +63,10 @@ KINDS = frozenset((".faiss", ".json", ".npy", ".npz", ".parquet", ".safetensors"
 PICKLE_OPCODES = frozenset(ord(opcode.code) for opcode in pickletools.opcodes)
 RESTORE = "restore the version's folder from a backup, or train it again"
 
-log = logging.getLogger(__name__)
-
-
 LEFT_SECONDS = 86_400
 """Nobody is that long at writing a version."""
+
+log = logging.getLogger(__name__)
 
 
 class RegistryError(LookbookError, RuntimeError):
@@ -144,6 +143,11 @@ class Version:
     metrics: dict[str, Any]
     created: datetime
     content_hash: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
 
 def save_version(
