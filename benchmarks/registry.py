@@ -72,12 +72,7 @@ def main() -> None:
     from pipelines.model_registry import release
 
     now = release.get("production")
-    size = sum(
-        f.stat().st_size
-        for p in now.open_parts().values()
-        for f in p.path.rglob("*")
-        if f.is_file()
-    )
+    size = sum(part.size for part in now.open_parts().values())
     print(
         f"{now.tag}: {len(now.parts)} parts, {size / 1e6:.1f} MB; {os.cpu_count()} cores, {platform.machine()}"
     )

@@ -84,7 +84,7 @@ def made_of(
 def like_production(asked: Mapping[str, Mapping[str, Any]]) -> release.Release:
     now = release.get("production")
     parts = dict(now.parts.items())
-    return made_of(composing.settings_of("it", now.settings, ""), asked, parts)
+    return made_of(composing.recorded_settings("it", now.settings, ""), asked, parts)
 
 
 def only(tag: str) -> gates.Result:
@@ -401,7 +401,7 @@ def test_an_index_that_finds_too_little_is_refused(home: Path) -> None:
         Index.build(vectors, made_for="x", kind="ivf", least_recall=0.3, most_effort=8).save(folder)
 
     tag = save_version("ease", write, plain.lineage, {})
-    settings = composing.settings_of("it", now.settings, "")
+    settings = composing.recorded_settings("it", now.settings, "")
     parts = {**now.parts, "ease": tag}
     said = refused(made_of(settings, {"index_recall": {}}, parts).tag, "index_recall")
     assert "ease finds 0." in said

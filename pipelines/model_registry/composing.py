@@ -110,35 +110,48 @@ def require_fit(
     cure = (
         "train it with this declaration (`lookbook train`, with the same --release if one is given)"
     )
-    if ranker.feature_service != settings.feature_service:
-        raise RegistryError(
-            f"The ranker {tag} reads the feature service {ranker.feature_service}, and the release is to use "
-            f"{settings.feature_service}: {cure}."
-        )
+    if why := _unlike(settings, opened[settings.ranker]):
+        raise RegistryError(f"{why}: {cure}.")
     for version in opened.values():
         lineage = version.lineage
         if lineage.feature_service is not None:
             _require_schema(version.tag, lineage.feature_service, lineage.feature_schema_hash)
-    learned, declared = ranker.settings["release"], settings.to_dict()
-    for name in LEARNED_UNDER:
-        if learned.get(name, declared[name]) != declared[name]:
-            raise RegistryError(
-                f"The ranker {tag} was trained with {name} {listed(learned[name])}, and the release is declared with "
-                f"{listed(declared[name])}: {cure}."
-            )
     for name in settings.retrievers:
+        if why := _unlike(settings, opened[name]):
+            raise RegistryError(f"{why}: {cure}.")
         made_with = opened[name].lineage.settings["model"]
         # Versions that are older than this record learned from what the catalogue said.
         learned_with = ranker.settings.get("retrievers", {}).get(name, made_with)
-        for wanted, of in (
-            (learned_with, f"the ranker {tag} learned from one with"),
-            (plain(settings.settings_of(name), name), "the release is declared with"),
-        ):
-            if wanted != made_with:
-                raise RegistryError(
-                    f"The {name} {opened[name].tag} was made with {listed(made_with)}, and {of} {listed(wanted)}: {cure}."
-                )
+        if learned_with != made_with:
+            raise RegistryError(
+                f"The {name} {opened[name].tag} was made with {listed(made_with)}, and the ranker {tag} learned from one "
+                f"with {listed(learned_with)}: {cure}."
+            )
     return opened
+
+
+def _unlike(settings: ReleaseSettings, version: Version) -> str:
+    """Why a ranker or retriever is not what the release declares; nothing if it is, or another part."""
+    tag, lineage = version.tag, version.lineage
+    name = tag.partition(":")[0]
+    if name in settings.per_source:
+        made_with, wanted = lineage.settings["model"], plain(settings.settings_of(name), name)
+        if made_with != wanted:
+            return f"The {name} {tag} was made with {listed(made_with)}, and the release is declared with {listed(wanted)}"
+    elif name == settings.ranker:
+        if lineage.feature_service != settings.feature_service:
+            return (
+                f"The ranker {tag} reads the feature service {lineage.feature_service}, and the release is to use "
+                f"{settings.feature_service}"
+            )
+        learned, declared = lineage.settings["release"], settings.to_dict()
+        for one in LEARNED_UNDER:
+            if learned.get(one, declared[one]) != declared[one]:
+                return (
+                    f"The ranker {tag} was trained with {one} {listed(learned[one])}, and the release is declared with "
+                    f"{listed(declared[one])}"
+                )
+    return ""
 
 
 def newest_parts(
@@ -156,19 +169,11 @@ def newest_parts(
         if role not in roles:
             raise RegistryError(f"The release has no {role}; its parts are: {', '.join(roles)}.")
     given = {role: open_version(tag) for role, tag in (tags or {}).items()}
-    declared = settings.to_dict()
-
-    def as_declared(version: Version) -> bool:
-        made_with = version.lineage.settings
-        if version.tag.partition(":")[0] in settings.per_source:
-            name = version.tag.partition(":")[0]
-            return bool(made_with.get("model") == plain(settings.settings_of(name), name))
-        learned = made_with.get("release") or {}
-        return all(learned.get(name, declared[name]) == declared[name] for name in LEARNED_UNDER)
 
     def first(versions: list[Version]) -> Version | None:
         # Those of other declarations stand in the same store; if there are only such, one of them is refused later.
-        return next(filter(as_declared, versions), next(iter(versions), None))
+        fitting = (version for version in versions if not _unlike(settings, version))
+        return next(fitting, next(iter(versions), None))
 
     ranker = given.get(settings.ranker) or first(list_versions(settings.ranker))
 
@@ -193,7 +198,7 @@ def declared_as(chosen: release.Release) -> ReleaseSettings:
     Raises:
         RegistryError: its settings are of other code than this.
     """
-    declared = settings_of(chosen.tag, chosen.settings, chosen.lineage.commit)
+    declared = recorded_settings(chosen.tag, chosen.settings, chosen.lineage.commit)
     models = {n: part.lineage.settings.get("model") for n, part in chosen.open_parts().items()}
     return replace(
         declared,
@@ -202,7 +207,7 @@ def declared_as(chosen: release.Release) -> ReleaseSettings:
     )
 
 
-def settings_of(what: str, recorded: Mapping[str, Any], commit: str) -> ReleaseSettings:
+def recorded_settings(what: str, recorded: Mapping[str, Any], commit: str) -> ReleaseSettings:
     """Settings that a version recorded.
 
     Raises:

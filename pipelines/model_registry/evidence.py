@@ -62,5 +62,6 @@ def rollback(alias: str = "production", why: str = "", by: str | None = None) ->
     Raises:
         RegistryError: it cannot be loaded by this code; as `release.rollback`.
     """
-    require_loads(releases.get(releases.before(alias)))
-    return releases.rollback(alias, why, by)
+    earlier = releases.before(alias)
+    require_loads(releases.get(earlier))
+    return releases.rollback(alias, why, by, expected=earlier)

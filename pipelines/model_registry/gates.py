@@ -37,7 +37,7 @@ from pipelines.model_catalog import GATES, RELEASE
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import declared_as, load_recommender, require_fresh
 from pipelines.model_registry.evidence import kept, require_loads
-from pipelines.model_registry.registry import RegistryError
+from pipelines.model_registry.registry import RegistryError, Version
 from pipelines.monitoring import parity
 from pipelines.monitoring.served_log import ServedLog, Settings, Versions
 from pipelines.nearest import recorded_recall
@@ -57,10 +57,10 @@ class GateError(RegistryError):
     """A release may not come into production; the text names gate, figure and what was needed.
 
     Attributes:
-        check: what all gates say; None where one cannot be measured.
+        check: what all gates say.
     """
 
-    def __init__(self, text: str, check: "Check | None" = None) -> None:
+    def __init__(self, text: str, check: "Check") -> None:
         super().__init__(text)
         self.check = check
 
@@ -222,7 +222,13 @@ class _Subject:
     @cached_property
     def like_production(self) -> bool:
         """Whether it answers as the one in production does: the same content, in the same way."""
-        return self.against is not None and _answers(self.chosen) == _answers(self.against)
+        if self.against is None:
+            return False
+        return self.answers == _answers(self.against, self.against.open_parts())
+
+    @cached_property
+    def answers(self) -> Said:
+        return _answers(self.chosen, self.parts)
 
     @property
     def compared(self) -> bool:
@@ -282,8 +288,7 @@ class _Subject:
         names += [f"{like}{found.tag}" for found in others]
         meant = {
             "release": {**settings.to_dict(), "gates": {}},
-            "parts": _answers(self.chosen),
-            "features": self.chosen.feature_services,
+            "answers": self.answers,
             "last_day": last_day.isoformat(),
             "weeks": weeks,
             "customers": self._thresholds["customers"],
@@ -319,11 +324,11 @@ class _Subject:
         return recommender, customers, OnlineFeatures(moment), versions
 
 
-def _answers(chosen: releases.Release) -> Said:
+def _answers(chosen: releases.Release, parts: Mapping[str, Version]) -> Said:
     """What a release's answers depend on."""
     return {
         "settings": {n: value for n, value in chosen.settings.items() if n in ANSWERING},
-        "parts": {role: part.content_hash for role, part in chosen.open_parts().items()},
+        "parts": {role: part.content_hash for role, part in parts.items()},
         "features": chosen.feature_services,
     }
 
@@ -342,10 +347,10 @@ Answer = tuple[bool, str, str]
 def _finite(figure: float) -> float:
     """
     Raises:
-        GateError: it is no number.
+        RegistryError: it is no number.
     """
     if not math.isfinite(figure):
-        raise GateError(f"a figure of the evaluation is {figure}")
+        raise RegistryError(f"a figure of the evaluation is {figure}")
     return figure
 
 
@@ -380,13 +385,14 @@ def _parts(subject: _Subject, needed: Said) -> Answer:
     week. Parts that are not what it judged, or are damaged in the making, are found here.
     """
     said, name = subject.evaluation()
-    floor = (1 - needed["may_lose"]) * _finite(said["models"][name][MAIN]["mean"])
+    declared = _finite(said["models"][name][MAIN]["mean"])
+    floor = (1 - needed["may_lose"]) * declared
     words = f"{MAIN} of at least {floor:.4f} on weeks that it has seen"
     if subject.as_it_is(said):
         return True, "they were judged themselves", words
     weeks = sorted(map(date.fromisoformat, said["weeks"]))
     customers, tag = int(needed["customers"]), subject.chosen.tag
-    meant = {"parts": _answers(subject.chosen), "weeks": said["weeks"], "customers": customers}
+    meant = {"answers": subject.answers, "weeks": said["weeks"], "customers": customers}
 
     def judged() -> Said:
         last_day = weeks[-1] + timedelta(days=DAYS_IN_WEEK - 1)
@@ -396,11 +402,7 @@ def _parts(subject: _Subject, needed: Said) -> Answer:
         return {MAIN: found.models[tag][MAIN]["mean"]}
 
     found = _finite(_kept("parts", meant, judged)[MAIN])
-    return (
-        found >= floor,
-        f"{MAIN} {found:.4f}, and of its declaration {floor / (1 - needed['may_lose']):.4f}",
-        words,
-    )
+    return found >= floor, f"{MAIN} {found:.4f}, and of its declaration {declared:.4f}", words
 
 
 def _segments(subject: _Subject, needed: Said) -> Answer:
@@ -421,15 +423,11 @@ def _segments(subject: _Subject, needed: Said) -> Answer:
         for group, found in of_kind.items()
         if found["customers"] >= needed["customers"]
     }
+    means = {g: _finite(found["models"][name][MAIN]["mean"]) for g, found in groups.items()}
     bad = []
-    lowest = min(
-        ((_finite(found["models"][name][MAIN]["mean"]), group) for group, found in groups.items()),
-        default=None,
-    )
     for group, found in groups.items():
-        mean = found["models"][name][MAIN]["mean"]
-        if mean < floor:
-            bad.append(f"{group} has {mean:.4f}")
+        if means[group] < floor:
+            bad.append(f"{group} has {means[group]:.4f}")
         if subject.compared:
             before = found["models"][said["base"]][MAIN]["mean"]
             lost = found["differences"][name][MAIN]
@@ -439,13 +437,11 @@ def _segments(subject: _Subject, needed: Said) -> Answer:
                 )
     if bad:
         return False, ", ".join(bad), words
-    if lowest is None:
+    if not means:
         return True, "no group is so large", words
-    return (
-        True,
-        f"the lowest of {many(len(groups), 'group')} is {lowest[1]} with {lowest[0]:.4f}",
-        words,
-    )
+    lowest = min(means, key=lambda group: means[group])
+    figure = f"the lowest of {many(len(means), 'group')} is {lowest} with {means[lowest]:.4f}"
+    return True, figure, words
 
 
 def _calibration(subject: _Subject, needed: Said) -> Answer:
@@ -542,10 +538,7 @@ def _index_recall(subject: _Subject, needed: Said) -> Answer:
 
 def _size(subject: _Subject, needed: Said) -> Answer:
     """All files of all parts, up to so many `megabytes` (10^6 bytes)."""
-    sizes = {
-        role: sum(file.stat().st_size for file in part.path.rglob("*") if file.is_file()) / 1e6
-        for role, part in subject.parts.items()
-    }
+    sizes = {role: part.size / 1e6 for role, part in subject.parts.items()}
     largest = max(sizes, key=lambda role: sizes[role])
     total = sum(sizes.values())
     figure = f"{total:,.1f} MB, the largest part {largest} with {sizes[largest]:,.1f}"

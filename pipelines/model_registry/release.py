@@ -333,12 +333,17 @@ def promote(
 
 
 @versions_stay()
-def rollback(alias: str = "production", why: str = "", by: str | None = None) -> Move:
+def rollback(
+    alias: str = "production", why: str = "", by: str | None = None, expected: str | None = None
+) -> Move:
     """Undo the last promotion of an alias that is not undone yet.
 
     Promotions are undone like edits in a text: rolling back again goes one further, down to the
     first; a promotion in between starts anew from there. After A, B, C: rollback gives B,
     promoting D gives D, and then rollbacks give B, A, and an error.
+
+    Args:
+        expected: the tag that it must go back to; left out, it goes where it goes.
 
     Raises:
         RegistryError: nothing to go back to, the earlier release is damaged, or someone else
@@ -350,7 +355,7 @@ def rollback(alias: str = "production", why: str = "", by: str | None = None) ->
     target.open_parts()
 
     def unmoved(newest: Move | None) -> None:
-        if newest != moves[-1]:
+        if newest != moves[-1] or expected not in (None, target.tag):
             raise RegistryError(
                 f"{alias} was moved by someone else at the same moment: "
                 "see `lookbook release list`, then roll back again if it is still right."

@@ -9,7 +9,7 @@ from pipelines import feature_tables
 from pipelines.features import schema_hash
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.composing import settings_of
+from pipelines.model_registry.composing import recorded_settings
 from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART, train_part
 from pipelines.model_registry.registry import (
     Lineage,
@@ -114,7 +114,7 @@ def _settings(role: str, lineage: Lineage) -> ReleaseSettings:
     made_with = lineage.settings.get("release")
     if role not in RANKERS or made_with is None:
         return RELEASE
-    settings = settings_of(f"The {role}", made_with, lineage.commit)
+    settings = recorded_settings(f"The {role}", made_with, lineage.commit)
     return replace(
         settings,
         ranker=role,
