@@ -1,9 +1,13 @@
 """The functions behind the on-demand views: what depends on the moment of asking.
 
 Each is pure and vectorised, and is the only implementation of its features: training rows, online
-reads and updates within a session all call it. Inputs and outputs are data frames with one row per
-request; a missing input gives a missing output.
+reads and updates within a session all call it. It has the name of its view, and goes from columns to
+columns: inputs are a data frame or arrays by name, a row for each question, and a dictionary of arrays
+comes out. A missing input gives a missing output.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,16 +22,20 @@ SECONDS_IN_DAY = 86_400
 SHARED = 4
 """So many rows to a list, and it is worth a table of its own."""
 
+Inputs = pd.DataFrame | Mapping[str, np.ndarray]
+Outputs = dict[str, Any]
+"""Arrays (R,), of pandas' own kind where whole numbers have gaps."""
 
-def _moments(values: pd.Series) -> np.ndarray:
+
+def _moments(values: pd.Series | np.ndarray) -> np.ndarray:
     """UTC, without a zone (R,) datetime64."""
-    # `values` of moments with a zone are those in UTC, and no copy.
-    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        values = pd.to_datetime(values, utc=True, cache=False)
-    return np.asarray(values.values)
+    if values.dtype.kind == "M":
+        # `values` of moments with a zone are those in UTC, and no copy.
+        return np.asarray(values if isinstance(values, np.ndarray) else values.values)
+    return np.asarray(pd.Series(pd.to_datetime(values, utc=True, cache=False)).values)
 
 
-def _days_between(later: pd.Series, earlier: pd.Series) -> np.ndarray:
+def _days_between(later: pd.Series | np.ndarray, earlier: pd.Series | np.ndarray) -> np.ndarray:
     """Days from `earlier` to `later` (R,), with fractions."""
     # Feast carries moments online in whole seconds: what is finer must not count offline either.
     between = _moments(later).astype("datetime64[s]") - _moments(earlier).astype("datetime64[s]")
@@ -35,16 +43,20 @@ def _days_between(later: pd.Series, earlier: pd.Series) -> np.ndarray:
     return np.where(np.isnat(between), np.nan, days)
 
 
-def _numbers(values: pd.Series) -> np.ndarray:
+def _numbers(values: pd.Series | np.ndarray) -> np.ndarray:
     """(R,) float64, missing as NaN."""
-    return values.to_numpy("float64", na_value=np.nan)
+    if isinstance(values, np.ndarray) and values.dtype == "float64":
+        return values
+    return pd.Series(values).to_numpy("float64", na_value=np.nan)
 
 
-def _whole(values: np.ndarray, missing: np.ndarray) -> pd.arrays.IntegerArray:
-    return pd.arrays.IntegerArray(values.astype("int64"), missing)
+def _whole(values: np.ndarray, missing: np.ndarray) -> np.ndarray | pd.arrays.IntegerArray:
+    """Whole numbers (R,), of pandas' own kind where there are gaps."""
+    numbers = values.astype("int64")
+    return pd.arrays.IntegerArray(numbers, missing) if missing.any() else numbers
 
 
-def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
+def calendar(inputs: Inputs) -> Outputs:
     """weekday (Monday is 0), weekend, week_of_year (ISO 8601), month, days_to_month_end, season."""
     day = _moments(inputs["request_time"]).astype("datetime64[D]")
     missing = np.isnat(day)
@@ -58,20 +70,17 @@ def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
     new_year = thursday.astype("datetime64[Y]").astype("datetime64[D]")
     to_month_end = (month + 1).astype("datetime64[D]") - day
     season = np.array(SEASONS, dtype=object)[month_of_year % 12 // 3]
-    return pd.DataFrame(
-        {
-            "weekday": _whole(weekday, missing),
-            "weekend": _whole(weekday >= 5, missing),
-            "week_of_year": _whole((thursday - new_year).astype("int64") // 7 + 1, missing),
-            "month": _whole(month_of_year, missing),
-            "days_to_month_end": _whole(to_month_end.astype("int64") - 1, missing),
-            "season": np.where(missing, np.nan, season),
-        },
-        index=inputs.index,
-    )
+    return {
+        "weekday": _whole(weekday, missing),
+        "weekend": _whole(weekday >= 5, missing),
+        "week_of_year": _whole((thursday - new_year).astype("int64") // 7 + 1, missing),
+        "month": _whole(month_of_year, missing),
+        "days_to_month_end": _whole(to_month_end.astype("int64") - 1, missing),
+        "season": np.where(missing, np.nan, season),
+    }
 
 
-def recency(inputs: pd.DataFrame) -> pd.DataFrame:
+def recency(inputs: Inputs) -> Outputs:
     """Days since the customer's last purchase, also against their usual gap, and since the
     article's first and last sale."""
     now = inputs["request_time"]
@@ -79,18 +88,15 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
     usual = _numbers(inputs["median_gap_days"])
     with np.errstate(divide="ignore", invalid="ignore"):
         overdue = days_since / usual
-    return pd.DataFrame(
-        {
-            "days_since_last_purchase": days_since,
-            "overdue": overdue,
-            "days_since_first_sold": _days_between(now, inputs["first_sold"]),
-            "days_since_last_sold": _days_between(now, inputs["last_sold"]),
-        },
-        index=inputs.index,
-    )
+    return {
+        "days_since_last_purchase": days_since,
+        "overdue": overdue,
+        "days_since_first_sold": _days_between(now, inputs["first_sold"]),
+        "days_since_last_sold": _days_between(now, inputs["last_sold"]),
+    }
 
 
-def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
+def customer_article_now(inputs: Inputs) -> Outputs:
     """What the customer and the article have to do with each other, at this moment."""
     days_since = _days_between(inputs["request_time"], inputs["last_bought"])
     between = _days_between(inputs["last_bought"], inputs["first_bought"])
@@ -100,7 +106,7 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         mean_gap = between / np.where(days_bought > 1, days_bought - 1, np.nan)
         to_typical = np.log(np.where(price > 0, price / typical, np.nan)) / np.maximum(spread, 0.1)
-        found = {
+        return {
             "days_since_bought": days_since,
             "purchase_weight_now": _numbers(inputs["purchase_weight"])
             * np.exp(-days_since / DECAY_DAYS),
@@ -110,29 +116,40 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
             "price_ratio": price / np.where(paid > 0, paid, np.nan),
             "price_to_typical": to_typical,
         }
-    return pd.DataFrame(found, index=inputs.index)
 
 
-def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
+def taste_match(inputs: Inputs) -> Outputs:
     """The share of the customer's lines in the group of the article, for each of TASTES."""
-    return pd.DataFrame(
-        {
-            f"{name}_share": _share_of(inputs[f"{name}s"], inputs[f"{name}_shares"], inputs[column])
-            for name, column in TASTES.items()
-        },
-        index=inputs.index,
-    )
+    return {
+        f"{name}_share": _share_of(inputs[f"{name}s"], inputs[f"{name}_shares"], inputs[column])
+        for name, column in TASTES.items()
+    }
 
 
-def _share_of(names: pd.Series, shares: pd.Series, wanted: pd.Series) -> np.ndarray:
+def _share_of(
+    names: pd.Series | np.ndarray, shares: pd.Series | np.ndarray, wanted: pd.Series | np.ndarray
+) -> np.ndarray:
     """The share beside each row's wanted name in its list of names; 0 if it is not there."""
-    known = (names.notna() & wanted.notna()).to_numpy()
+    lists, beside = np.asarray(names, dtype=object), np.asarray(shares, dtype=object)
+    asked = np.asarray(wanted, dtype=object)
+    if len(lists) and isinstance(lists[0], np.ndarray) and lists[0].ndim and _is_one(lists, beside):
+        # The rows of one customer share their lists.
+        share = dict(zip(lists[0], beside[0], strict=True))
+        # What is missing is None, or NaN, which is not even like itself.
+        return np.fromiter(
+            (
+                np.nan if name is None or name != name else share.get(name, 0.0)
+                for name in asked.tolist()
+            ),
+            "float64",
+            len(asked),
+        )
+    known = pd.notna(lists) & pd.notna(asked)
     found = np.where(known, 0.0, np.nan)
     rows = np.flatnonzero(known)
     if not len(rows):
         return found
-    lists, beside = names.to_numpy()[rows], shares.to_numpy()[rows]
-    asked = wanted.to_numpy(dtype=object)[rows]
+    lists, beside, asked = lists[rows], beside[rows], asked[rows]
     # The rows of a customer share their lists, which are then read once.
     keys = [*zip(map(id, lists), map(id, beside), strict=True)]
     tables = dict(zip(keys, zip(lists, beside, strict=True), strict=True))
@@ -146,7 +163,12 @@ def _share_of(names: pd.Series, shares: pd.Series, wanted: pd.Series) -> np.ndar
     return found
 
 
-def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
+def _is_one(*columns: np.ndarray) -> bool:
+    """Whether every row of each column is the same object."""
+    return all(len({*map(id, column)}) == 1 for column in columns)
+
+
+def crosses(inputs: Inputs) -> Outputs:
     """Pairs of attributes as numbers below CROSSES; missing where either is."""
     pairs = {
         "age_bucket_x_product_type": ("age_bucket", "product_type_name"),
@@ -158,13 +180,10 @@ def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
         "customer_x_colour_group": ("customer_hash", "colour_group_name"),
     }
     hashed = {name: _hashed(inputs[name]) for name in dict.fromkeys(sum(pairs.values(), ()))}
-    return pd.DataFrame(
-        {name: _cross(hashed[one], hashed[other]) for name, (one, other) in pairs.items()},
-        index=inputs.index,
-    )
+    return {name: _cross(hashed[one], hashed[other]) for name, (one, other) in pairs.items()}
 
 
-def _hashed(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+def _hashed(values: pd.Series | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A number for each value, whatever stands beside it (R,) uint64, and where there is none (R,)."""
     codes, distinct = pd.factorize(values)
     of_each = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
@@ -173,7 +192,7 @@ def _hashed(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def _cross(
     one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
-) -> pd.arrays.IntegerArray:
+) -> np.ndarray | pd.arrays.IntegerArray:
     # Each value is hashed for itself: ("1", "23") and ("12", "3") must not be the same text.
     mixed = one[0] * np.uint64(0x9E3779B97F4A7C15) + other[0]
     numbers = (mixed ^ (mixed >> np.uint64(29))) % np.uint64(CROSSES)

@@ -48,7 +48,7 @@ request_time = RequestSource(
 def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo import moment_features
 
-    return moment_features.calendar(inputs)
+    return pd.DataFrame(moment_features.calendar(inputs), index=inputs.index)
 
 
 @on_demand_feature_view(
@@ -72,7 +72,7 @@ def calendar(inputs: pd.DataFrame) -> pd.DataFrame:
 def recency(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo import moment_features
 
-    return moment_features.recency(inputs)
+    return pd.DataFrame(moment_features.recency(inputs), index=inputs.index)
 
 
 @on_demand_feature_view(
@@ -106,7 +106,7 @@ def recency(inputs: pd.DataFrame) -> pd.DataFrame:
 def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo import moment_features
 
-    return moment_features.customer_article_now(inputs)
+    return pd.DataFrame(moment_features.customer_article_now(inputs), index=inputs.index)
 
 
 @on_demand_feature_view(
@@ -128,7 +128,7 @@ def customer_article_now(inputs: pd.DataFrame) -> pd.DataFrame:
 def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo import moment_features
 
-    return moment_features.taste_match(inputs)
+    return pd.DataFrame(moment_features.taste_match(inputs), index=inputs.index)
 
 
 @on_demand_feature_view(
@@ -161,4 +161,4 @@ def taste_match(inputs: pd.DataFrame) -> pd.DataFrame:
 def crosses(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo import moment_features
 
-    return moment_features.crosses(inputs)
+    return pd.DataFrame(moment_features.crosses(inputs), index=inputs.index)

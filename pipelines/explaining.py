@@ -1,22 +1,28 @@
 """Recommendations in words: names, reasons, and what moved the score."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipelines.columns import Columns, Row, Table, objects, texts
 from pipelines.features import Features
 from pipelines.rankers.base import PURCHASE, Objective
-from pipelines.recommender import PINNED, SPONSORED, Recommender, with_history
+from pipelines.recommender import MATCHING, PINNED, SPONSORED, Recommender, with_history
 from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
 SHOWN_DRIVERS = 3
-BROUGHT = {SPONSORED: "Sponsored.", PINNED: "Chosen by the shop."}
+BROUGHT = {
+    SPONSORED: "Sponsored.",
+    PINNED: "Chosen by the shop.",
+    MATCHING: "Sells well among what you asked for.",
+}
 """Why an article is there that no retriever named."""
 
+PRICE = "article_activity__latest_price"
 DISPLAYED = {
     "name": "prod_name",
     "product_type": "product_type_name",
@@ -28,44 +34,46 @@ DISPLAYED = {
 """What is shown of an article -> the field of the service `article_display`."""
 
 
+Display = Callable[[Iterable[str]], Mapping[str, Mapping[str, Any]]]
+"""Gives what is shown of each of some articles (`article_display`)."""
+
+
 def explained(
     recommender: Recommender,
-    best: pd.DataFrame,
-    state: pd.DataFrame,
-    features: Features,
+    best: Table,
+    state: Table,
+    display: Display,
     moment: datetime,
     objective: Objective | None = None,
+    *,
+    ranked: bool = True,
 ) -> list[dict[str, Any]]:
     """The rows of `Recommender.recommend`, which must carry their features, in words.
 
     Args:
         objective: what they were put in order by; drivers are known of purchases alone.
+        ranked: whether a ranker has put them in order, so that there are drivers.
 
     Returns:
         for each row article_id, rank, score, source, because, because_name, reason, drivers (the
         columns that raised its score most), price, and the names of `DISPLAYED`.
     """
-    if best.empty:
+    if not len(best):
         return []
-    best = best.reset_index(drop=True)
-    because: list[str | None] = [None] * len(best)
-    asked = Asked(state, moment)
-    for source, rows in best[~best["source"].isin(BROUGHT)].groupby("source"):
-        led = recommender.retrievers[str(source)].because(asked, rows)
-        for place, article_id in zip(rows.index, led, strict=True):
-            because[place] = article_id
-    shown = article_display([*best["article_id"], *filter(None, because)], features)
+    because = _led_by(recommender, best, Asked(state, moment))
+    shown = display([*best["article_id"], *filter(None, because)])
     purchases = objective is None or {n for n, weight in objective.items() if weight} == {PURCHASE}
-    drivers = _drivers(recommender, best, state) if purchases else [[]] * len(best)
+    drivers = drivers_of(recommender, best, state) if purchases and ranked else [[]] * len(best)
     answers = []
-    for place, row in enumerate(best.to_dict("records")):
-        article, led_by = shown[row["article_id"]], because[place]
-        led_name = _full_name(shown[led_by]) if led_by else None
+    for place, led_by in enumerate(because):
+        row = Row(best, place)
+        article = shown[row["article_id"]]
+        led_name = full_name(shown[led_by]) if led_by else None
         answers.append(
             {
                 "article_id": row["article_id"],
-                "rank": row["rank"],
-                "score": row["score"],
+                "rank": int(row["rank"]),
+                "score": float(row["score"]),
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
@@ -77,13 +85,27 @@ def explained(
     return answers
 
 
+def _led_by(recommender: Recommender, best: Table, asked: Asked) -> list[str | None]:
+    """The customer's own article that led to each row, by the source that ranked it best."""
+    because: list[str | None] = [None] * len(best)
+    sources = objects(best, "source")
+    for source in dict.fromkeys(sources):
+        if source not in BROUGHT:
+            places = np.flatnonzero(sources == source)
+            pairs = {name: objects(best, name)[places] for name in ("customer_id", "article_id")}
+            led = recommender.retrievers[source].because(asked, Columns(pairs))
+            for place, article_id in zip(places, led, strict=True):
+                because[place] = article_id
+    return because
+
+
 def _reason(recommender: Recommender, row: Mapping[Hashable, Any], led_name: str | None) -> str:
     if row["source"] in BROUGHT:
         return BROUGHT[row["source"]]
     return recommender.retrievers[row["source"]].reason(row, led_name)
 
 
-def _full_name(article: Mapping[str, Any]) -> str | None:
+def full_name(article: Mapping[str, Any]) -> str | None:
     """The name with the colour, which tells variants of one product apart."""
     if article["name"] and article["colour"]:
         return f"{article['name']} ({article['colour']})"
@@ -92,17 +114,19 @@ def _full_name(article: Mapping[str, Any]) -> str | None:
 
 def article_display(articles: Iterable[str], features: Features) -> dict[str, dict[str, Any]]:
     """What is shown of each article: the names of `DISPLAYED` and price; what is missing is None."""
-    unique = pd.DataFrame({"article_id": list(dict.fromkeys(articles))}, dtype=object)
-    rows = features.read(unique, DISPLAY_SERVICE)
+    unique = list(dict.fromkeys(articles))
+    return displayed(features.read(features.table({"article_id": texts(*unique)}), DISPLAY_SERVICE))
+
+
+def displayed(rows: Table) -> dict[str, dict[str, Any]]:
+    """The same of rows of `article_display`."""
+    columns: dict[str, list[Any]] = {"price": list(map(number_or_none, rows[PRICE]))}
+    for shown, field in DISPLAYED.items():
+        columns[shown] = list(map(text_or_none, rows[f"article_profile__{field}"]))
+    of_each = zip(*columns.values(), strict=True)
     return {
-        row["article_id"]: {
-            "price": number_or_none(row["article_activity__latest_price"]),
-            **{
-                shown: text_or_none(row[f"article_profile__{field}"])
-                for shown, field in DISPLAYED.items()
-            },
-        }
-        for row in rows.to_dict("records")
+        article: dict(zip(columns, values, strict=True))
+        for article, values in zip(rows["article_id"], of_each, strict=True)
     }
 
 
@@ -114,16 +138,26 @@ def number_or_none(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
 
 
-def _drivers(
-    recommender: Recommender, best: pd.DataFrame, state: pd.DataFrame
+def drivers_of(
+    recommender: Recommender,
+    best: Any,
+    state: Table,
+    most: int = SHOWN_DRIVERS,
+    whole: bool = False,
 ) -> list[list[dict[str, Any]]]:
-    """For each row the columns that raised its score most."""
+    """For each row the columns that raised its score most: feature and effect.
+
+    Args:
+        best: rows with what the ranker saw.
+        whole: take the time for exact effects, and tell also what lowered it.
+    """
     ranker = recommender.ranker
     if ranker is None:
         return [[] for _ in range(len(best))]
-    explained_by = ranker.explain(with_history(best, state) if ranker.reads_history else best)
+    seen = with_history(best, state) if ranker.reads_history else best
+    explained_by = ranker.effects(seen) if whole else ranker.quick_effects(seen)
     effects = explained_by.to_numpy("float64")
-    strongest = np.argsort(-effects, axis=1)[:, :SHOWN_DRIVERS]
+    strongest = np.argsort(-(abs(effects) if whole else effects), axis=1)[:, :most]
     return [
         [
             {
@@ -131,7 +165,7 @@ def _drivers(
                 "effect": round(float(effects[row, column]), 4),
             }
             for column in columns
-            if effects[row, column] > 0
+            if effects[row, column] > 0 or (whole and effects[row, column])
         ]
         for row, columns in enumerate(strongest)
     ]

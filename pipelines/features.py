@@ -19,20 +19,23 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, overload
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from feature_repo import feature_code, places
+from feature_repo import feature_code, moment_features, places
 from feature_repo.errors import LookbookError
 from feature_repo.feature_sql import definition, meaning
 from feature_repo.stores.connection import scratch
 from feature_repo.stores.packed_rows import from_microseconds
+from pipelines.columns import Columns, Table
 from pipelines.feature_tables import latest_build
 from pipelines.warehouse import reading
+from pipelines.warm_rows import KEY as WARM_KEY
+from pipelines.warm_rows import WarmRows
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -66,8 +69,17 @@ class Features(Protocol):
         """UTC; None if each row has its own, or it is now."""
         ...
 
-    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
-        """One row per row of `rows`, in its order: its columns, then `view__feature`."""
+    def table(self, columns: Mapping[str, np.ndarray]) -> Table:
+        """Rows of the kind that this door reads soonest."""
+        ...
+
+    def read(self, rows: Any, service: str) -> Any:
+        """One row per row of `rows`, in its order: its columns, then `view__feature`.
+
+        Args:
+            rows: a data frame, or of one request `Columns`, and so is what comes back; the warehouse takes data
+                frames alone.
+        """
         ...
 
 
@@ -295,6 +307,9 @@ class OfflineFeatures:
     def __init__(self, moment: datetime | None = None) -> None:
         self.moment = moment
 
+    def table(self, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        return pd.DataFrame(columns)
+
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
         wanted = _service(service)
         columns = [*rows.columns, *_fields(wanted)]
@@ -338,8 +353,17 @@ class Plan:
 
     fields: dict[str, str]
     reads: tuple[_Read, ...]
-    computed: tuple[Any, ...]
+    computed: tuple["_Computed", ...]
     """The on-demand views."""
+
+
+class _Computed(NamedTuple):
+    """An on-demand view: it is called `name`, `function` takes and gives columns, and `inputs` are
+    (name, column `view__feature`) of what it is made of."""
+
+    name: str
+    function: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    inputs: tuple[tuple[str, str], ...]
 
 
 def plan_of(service: str) -> Plan:
@@ -384,7 +408,7 @@ def _plan(home: Path, name: str, registry: str) -> Plan:
                 events.order[0] if events and events.order[0] in features else "",
             )
         )
-    return Plan(_fields(service), tuple(reads), tuple(on_demand))
+    return Plan(_fields(service), tuple(reads), tuple(map(_computed_view, on_demand)))
 
 
 class OnlineFeatures:
@@ -396,76 +420,165 @@ class OnlineFeatures:
     Args:
         moment: what the request's time is taken to be; the clock if None. Made-up and past shops
             are asked at the end of their data, so that "days since" means what it did in training.
+        warm: what is held of the store in memory, if anything is (`warm_rows`).
+        given: {view__feature: what the request says of it}, where the store says nothing.
     """
 
-    def __init__(self, moment: datetime | None = None) -> None:
+    def __init__(
+        self,
+        moment: datetime | None = None,
+        warm: WarmRows | None = None,
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         self.moment = moment
+        self.warm = warm
+        self.given = given or {}
 
-    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
+    def table(self, columns: Mapping[str, np.ndarray]) -> Columns:
+        return Columns(columns)
+
+    def at(self, moment: datetime) -> "OnlineFeatures":
+        """The same for another request."""
+        return OnlineFeatures(moment, self.warm, self.given)
+
+    @overload
+    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame: ...
+
+    @overload
+    def read(self, rows: Columns, service: str) -> Columns: ...
+
+    def read(self, rows: Table, service: str) -> Table:
         from feature_repo.stores.lmdb_online_store import LMDBOnlineStoreConfig
 
         store, plan = feature_store(), plan_of(service)
         if rows.empty:
+            if isinstance(rows, Columns):
+                return rows.assign(**dict.fromkeys(plan.fields, np.array([], dtype=object)))
             return rows.reindex(columns=[*rows.columns, *plan.fields])
         for read in plan.reads:
             missing = [key for key in read.keys if key not in rows]
             if missing:
                 raise FeatureError(f"View {read.view!r} is by {missing[0]}: the rows must have it.")
         ours = isinstance(store.config.online_store, LMDBOnlineStoreConfig)
-        columns = _read_rows(rows, plan) if ours else _read_through_feast(rows, plan)
+        columns = _read_rows(rows, plan, self.warm) if ours else _read_through_feast(rows, plan)
+        for name, value in self.given.items():
+            if name in columns:
+                columns[name] = np.where(pd.isna(columns[name]), value, columns[name])
         moment = max([self.moment or datetime.now(UTC), *_newest_events(columns, plan)])
         self.moment = moment if self.moment else None
-        columns |= computed(plan, columns, moment, rows.index)
+        columns |= computed(plan, columns, moment, len(rows))
+        if isinstance(rows, Columns):
+            typed = {name: _as_array(columns[name], kind) for name, kind in plan.fields.items()}
+            return rows.assign(**typed)
         found = {name: _typed(columns[name], kind) for name, kind in plan.fields.items()}
         return pd.concat([rows, pd.DataFrame(found, rows.index)], axis=1)
 
 
-def computed(
-    plan: Plan, columns: Mapping[str, Any], moment: datetime, index: pd.Index
-) -> dict[str, pd.Series]:
-    """{view__feature: values} of the plan's on-demand views, as of one moment.
+def computed(plan: Plan, columns: Mapping[str, Any], moment: datetime, size: int) -> dict[str, Any]:
+    """{view__feature: values (R,)} of the plan's on-demand views, as of one moment.
 
     Args:
         columns: {view__feature: values} of all that they are made of.
-        index: of the rows.
+        size: R.
     """
-    found: dict[str, pd.Series] = {}
-    now = pd.Series(pd.Timestamp(moment), index)
-    for view in plan.computed:
-        inputs: dict[str, Any] = {REQUEST_TIME: now}
-        for source in view.source_feature_view_projections.values():
-            inputs |= {f.name: columns[f"{source.name}__{f.name}"] for f in source.features}
-        made = view.feature_transformation.udf(pd.DataFrame(inputs, index))
-        found |= {f"{view.name}__{name}": made[name] for name in made}
+    found: dict[str, Any] = {}
+    now = np.full(size, np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us"))
+    for view, function, sources in plan.computed:
+        made = function({REQUEST_TIME: now} | {name: columns[column] for name, column in sources})
+        found |= {f"{view}__{name}": made[name] for name in made}
     return found
 
 
-def _read_rows(rows: pd.DataFrame, plan: Plan) -> dict[str, Any]:
+def _computed_view(view: Any) -> _Computed:
+    """An on-demand view of Feast's, with its function of `moment_features` if it has one: Feast's own takes a
+    data frame, which costs more than what is computed."""
+
+    def function(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        ours = getattr(moment_features, view.name, None)
+        if (
+            ours is not None
+            and f"moment_features.{view.name}(" in view.feature_transformation.udf_string
+        ):
+            return ours(inputs)
+        made = view.feature_transformation.udf(pd.DataFrame(inputs))
+        return {name: made[name] for name in made}
+
+    sources = view.source_feature_view_projections.values()
+    inputs = ((f.name, f"{source.name}__{f.name}") for source in sources for f in source.features)
+    return _Computed(view.name, function, tuple(inputs))
+
+
+def stored_reads(
+    service: str,
+) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
+    """(view, its name in our online store, its numbers, its other features) of what a service reads by article."""
+    from feature_repo.stores.lmdb_online_store import view_name
+
+    project = feature_store().config.project
+    return [
+        (read.view, view_name(project, read.view), read.numbers, read.others)
+        for read in plan_of(service).reads
+        if read.keys == (WARM_KEY,)
+    ]
+
+
+def warm_up(warm: WarmRows, services: Iterable[str]) -> None:
+    """Hold in memory what these services read of articles, as far as it is not held as it is now.
+
+    Raises:
+        OnlineStoreError: the store cannot be read.
+    """
+    from feature_repo.stores.lmdb_online_store import LMDBOnlineStoreConfig, online_rows
+
+    config = feature_store().config
+    if not isinstance(config.online_store, LMDBOnlineStoreConfig):
+        return
+    for _, name, numbers, others in [
+        read for service in services for read in stored_reads(service)
+    ]:
+        # A snapshot for each, as one that is open for long keeps pages from being used again.
+        with online_rows(config).reading(name) as snapshot:
+            warm.fill(snapshot, name, numbers, others)
+
+
+def _read_rows(rows: Table, plan: Plan, warm: WarmRows | None = None) -> dict[str, Any]:
     """{view__feature: values} of what our online store holds: numbers as float64."""
     from feature_repo.stores.lmdb_online_store import online_rows, view_name
 
     config = feature_store().config
     names = {read.view: view_name(config.project, read.view) for read in plan.reads}
     columns: dict[str, Any] = {}
+    places = None
+    if warm is not None and WARM_KEY in rows:
+        places = warm.places(rows[WARM_KEY])
     with online_rows(config).reading(*names.values()) as snapshot:
         for read in plan.reads:
+            if warm is not None and places is not None and read.keys == (WARM_KEY,):
+                held = warm.read(snapshot, names[read.view], read.numbers, read.others, places)
+                if held is not None:
+                    columns |= zip(
+                        (f"{read.view}__{n}" for n in read.numbers), held[0], strict=True
+                    )
+                    columns |= {f"{read.view}__{name}": of for name, of in held[1].items()}
+                    continue
             keys, places_of = _distinct(rows, read.keys)
             matrix = snapshot.read_matrix(names[read.view], keys, read.numbers)
             # One array for all numbers of a view: pandas takes its time over every column.
             numbers = matrix.values.T[:, places_of]
             columns |= zip((f"{read.view}__{n}" for n in read.numbers), numbers, strict=True)
             for name in read.others:
-                values = matrix.column(name).to_numpy(zero_copy_only=False)
+                values = matrix.objects(name)
                 columns[f"{read.view}__{name}"] = values[places_of]
     return columns
 
 
-def _read_through_feast(rows: pd.DataFrame, plan: Plan) -> dict[str, Any]:
+def _read_through_feast(rows: Table, plan: Plan) -> dict[str, Any]:
     """The same of an online store of Feast's, such as Redis, value by value."""
     columns: dict[str, Any] = {}
     for read in plan.reads:
         # Feast has no null keys; an empty one is not found, which is the same answer.
-        keys = {name: rows[name].fillna("").astype(str).tolist() for name in read.keys}
+        given = {name: map(_key, rows[name]) for name in read.keys}
+        keys = {name: ["" if k is None else str(k) for k in of] for name, of in given.items()}
         references = [f"{read.view}:{name}" for name in (*read.numbers, *read.others)]
         found = feature_store().get_online_features(references, keys).to_dict()
         for name in read.numbers:
@@ -490,14 +603,23 @@ def _newest_events(columns: dict[str, Any], plan: Plan) -> list[datetime]:
 
 def _typed(values: Any, kind: str) -> Any:
     """Numbers as float64, for whole numbers may have gaps, and moments in UTC."""
-    if kind in ("Float64", "Int64") and not isinstance(values, np.ndarray):
+    if kind in ("Float64", "Int64"):
+        if isinstance(values, np.ndarray):
+            return values.astype("float64", copy=False)
         return values.to_numpy(dtype="float64", na_value=np.nan)
     if kind == "UnixTimestamp":
         return pd.to_datetime(values, utc=True).as_unit("us")
     return values
 
 
-def _distinct(rows: pd.DataFrame, keys: tuple[str, ...]) -> tuple[dict[str, list[Any]], np.ndarray]:
+def _as_array(values: Any, kind: str) -> np.ndarray:
+    """The same without what only pandas has: moments are UTC without a zone."""
+    if kind == "UnixTimestamp" and isinstance(values, np.ndarray):
+        return values
+    return np.asarray(_typed(values, kind))
+
+
+def _distinct(rows: Table, keys: tuple[str, ...]) -> tuple[dict[str, list[Any]], np.ndarray]:
     """The values of the keys, each combination once, and for each row its place among them."""
     if len(keys) == 1:
         places_of, found = pd.factorize(rows[keys[0]], use_na_sentinel=False)

@@ -8,12 +8,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 from time import perf_counter
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 from pipelines.article_facts import ArticleFacts
+from pipelines.columns import Columns, SameTable, Table, as_frame, objects, taken, texts
 from pipelines.features import Features
 from pipelines.rankers.base import BEST, HISTORY, Objective, Ranker
 from pipelines.rerankers.base import (
@@ -25,12 +28,25 @@ from pipelines.rerankers.base import (
     bought_by,
     rerank,
 )
-from pipelines.retrievers.base import FUSION, STATE_SERVICE, Asked, Proposals, Retriever, top
+from pipelines.retrievers.base import (
+    DISMISS,
+    FUSION,
+    STATE_SERVICE,
+    Asked,
+    Proposals,
+    Retriever,
+    session_lists,
+    top,
+)
+from pipelines.retrievers.base import NOTHING as NO_PROPOSALS
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
-SPONSORED, PINNED = "sponsored", "pinned"
-"""The sources of articles that somebody pays for, or that the shop wants seen."""
+SPONSORED, PINNED, MATCHING = "sponsored", "pinned", "matching"
+"""The sources of articles that somebody pays for, that the shop wants seen, or that are what a request asks for."""
 POSTAL_CODE = "customer_profile__postal_code"
+AGE_BUCKET = "customer_profile__age_bucket"
+AGES = ((20, "under 20"), (25, "20-24"), (30, "25-29"), (40, "30-39"), (50, "40-49"), (60, "50-59"))
+"""(the age below which, the bucket), as `sql/staging/customers.sql` has them."""
 BATCH_CUSTOMERS = 2_000
 RERANKED = 200
 """Of each customer so many of the first candidates that may be shown may come to the page by re-ranking."""
@@ -132,21 +148,55 @@ class Recommender:
                     out_of_stock=out_of_stock,
                     with_rest=with_rest,
                 )
-            batches.append(best if with_features else best[COLUMNS])
+            batches.append(as_frame(best) if with_features else as_frame(best)[COLUMNS])
         if not batches:
             return pd.DataFrame(columns=COLUMNS)
         return pd.concat(batches, ignore_index=True)
 
+    @overload
     def candidates(
-        self, state: pd.DataFrame, moment: datetime, sponsored: Sequence[str] = ()
-    ) -> pd.DataFrame:
+        self,
+        state: pd.DataFrame,
+        moment: datetime,
+        sponsored: Sequence[str] = (),
+        *,
+        matching: Sequence[str] = (),
+        lost: dict[str, Exception] | None = None,
+        until: float = inf,
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def candidates(
+        self,
+        state: Columns,
+        moment: datetime,
+        sponsored: Sequence[str] = (),
+        *,
+        matching: Sequence[str] = (),
+        lost: dict[str, Exception] | None = None,
+        until: float = inf,
+    ) -> Columns: ...
+
+    def candidates(
+        self,
+        state: Table,
+        moment: datetime,
+        sponsored: Sequence[str] = (),
+        *,
+        matching: Sequence[str] = (),
+        lost: dict[str, Exception] | None = None,
+        until: float = inf,
+    ) -> Table:
         """The union of what the retrievers name.
 
         Args:
-            state: a row of `customer_state` for each customer.
+            state: a row of `customer_state` for each customer; what comes back is of the same kind.
             moment: when the question is asked (UTC).
             sponsored: articles that are named to everybody, as if by a retriever `sponsored`, beside what the
                 re-ranker brings; those that are not on sale are left out.
+            matching: the same of what a request asks for, as if by a retriever `matching`.
+            lost: if given, a retriever that fails names nothing and is told of here, instead of failing all.
+            until: from this time on (`perf_counter`) no further retriever is asked, and those are lost too.
 
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
@@ -155,22 +205,29 @@ class Recommender:
             `fused__score`: the order of all of them together. In order of customer_id and article_id.
         """
         asked = Asked(state, moment)
-        named = {
-            name: retriever.propose(asked, self.per_source[name])
-            for name, retriever in self.retrievers.items()
-        }
-        brought = {SPONSORED: [*sponsored], PINNED: []}
+        named = {}
+        for name, retriever in self.retrievers.items():
+            try:
+                if lost is not None and perf_counter() > until:
+                    raise TimeoutError("there was no time left")
+                named[name] = retriever.propose(asked, self.per_source[name])
+            except Exception as error:
+                if lost is None:
+                    raise
+                lost[name] = error
+                named[name] = NO_PROPOSALS
+        brought = {SPONSORED: [*sponsored], PINNED: [], MATCHING: [*matching]}
         if self.reranker is not None:
             brought[SPONSORED] += self.reranker.brings("sponsored")
             brought[PINNED] += self.reranker.brings("pinned")
         for source, articles in brought.items():
             if articles:
                 named[source] = self._brought(len(asked), articles)
-        return self._merge(asked, named)
+        return _without_dismissed(self._merge(asked, named), asked)
 
     def ranked(
-        self, rows: pd.DataFrame, state: pd.DataFrame, objective: Objective | None = None
-    ) -> pd.DataFrame:
+        self, rows: SameTable, state: Table, objective: Objective | None = None
+    ) -> SameTable:
         """Candidates with their score and, from a ranker, their chance.
 
         Args:
@@ -179,33 +236,40 @@ class Recommender:
             objective: as in `recommend`.
         """
         if self.ranker is None:
-            return rows.assign(score=rows["fused__score"])
+            return self.fused(rows)
         seen = with_history(rows, state) if self.ranker.reads_history else rows
         judged = self.ranker.judge(seen, objective)
         return rows.assign(score=judged.score, **{CHANCE: judged.chance})
 
+    def fused(self, rows: SameTable) -> SameTable:
+        """Candidates scored by all sources together, without a ranker."""
+        return rows.assign(score=np.asarray(rows["fused__score"]))
+
     def page(
         self,
-        rows: pd.DataFrame,
-        state: pd.DataFrame,
+        rows: SameTable,
+        state: Table,
         moment: datetime,
         k: int,
         *,
         sponsored: Sequence[str] = (),
         out_of_stock: Collection[str] = (),
         with_rest: bool = False,
-    ) -> pd.DataFrame:
+        reranker: Reranker | None = None,
+    ) -> SameTable:
         """The k best of each customer, in the order in which they are shown.
 
         Args:
             rows: of `ranked`.
             with_rest: also what stands behind them.
+            reranker: another than the recommender's own, for an experiment.
         """
-        if self.reranker is None or self.facts is None:
+        chosen = reranker or self.reranker
+        if chosen is None or self.facts is None:
             return top(rows, len(rows) if with_rest else k)
         page = rerank(
             top(rows, len(rows)),
-            self.reranker,
+            chosen,
             self.facts,
             moment,
             k,
@@ -216,12 +280,11 @@ class Recommender:
             with_rest=with_rest,
         )
         # Whoever sees a place that is paid for must be told.
-        source = page["source"].mask(page[ON_SLOT], SPONSORED)
-        return page.assign(source=source).drop(columns=ON_SLOT)
+        paid = np.asarray(page[ON_SLOT], dtype=bool)
+        source = np.where(paid, SPONSORED, objects(page, "source"))
+        return page.assign(source=source).drop(columns=[ON_SLOT])
 
-    def may_be_shown(
-        self, articles: Sequence[str], state: pd.DataFrame, moment: datetime
-    ) -> np.ndarray:
+    def may_be_shown(self, articles: Sequence[str], state: Table, moment: datetime) -> np.ndarray:
         """Whether the re-ranker leaves the articles (A,) on the page of one customer.
 
         Args:
@@ -232,6 +295,11 @@ class Recommender:
         bought = next(iter(bought_by(state, moment).values()), NOTHING)
         slate = Slate.of(articles, self.facts, moment, bought=bought)
         return ~self.reranker.left_out(slate)
+
+    @property
+    def article_ids(self) -> np.ndarray:
+        """All articles that any of the retrievers knows (A,), ascending."""
+        return self._ids
 
     def on_sale(self, articles: Sequence[str]) -> np.ndarray:
         """Whether each article may be recommended (R,), as any of the retrievers knows it."""
@@ -253,7 +321,7 @@ class Recommender:
             np.tile(rank, customers),
         )
 
-    def _merge(self, asked: Asked, named: Mapping[str, Proposals]) -> pd.DataFrame:
+    def _merge(self, asked: Asked, named: Mapping[str, Proposals]) -> Any:
         """One row for each customer and article, with every source's score and rank beside each other."""
         # In order of customer_id, so that a customer's rows stand alike in every batch.
         order = np.argsort(asked.customers.astype(str), kind="stable")
@@ -277,16 +345,19 @@ class Recommender:
         # Not of what is sponsored or pinned, which comes last: that says nothing of how good an article is.
         numbers[-2:] = _best_and_fused(ranks[: len(self.retrievers)], self.retrievers, self.weights)
         customer = order[pairs // max(len(self._ids), 1)]
-        texts = {
+        texts_of = {
             "customer_id": asked.customers[customer],
             "article_id": self._ids[pairs % max(len(self._ids), 1)],
             "source": np.array(list(named), dtype=object)[best],
-            "postal_code": asked.state[POSTAL_CODE].to_numpy(dtype=object)[customer],
+            "postal_code": objects(asked.state, POSTAL_CODE)[customer],
         }
         names = [f"{name}__{what}" for name in named for what in ("score", "rank")]
+        if isinstance(asked.state, Columns):
+            of_sources = dict(zip([*names, BEST, "fused__score"], numbers, strict=True))
+            return Columns({**texts_of, "rank": rank, **of_sources})
         # A block of each type: pandas takes its time over every column of its own.
         blocks = [
-            pd.DataFrame(np.stack(list(texts.values())).T, columns=list(texts), dtype=object),
+            pd.DataFrame(np.stack(list(texts_of.values())).T, columns=list(texts_of), dtype=object),
             pd.DataFrame({"rank": rank}),
             pd.DataFrame(numbers.T, columns=[*names, BEST, "fused__score"]),
         ]
@@ -298,6 +369,29 @@ def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame
     return features.read(
         pd.DataFrame({"customer_id": list(customers)}, dtype=object), STATE_SERVICE
     )
+
+
+def one_customer(customer_id: str, features: Features) -> Columns:
+    """The same of one customer, for one request: everything that is made of it is quick to make."""
+    found: Columns = features.read(Columns({"customer_id": texts(customer_id)}), STATE_SERVICE)
+    return found
+
+
+def _without_dismissed(rows: SameTable, asked: Asked) -> SameTable:
+    """The candidates that their customer has not waved away in the session."""
+    lists = session_lists(asked.state)
+    waved = np.flatnonzero(lists["kind"] == DISMISS)
+    if not len(waved):
+        return rows
+    named = asked.customers[lists["customer"][waved]]
+    pairs = set(zip(named, lists["article_id"][waved], strict=True))
+    given = zip(objects(rows, "customer_id"), objects(rows, "article_id"), strict=True)
+    return taken(rows, np.flatnonzero([pair not in pairs for pair in given]))
+
+
+def age_bucket(age: float) -> str:
+    """The bucket of an age in years."""
+    return next((bucket for below, bucket in AGES if age < below), "60 and over")
 
 
 def without_source(rows: pd.DataFrame, source: str, weights: Mapping[str, float]) -> pd.DataFrame:
@@ -332,15 +426,16 @@ def _best_and_fused(
     return np.fmin.reduce(ranks, axis=0, initial=np.nan), fused
 
 
-def with_history(rows: pd.DataFrame, state: pd.DataFrame) -> pd.DataFrame:
+def with_history(rows: SameTable, state: Table) -> SameTable:
     """With the lists of `HISTORY` of each row's customer, one list for all rows of a customer."""
-    place = pd.Index(state["customer_id"]).get_indexer(rows["customer_id"])
-    return rows.assign(**{name: state[name].to_numpy(dtype=object)[place] for name in HISTORY})
+    place = pd.Index(state["customer_id"]).get_indexer(pd.Index(rows["customer_id"]))
+    return rows.assign(**{name: objects(state, name)[place] for name in HISTORY})
 
 
-def is_known(state: pd.DataFrame) -> bool:
+def is_known(state: Table) -> bool:
     """Whether anything is known of a single customer."""
-    return bool(state.drop(columns="customer_id").notna().any(axis=None))
+    others = (np.asarray(state[name])[0] for name in state.columns if name != "customer_id")
+    return any(np.ndim(value) > 0 or bool(pd.notna(value)) for value in others)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from feature_repo.errors import InputError
 from feature_repo.stores.connection import scratch
-from pipelines.explaining import explained
+from pipelines.explaining import article_display, explained
 from pipelines.feature_tables import latest_build
 from pipelines.features import (
     Features,
@@ -117,7 +118,8 @@ def for_customer(
         with_rest=True,
     )
     rank = dict(zip(ordered["article_id"], ordered["rank"], strict=True))
-    rows = explained(recommender, ordered[ordered["rank"] <= k], state, features, moment, objective)
+    display = partial(article_display, features=features)
+    rows = explained(recommender, ordered[ordered["rank"] <= k], state, display, moment, objective)
     placed = {article: int(rank[article]) for article in sponsored if article in rank}
     return Answer(chosen.tag, moment, is_known(state), rows, len(ordered), placed)
 

@@ -4,6 +4,7 @@ The file for everybody asks for some hundred rows of each customer, and for the 
 every batch. A join of these rows would look up each customer a hundred times.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +29,9 @@ class SteadyFeatures:
         self.moment = moment
         self._kept: dict[str, pd.DataFrame] = {}
 
+    def table(self, columns: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        return pd.DataFrame(columns)
+
     def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
         """One row per row of `rows`, in its order: its columns, then `view__feature`."""
         plan = plan_of(service)
@@ -45,7 +49,8 @@ class SteadyFeatures:
                 for name in found.columns:
                     if name not in keys:
                         columns[name] = found[name].array.take(place)
-        made = computed(plan, columns, self.moment, rows.index)
+        given = {name: pd.Series(values) for name, values in columns.items()}
+        made = computed(plan, given, self.moment, len(rows))
         columns |= {name: _plain(values) for name, values in made.items()}
         answer = pd.DataFrame({name: columns[name] for name in plan.fields}, rows.index, copy=False)
         return pd.concat([rows, answer], axis=1)
@@ -86,6 +91,9 @@ class SteadyFeatures:
         return found[[*keys, *names]]
 
 
-def _plain(column: pd.Series) -> Any:
+def _plain(values: Any) -> Any:
     """Whole numbers as float64, for they may have gaps."""
+    if isinstance(values, np.ndarray):
+        return values.astype("float64", copy=False) if values.dtype.kind == "i" else values
+    column = pd.Series(values)
     return column.array if column.dtype != "Int64" else column.to_numpy("float64", na_value=np.nan)

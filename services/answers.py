@@ -2,63 +2,119 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+import uuid
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from typing import Any
 
-from pipelines.explaining import article_display, explained, number_or_none, text_or_none
-from pipelines.features import Features, OnlineFeatures
+import numpy as np
+
+from feature_repo.errors import InputError
+from pipelines.columns import Columns
+from pipelines.explaining import (
+    DISPLAY_SERVICE,
+    article_display,
+    drivers_of,
+    explained,
+    number_or_none,
+    text_or_none,
+)
+from pipelines.features import OnlineFeatures, stored_reads, warm_up
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import load_recommender, require_fresh
 from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.online import materialized_at, online_moment
 from pipelines.rankers.base import Objective
-from pipelines.recommender import Recommender, customer_state, is_known
-from pipelines.retrievers.base import recent_purchases
+from pipelines.recommender import Recommender, is_known, one_customer
+from pipelines.retrievers.article_to_article import ArticleToArticle
+from pipelines.retrievers.base import recent_purchases, session_lists
+from pipelines.warm_rows import WarmRows
+from services.carousels import DEPTH, carousels, complements
+from services.deadlines import Attempt, Workers, deadlines
+from services.request_path import Found, Question, RequestPath, Served
 from services.schemas import (
+    Accepted,
+    Article,
+    Carousel,
+    Context,
     Customer,
+    Done,
+    Driver,
+    Event,
+    Explanation,
+    Filters,
+    Home,
+    NamedBy,
     Purchase,
     Recommendation,
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
+    SimilarArticle,
+    SimilarArticles,
 )
+from services.session import accept, shop_now
 
 log = logging.getLogger(__name__)
 
 ALIAS = "production"
 SHOWN_PURCHASES = 60
+POPULAR = 500
+"""So many of the best sellers are held for those of whom nothing can be read."""
 PURCHASE_DISPLAY = ("name", "product_type", "colour", "price")
+SIMILAR = ("similar", "similar_by_text", "similar_by_metadata", "similar_by_image")
+"""The retrievers that say what is like an article, the first that a release has."""
+EXPLAINED_DRIVERS = 12
 
 
-@dataclass(frozen=True)
-class Served:
-    """A release, loaded."""
+def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
+    """What an alias points at, every file checked.
 
-    release: releases.Release
-    recommender: Recommender
-    sample: list[dict[str, str]]
-    moment: datetime
-    """Everything before it is in the online store; the question is asked then, as in training."""
-    versions: Versions
-
-    @property
-    def features(self) -> OnlineFeatures:
-        return OnlineFeatures(self.moment)
-
-
-def load_served() -> Served:
-    """What the alias points at, every file checked.
+    Args:
+        before: what was served until now: of its memory is kept what still holds.
 
     Raises:
         RegistryError: nothing is promoted, or a part is damaged.
         FeatureError: the online store is empty.
     """
-    chosen = releases.get(ALIAS)
+    chosen = releases.get(alias)
     recommender, sample = load_recommender(chosen)
     moment = online_moment(refresh=True)
     require_fresh(chosen, moment)
-    return Served(chosen, recommender, sample, moment, Versions.now(chosen.tag, moment))
+    ids = recommender.article_ids
+    warm = before.warm if before is not None else WarmRows(ids.tolist())
+    if before is not None and list(warm.articles) != ids.tolist():
+        warm = WarmRows(ids.tolist())
+    _warm(warm, recommender)
+    return Served(
+        chosen,
+        recommender,
+        sample,
+        moment,
+        Versions.now(chosen.tag, moment),
+        warm,
+        nobody=one_customer("", OnlineFeatures(moment)),
+        popular=_best_sellers(recommender),
+        display=tuple(stored_reads(DISPLAY_SERVICE)),
+    )
+
+
+def _warm(warm: WarmRows, recommender: Recommender) -> None:
+    services = [DISPLAY_SERVICE]
+    if recommender.ranker is not None:
+        services.append(recommender.ranker.feature_service)
+    warm_up(warm, services)
+
+
+def _best_sellers(recommender: Recommender) -> tuple[str, ...]:
+    """What sells best everywhere: known from memory alone."""
+    facts = recommender.facts
+    if facts is None:
+        return ()
+    share = np.where(facts.assortment.on_sale, facts.share, -1.0)
+    best = np.argsort(-share, kind="stable")[:POPULAR]
+    found: list[str] = facts.assortment.ids[best[share[best] >= 0]].tolist()
+    return tuple(found)
 
 
 class Answers:
@@ -67,12 +123,16 @@ class Answers:
     What some requests read is logged, for `lookbook parity`: `pipelines.monitoring.served_log`.
 
     Raises:
-        InputError: a setting of the log is wrong.
+        InputError: a setting of the environment is wrong.
+        RegistryError: nothing is promoted, or a part is damaged.
+        FeatureError: the online store is empty.
     """
 
     def __init__(self) -> None:
+        limits = deadlines()
         self._log = ServedLog()
         self._served = load_served()
+        self._path = RequestPath(Workers(limits), self._log)
         self._stopped = threading.Event()
 
     def follow(self, every: timedelta = timedelta(seconds=2)) -> None:
@@ -82,6 +142,7 @@ class Answers:
     def stop(self) -> None:
         """Follow no longer, and write what is still to be logged."""
         self._stopped.set()
+        self._path.close()
         self._log.close()
 
     def require_features(self) -> None:
@@ -89,7 +150,7 @@ class Answers:
         Raises:
             LookbookError: the online store cannot be read.
         """
-        customer_state([""], self._served.features)
+        one_customer("", self._served.features())
 
     def _follow(self, every: timedelta) -> None:
         trouble = ""
@@ -100,74 +161,190 @@ class Answers:
                 # Late purchases may have been brought for the same moment.
                 brought = materialized_at(settled=True)
                 if moved or brought not in ({}, self._served.versions.materialized_at):
-                    self._served = load_served()
+                    self._served = load_served(before=self._served)
                     log.info("now serving %s", self._served.release.tag)
+                else:
+                    _warm(self._served.warm, self._served.recommender)
                 trouble = ""
             except Exception as error:
                 if str(error) != trouble:
                     log.exception("cannot load the release in production; the old one stays")
                 trouble = str(error)
 
+    # Recommendations
+
     def recommend(
-        self, customer_id: str, k: int, objective: Objective | None = None
+        self,
+        customer_id: str,
+        k: int,
+        objective: Objective | None = None,
+        filters: Filters | None = None,
+        context: Context | None = None,
     ) -> Recommendations:
         """The k best articles for a customer; one who is not known gets what is popular.
 
         Args:
             objective: what counts for how much.
+            filters: what may be among them.
+            context: what the caller knows of a customer whom the shop does not know.
 
         Raises:
             ObjectiveError: the release's ranker has not learnt what is asked for.
         """
         served = self._served
-        with self._log.request(served.features, served.versions) as features:
-            return self._recommend(served, features, customer_id, k, objective)
+        question = Question(customer_id, k, objective, filters, context)
 
-    def _recommend(
-        self,
-        served: Served,
-        features: Features,
-        customer_id: str,
-        k: int,
-        objective: Objective | None,
-    ) -> Recommendations:
-        stages: dict[str, float] = {}
-        started = perf_counter()
-        state = customer_state([customer_id], features)
-        stages["customer"] = perf_counter() - started
-        moment = features.moment or served.moment
-        best = served.recommender.recommend(
-            [customer_id],
-            features,
-            moment,
-            k,
-            state=state,
-            objective=objective,
-            with_features=True,
-            stages=stages,
-        )
-        started = perf_counter()
-        rows = explained(served.recommender, best, state, features, moment, objective)
-        stages["display"] = perf_counter() - started
+        def dress(found: Found) -> list[dict[str, Any]]:
+            return explained(
+                served.recommender,
+                found.rows,
+                found.state,
+                found.display,
+                found.moment,
+                objective,
+                ranked=found.ranked,
+            )
+
+        rows, found, attempt = self._path.answer(question, served, dress)
         return Recommendations(
-            customer_id=customer_id,
-            known=is_known(state),
-            release=served.release.tag,
-            moment=moment,
-            fallback=None if is_known(state) else "unknown_customer",
-            stages_ms={stage: round(1000 * seconds, 2) for stage, seconds in stages.items()},
+            **self._said(customer_id, served, found, attempt),
             recommendations=[Recommendation.model_validate(row) for row in rows],
         )
+
+    def home(
+        self,
+        customer_id: str,
+        k: int = 8,
+        objective: Objective | None = None,
+        context: Context | None = None,
+    ) -> Home:
+        """The customer's page: carousels with at most k articles each.
+
+        Raises:
+            ObjectiveError: as in `recommend`.
+        """
+        served = self._served
+        question = Question(customer_id, k, objective, context=context, rest=True)
+
+        def dress(found: Found) -> list[Carousel]:
+            return carousels(served.recommender, found, k, objective)
+
+        rows, found, attempt = self._path.answer(question, served, dress)
+        return Home(**self._said(customer_id, served, found, attempt), carousels=rows)
+
+    def _said(
+        self, customer_id: str, served: Served, found: Found, attempt: Attempt
+    ) -> dict[str, Any]:
+        known = is_known(found.state)
+        fallback = found.fallback
+        if fallback is None and not known:
+            fallback = "unknown_customer"
+        return {
+            "request_id": uuid.uuid4().hex,
+            "customer_id": customer_id,
+            "known": known,
+            "release": served.release.tag,
+            "moment": found.moment,
+            "fallback": fallback,
+            "trouble": attempt.trouble,
+            "variants": {},
+            "stages_ms": {stage: round(1000 * s, 2) for stage, s in attempt.spent.items()},
+        }
+
+    # Articles
+
+    def similar(self, article_id: str, k: int) -> SimilarArticles:
+        """Articles like this one, also of those that nobody has bought yet."""
+        served = self._served
+        retrievers = served.recommender.retrievers
+        name = next((name for name in SIMILAR if name in retrievers), None)
+        retriever = retrievers[name] if name else None
+        if not isinstance(retriever, ArticleToArticle):
+            return self._articles(article_id, [], [], "", served)
+        found = retriever.similar_articles([article_id], k)
+        return self._articles(
+            article_id,
+            found["similar_id"].tolist(),
+            found["score"].tolist(),
+            retriever.reason({}, "{about}"),
+            served,
+        )
+
+    def goes_with(self, article_id: str, k: int) -> SimilarArticles:
+        """What is bought together with this article and is of another kind."""
+        served = self._served
+        found = complements(served.recommender, article_id, min(k, DEPTH))
+        score = [1.0 / rank for rank in range(1, len(found) + 1)]
+        return self._articles(
+            article_id, found, score, "Often bought together with {about}.", served
+        )
+
+    def _articles(
+        self,
+        article_id: str,
+        found: Sequence[str],
+        score: Sequence[float],
+        reason: str,
+        served: Served,
+    ) -> SimilarArticles:
+        shown = self._shown([article_id, *found], served)
+        about = shown[article_id]["name"] or article_id
+        return SimilarArticles(
+            article_id=article_id,
+            known=any(value is not None for value in shown[article_id].values()),
+            release=served.release.tag,
+            articles=[
+                SimilarArticle(
+                    article_id=article,
+                    rank=rank,
+                    score=value,
+                    reason=reason.replace("{about}", about),
+                    **shown[article],
+                )
+                for rank, (article, value) in enumerate(zip(found, score, strict=True), start=1)
+            ],
+        )
+
+    def _shown(self, articles: Sequence[str], served: Served) -> Mapping[str, Mapping[str, Any]]:
+        """What is shown of articles, from memory if it cannot be read."""
+        try:
+            return article_display(articles, served.features())
+        except Exception:
+            log.exception("articles are shown as memory has them")
+            return served.remembered(articles)
+
+    # Customers
+
+    def happened(self, events: Sequence[Event]) -> Accepted:
+        """Take events: the next answer knows them.
+
+        Raises:
+            InputError: an event is of the future.
+            OnlineStoreError: the online store cannot be written; nothing was taken.
+        """
+        now = self.now()
+        in_session, _ = accept(events, now)
+        return Accepted(accepted=len(events), in_session=in_session, moment=now)
+
+    def now(self) -> datetime:
+        """The shop's present (UTC)."""
+        brought = self._served.versions.materialized_at.values()
+        return shop_now(self._served.moment, min(brought, default=None))
 
     def customer(self, customer_id: str) -> Customer:
         """What is known of a customer, newest purchases first."""
         served = self._served
-        with self._log.request(served.features, served.versions) as features:
-            state = customer_state([customer_id], features)
+        with self._log.request(served.features(), served.versions) as features:
+            state = one_customer(customer_id, features)
             recent = recent_purchases(state).head(SHOWN_PURCHASES)
-            display = article_display(recent["article_id"], features)
-        profile = state.to_dict("records")[0]
+            session = session_lists(state)
+            display = article_display([*recent["article_id"], *session["article_id"]], features)
+        profile = {name: np.asarray(state[name])[0] for name in state.columns}
         age = number_or_none(profile["customer_profile__age"])
+
+        def shown(article: str) -> dict[str, Any]:
+            return {name: display[article][name] for name in PURCHASE_DISPLAY}
+
         return Customer(
             customer_id=customer_id,
             known=is_known(state),
@@ -180,10 +357,89 @@ class Answers:
                     article_id=bought["article_id"],
                     last_bought=(datetime(1970, 1, 1) + timedelta(days=bought["day"])).date(),
                     times=bought["times"],
-                    **{name: display[bought["article_id"]][name] for name in PURCHASE_DISPLAY},
+                    **shown(bought["article_id"]),
                 )
                 for bought in recent.to_dict("records")
             ],
+            session=[
+                Done(
+                    article_id=article,
+                    kind=kind,
+                    at=datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(moment)),
+                    **{name: value for name, value in shown(article).items() if name != "price"},
+                )
+                for article, kind, moment in zip(
+                    session["article_id"], session["kind"], session["moment"], strict=True
+                )
+            ],
+        )
+
+    def explain(
+        self,
+        customer_id: str,
+        article_id: str,
+        objective: Objective | None = None,
+        context: Context | None = None,
+    ) -> Explanation:
+        """Why an article stands where it stands for a customer, or why it does not.
+
+        Raises:
+            InputError: the release does not know the article.
+            LookbookError: features cannot be read.
+        """
+        served = self._served
+        recommender = served.recommender
+        if article_id not in served.warm:
+            raise InputError(
+                f"article_id {article_id} is no article that the release {served.release.tag} knows: name one that it "
+                "recommends or finds."
+            )
+        features = served.features(context)
+        state = one_customer(customer_id, features)
+        moment = features.moment or served.moment
+        named = recommender.candidates(state, moment)
+        candidate = article_id in set(named["article_id"])
+        # Whoever asks why it is not there learns what the ranker would have said.
+        rows = named if candidate else recommender.candidates(state, moment, matching=[article_id])
+        if recommender.ranker is not None:
+            rows = features.read(rows, recommender.ranker.feature_service)
+        rows = recommender.ranked(rows, state, objective)
+        page = recommender.page(rows, state, moment, len(rows), with_rest=True)
+        shown = np.flatnonzero(page["article_id"] == article_id)
+        at = np.flatnonzero(rows["article_id"] == article_id)
+        one = rows.take(at) if len(at) else None
+        display = article_display([article_id], features)[article_id]
+        reason, drivers = "Nothing that we know leads to it.", list[Driver]()
+        seen: dict[str, float | str | None] = {}
+        if one is not None:
+            (said,) = explained(
+                recommender,
+                one,
+                state,
+                lambda articles: article_display(articles, features),
+                moment,
+                objective,
+                ranked=recommender.ranker is not None,
+            )
+            reason = said["reason"] if candidate else reason
+            found = drivers_of(recommender, one, state, EXPLAINED_DRIVERS, whole=True)
+            drivers = [Driver(**driver) for driver in found[0]]
+            seen = {name: _plain(np.asarray(one[name])[0]) for name in one.columns if "__" in name}
+        return Explanation(
+            customer_id=customer_id,
+            article=Article(article_id=article_id, **display),
+            release=served.release.tag,
+            moment=moment,
+            candidate=candidate,
+            shown=bool(len(shown)),
+            rank=int(shown[0]) + 1 if len(shown) and candidate else None,
+            candidates=len(named),
+            score=None if one is None else number_or_none(one["score"][0]),
+            chance=None if one is None or "chance" not in one else number_or_none(one["chance"][0]),
+            named_by=_named_by(recommender, one) if one is not None else [],
+            drivers=drivers,
+            features=seen,
+            reason=reason,
         )
 
     def sample_customers(self) -> list[SampleCustomer]:
@@ -200,3 +456,24 @@ class Answers:
             parts=served.release.parts,
             metrics=served.release.metrics,
         )
+
+
+def _named_by(recommender: Recommender, one: Columns) -> list[NamedBy]:
+    """The retrievers that named the article of this row, the best rank first."""
+    found = []
+    for name in recommender.retrievers:
+        rank, score = (float(one[f"{name}__{what}"][0]) for what in ("rank", "score"))
+        if not np.isnan(rank):
+            found.append(NamedBy(source=name, rank=int(rank), score=score))
+    return sorted(found, key=lambda named: named.rank)
+
+
+def _plain(value: Any) -> float | str | None:
+    """A feature's value as JSON has it; a list as how long it is."""
+    if np.ndim(value):
+        return float(len(value))
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else f"{value.astype('datetime64[s]')}Z"
+    if isinstance(value, str):
+        return value
+    return number_or_none(value)

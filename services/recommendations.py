@@ -5,16 +5,18 @@ Run it with `bentoml serve services.recommendations:Recommender` from the projec
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 # Before bentoml is imported: nothing is reported to anybody.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
+from anyio import to_thread
 from bentoml.exceptions import InvalidArgument, ServiceUnavailable
-from prometheus_client import Histogram
+from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -22,16 +24,27 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from feature_repo.errors import LookbookError
+from feature_repo.errors import InputError, LookbookError
 from pipelines.rankers.base import ObjectiveError
 from services.answers import Answers
 from services.schemas import (
+    Accepted,
+    ArticleId,
+    ArticleIds,
+    Context,
     Customer,
     CustomerId,
+    CustomerIds,
+    Each,
+    Events,
+    Explanation,
+    Filters,
+    Home,
     HowMany,
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
+    SimilarArticles,
     Weights,
 )
 
@@ -45,6 +58,19 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+THREADS = 32
+"""Requests of a process that may be under way; few of them are worked on at a time (`deadlines.AT_ONCE`)."""
+WORKERS = int(os.environ.get("LOOKBOOK_WORKERS") or 1)
+"""Processes, each with a release of its own in memory."""
+
+Answer = TypeVar("Answer", Recommendations, Home)
+
+FALLBACKS = Counter(
+    "lookbook_fallbacks", "Answers that were simpler than usual, by why.", ["reason"]
+)
+TROUBLE = Counter(
+    "lookbook_trouble", "Parts of answers that did not do their work, as stage:why.", ["what"]
+)
 STAGE_SECONDS = Histogram(
     "lookbook_stage_seconds",
     "Time that a stage of a recommendation took.",
@@ -75,16 +101,20 @@ _answers: Answers | None = None
 
 
 async def _health(request: Request) -> Response:
-    """200 once a release is loaded, and as long as features can be read."""
+    """200 once a release is loaded, for then there is an answer to everything; `degraded` while features cannot be
+    read and answers come from memory. With `?strict=1` that is a 503."""
     if _answers is None:
         return JSONResponse({"status": "starting"}, status_code=503)
+    now = _answers.release()
+    said = {"status": "ok", "release": now.release, "moment": now.moment.isoformat()}
     try:
-        _answers.require_features()
+        await to_thread.run_sync(_answers.require_features)
     except LookbookError:
         log.exception("features cannot be read")
-        return JSONResponse({"status": "unwell", "reason": UNREADABLE}, status_code=503)
-    now = _answers.release()
-    return JSONResponse({"status": "ok", "release": now.release, "moment": now.moment.isoformat()})
+        strict = request.query_params.get("strict") == "1"
+        said |= {"status": "degraded", "reason": UNREADABLE}
+        return JSONResponse(said, status_code=503 if strict else 200)
+    return JSONResponse(said)
 
 
 site = Starlette(
@@ -98,19 +128,35 @@ site = Starlette(
 
 
 @contextmanager
-def _unavailable() -> Iterator[None]:
-    """What cannot be answered now is that, and no bug; why is for the log, as it names files."""
+def _told() -> Iterator[None]:
+    """What is wrong with a question is the caller's to know; what is wrong here is for the log, as it names files."""
     try:
         yield
-    except ObjectiveError:
-        raise
+    except (InputError, ObjectiveError) as error:
+        raise InvalidArgument(str(error)) from error
     except LookbookError as error:
         log.exception("cannot answer")
         raise ServiceUnavailable(UNREADABLE) from error
 
 
+def _measured(answer: Answer) -> Answer:
+    for stage, milliseconds in answer.stages_ms.items():
+        STAGE_SECONDS.labels(stage).observe(milliseconds / 1000)
+    if answer.fallback is not None:
+        FALLBACKS.labels(answer.fallback).inc()
+    for trouble in answer.trouble:
+        TROUBLE.labels(trouble).inc()
+    return answer
+
+
 @bentoml.asgi_app(site, path="/")
-@bentoml.service(name="lookbook", traffic={"timeout": 30}, metrics={"enabled": True})
+@bentoml.service(
+    name="lookbook",
+    traffic={"timeout": 30},
+    metrics={"enabled": True},
+    threads=THREADS,
+    workers=WORKERS,
+)
 class Recommender:
     """Recommendations from the release in production."""
 
@@ -126,27 +172,91 @@ class Recommender:
 
     @bentoml.api
     def recommend(
-        self, customer_id: CustomerId, k: HowMany = 12, objective: Weights | None = None
+        self,
+        customer_id: CustomerId,
+        k: HowMany = 12,
+        objective: Weights | None = None,
+        filters: Filters | None = None,
+        context: Context | None = None,
     ) -> Recommendations:
         """The articles that the customer is most likely to buy, best first, each with its reason.
 
-        `objective` weighs purchase, cart and view, for a release whose ranker has learnt them.
+        `objective` weighs purchase, cart and view, for a release whose ranker has learnt them; `filters` says what may
+        be among them; `context` tells age and postal code of a customer whom the shop does not know.
         """
-        try:
-            with _unavailable():
-                weights = None if objective is None else {str(n): w for n, w in objective.items()}
-                answer = self.answers.recommend(customer_id, k, weights)
-        except ObjectiveError as error:
-            raise InvalidArgument(str(error)) from error
-        for stage, milliseconds in answer.stages_ms.items():
-            STAGE_SECONDS.labels(stage).observe(milliseconds / 1000)
-        return answer
+        with _told():
+            return _measured(
+                self.answers.recommend(customer_id, k, _plain(objective), filters, context)
+            )
+
+    @bentoml.api
+    def recommend_batch(
+        self,
+        customer_ids: CustomerIds,
+        k: HowMany = 12,
+        objective: Weights | None = None,
+        filters: Filters | None = None,
+    ) -> list[Recommendations]:
+        """The same for several customers, in their order."""
+        with _told():
+            return [
+                _measured(self.answers.recommend(customer_id, k, _plain(objective), filters))
+                for customer_id in customer_ids
+            ]
+
+    @bentoml.api
+    def home(
+        self,
+        customer_id: CustomerId,
+        k: Each = 8,
+        objective: Weights | None = None,
+        context: Context | None = None,
+    ) -> Home:
+        """The customer's page: carousels with at most k articles each, no article twice."""
+        with _told():
+            return _measured(self.answers.home(customer_id, k, _plain(objective), context))
+
+    @bentoml.api
+    def similar(self, article_id: ArticleId, k: HowMany = 12) -> SimilarArticles:
+        """Articles like this one, also of those that nobody has bought yet."""
+        with _told():
+            return self.answers.similar(article_id, k)
+
+    @bentoml.api
+    def similar_batch(self, article_ids: ArticleIds, k: HowMany = 12) -> list[SimilarArticles]:
+        """The same for several articles, in their order."""
+        with _told():
+            return [self.answers.similar(article_id, k) for article_id in article_ids]
+
+    @bentoml.api
+    def goes_with(self, article_id: ArticleId, k: HowMany = 12) -> SimilarArticles:
+        """What is bought together with this article and is of another kind."""
+        with _told():
+            return self.answers.goes_with(article_id, k)
+
+    @bentoml.api
+    def events(self, events: Events) -> Accepted:
+        """What customers did; the next answer knows it. Either all are taken or none."""
+        with _told():
+            return self.answers.happened(events)
 
     @bentoml.api
     def customer(self, customer_id: CustomerId) -> Customer:
-        """What is known of a customer: attributes and the articles last bought."""
-        with _unavailable():
+        """What is known of a customer: attributes, the articles last bought, and the session."""
+        with _told():
             return self.answers.customer(customer_id)
+
+    @bentoml.api
+    def explain(
+        self,
+        customer_id: CustomerId,
+        article_id: ArticleId,
+        objective: Weights | None = None,
+        context: Context | None = None,
+    ) -> Explanation:
+        """Why an article stands where it stands for a customer, or why it does not."""
+        with _told():
+            return self.answers.explain(customer_id, article_id, _plain(objective), context)
 
     @bentoml.api
     def sample_customers(self) -> list[SampleCustomer]:
@@ -157,3 +267,7 @@ class Recommender:
     def release(self) -> ReleaseInfo:
         """The release being served: parts, data cutoff, metrics."""
         return self.answers.release()
+
+
+def _plain(objective: Mapping[Any, float] | None) -> dict[str, float] | None:
+    return None if objective is None else {str(name): weight for name, weight in objective.items()}

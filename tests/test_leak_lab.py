@@ -276,15 +276,15 @@ def by_moment(patch: pytest.MonkeyPatch, name: str, function) -> None:
 
 @pytest.fixture(scope="module")
 def broken_functions(registry: Path) -> Report:
-    def ignores_time(inputs: pd.DataFrame, honest) -> pd.DataFrame:
+    def ignores_time(inputs: pd.DataFrame, honest):
         fixed = pd.Timestamp("2020-09-22", tz="UTC")
         return honest(inputs.assign(request_time=fixed))
 
-    def numbers_rows(inputs: pd.DataFrame, honest) -> pd.DataFrame:
-        return honest(inputs).assign(weekday=np.arange(len(inputs)))
+    def numbers_rows(inputs: pd.DataFrame, honest):
+        return honest(inputs) | {"weekday": np.arange(len(inputs))}
 
-    def fills_with_the_mean(inputs: pd.DataFrame, honest) -> pd.DataFrame:
-        return honest(inputs).apply(lambda column: column.fillna(column.mean()))
+    def fills_with_the_mean(inputs: pd.DataFrame, honest):
+        return pd.DataFrame(honest(inputs)).apply(lambda column: column.fillna(column.mean()))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOKBOOK_HOME", str(registry))

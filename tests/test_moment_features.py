@@ -9,7 +9,37 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from feature_repo import feature_sql, moment_features
+from feature_repo import feature_sql
+from feature_repo import moment_features as on_columns
+
+
+class _Frames:
+    """The functions on data frames, each held against itself on arrays."""
+
+    CROSSES = on_columns.CROSSES
+    _share_of = staticmethod(on_columns._share_of)
+
+    def __getattr__(self, name):
+        def framed(inputs):
+            found = pd.DataFrame(getattr(on_columns, name)(inputs), index=inputs.index)
+            arrays = {column: as_arrays(inputs[column]) for column in inputs}
+            alone = pd.DataFrame(getattr(on_columns, name)(arrays), index=inputs.index)
+            pd.testing.assert_frame_equal(alone, found)
+            return found
+
+        return framed
+
+
+def as_arrays(values):
+    """As the online store gives them: moments in UTC without a zone, numbers as float64."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return values.to_numpy(dtype="datetime64[us]")
+    if pd.api.types.is_numeric_dtype(values.dtype):
+        return values.to_numpy("float64", na_value=np.nan)
+    return values.to_numpy()
+
+
+moment_features = _Frames()
 
 
 def moments(*texts: str | None) -> pd.Series:

@@ -210,9 +210,9 @@ def test_a_function_that_is_another_when_serving_is_named(
 ) -> None:
     recency = moment_features.recency
 
-    def off_by_a_bit(inputs: pd.DataFrame) -> pd.DataFrame:
+    def off_by_a_bit(inputs: moment_features.Inputs) -> moment_features.Outputs:
         found = recency(inputs)
-        return found.assign(overdue=np.nextafter(found["overdue"], np.inf))
+        return found | {"overdue": np.nextafter(found["overdue"], np.inf)}
 
     rows = pairs(40)
     once(rows, "article_display")

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from feature_repo.errors import LookbookError
 from pipelines import feature_tables
 from pipelines.data.load import load
-from pipelines.explaining import explained
+from pipelines.explaining import article_display, explained
 from pipelines.features import OfflineFeatures, OnlineFeatures
 from pipelines.model_catalog import RELEASE
 from pipelines.model_registry import composing, publishing, release
@@ -187,7 +188,13 @@ def test_what_rules_pin_or_sell_comes_to_every_page_and_is_told(
         assert set(place["article_id"]) == {article}
         assert set(place["source"]) == {source}
     assert not pages[pages["rank"].isin([3, 5, 6])]["source"].isin(["pinned", "sponsored"]).any()
-    said = explained(rules, pages[pages["customer_id"] == asked[0]], state, known, MOMENT)
+    said = explained(
+        rules,
+        pages[pages["customer_id"] == asked[0]],
+        state,
+        partial(article_display, features=known),
+        MOMENT,
+    )
     assert [row["reason"] for row in said[:2]] == ["Chosen by the shop.", "Sponsored."]
 
 

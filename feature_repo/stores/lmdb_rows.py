@@ -8,6 +8,7 @@ transaction: others see all of it or nothing, whatever happens to the writer.
 
 import hashlib
 import json
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,6 +49,8 @@ Rule = Callable[[np.ndarray, np.ndarray], np.ndarray]
 their places: which may (bool (n,))."""
 
 _VIEWS = "views"
+_MARKS = "marks"
+"""For each view what its rows were last marked with: every transaction that may change them marks them anew."""
 _T = TypeVar("_T")
 _LONGEST_KEY = 511
 _NUMBERS = ("INT32", "INT64", "UNIX_TIMESTAMP")
@@ -220,7 +223,7 @@ class OnlineRows:
         Raises:
             OnlineStoreError: it cannot be read, or is damaged.
         """
-        environment, txn, thread, databases = self._begin((_VIEWS, *views))
+        environment, txn, thread, databases = self._begin((_VIEWS, _MARKS, *views))
         if environment is None:
             yield Snapshot(None, None, databases)
             return
@@ -351,7 +354,9 @@ def _changed(
     environment: Environment, change: "Callable[[Transaction], _T]", txn: Any
 ) -> "tuple[_T, dict[str, Any]]":
     store = Transaction(environment, txn, {})
-    return change(store), store.opened()
+    found = change(store)
+    store.set_marks()
+    return found, store.opened()
 
 
 class Snapshot:
@@ -398,6 +403,14 @@ class Snapshot:
 
     def _database(self, name: str) -> Any:
         return self._databases[name]
+
+    def mark(self, name: str) -> bytes | None:
+        """What the rows of a view are marked with: as long as it is the same, so are they. None if they have not
+        been written since there are marks."""
+        if (database := self._database(_MARKS)) is None:
+            return None
+        found: bytes | None = self._txn.get(name.encode(), None, database)
+        return found
 
     def read_matrix(
         self, view: str, keys: Keys, features: Sequence[str] | None = None, now: int | None = None
@@ -458,6 +471,10 @@ class Transaction(Snapshot):
 
     _environment: Environment
 
+    def __init__(self, environment: Environment, txn: Any, databases: dict[str, Any]) -> None:
+        super().__init__(environment, txn, databases)
+        self._written: set[str] = set()
+
     def opened(self) -> dict[str, Any]:
         """The databases that it has used, which others may use when it has ended."""
         return {name: database for name, database in self._databases.items() if database}
@@ -472,9 +489,17 @@ class Transaction(Snapshot):
         return self._databases[name]
 
     def _made(self, name: str) -> Any:
+        """The database to write into."""
+        if name not in (_VIEWS, _MARKS):
+            self._written.add(name)
         if self._database(name) is None:
             self._databases[name] = self._environment.env.open_db(name.encode(), self._txn)
         return self._databases[name]
+
+    def set_marks(self) -> None:
+        """Mark the views that were written, so that no other state of any store has the same mark."""
+        for name in self._written:
+            self._txn.put(name.encode(), secrets.token_bytes(16), db=self._made(_MARKS))
 
     def declare(
         self,

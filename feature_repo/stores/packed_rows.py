@@ -12,10 +12,11 @@ A row names the schema it was packed with (`Schema`): rows of an older one are r
 they do not have is missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -234,6 +235,29 @@ def _selection(schema: Schema, features: tuple[str, ...]) -> tuple[np.ndarray, n
     return slots, whole
 
 
+def _texts_of(data: bytes) -> np.ndarray:
+    """A list of texts, as it is packed."""
+    count = int.from_bytes(data[:4], "little")
+    found = np.empty(count, dtype=object)
+    begin = 4 * (count + 1)
+    for place, length in enumerate(np.frombuffer(data, "<u4", count, 4).tolist() if count else ()):
+        found[place] = data[begin : begin + length].decode()
+        begin += length
+    return found
+
+
+_DECODED: dict[str, Callable[[bytes], Any]] = {
+    **{kind: bytes.decode for kind, of in _TEXTS.items() if of == pa.string()},
+    **{f"{kind}_LIST": _texts_of for kind, of in _TEXTS.items() if of == pa.string()},
+    **{
+        f"{kind}_LIST": partial(np.frombuffer, dtype=of)
+        for kind, of in (("DOUBLE", "<f8"), ("FLOAT", "<f4"), ("INT64", "<i8"), ("INT32", "<i4"))
+    },
+}
+"""How a value of a few rows is read: by the name of its Feast type."""
+FEW = 4
+
+
 @dataclass(frozen=True)
 class Matrix:
     """Features of many keys, as they were read.
@@ -338,6 +362,26 @@ class Matrix:
             found = _slices(data, ends).cast(pa.binary()).cast(wanted)
             return pc.if_else(pa.array(~missing), found, pa.scalar(None, wanted))
         return _lists(data, ends, wanted, missing)
+
+    def objects(self, name: str) -> np.ndarray:
+        """The same as an array (rows,) of Python's and numpy's values, None where there is none; moments are
+        datetime64[us].
+
+        Raises:
+            InputError: there is no such feature.
+        """
+        decoded = _DECODED.get(self.schema.types.get(name, ""))
+        if len(self) > FEW or decoded is None:
+            return np.asarray(self.column(name).to_numpy(zero_copy_only=False))
+        # Arrow takes its time over every column: of few rows they are read one by one.
+        found = np.empty(len(self), dtype=object)
+        slot = self.schema.slots[name]
+        there = self._there[:, slot] & (self.status == PRESENT)
+        for row in np.flatnonzero(there).tolist():
+            word = int(self._words[row, self.schema.first_slot + slot])
+            begin = 8 * self.schema.words + (word & 0xFFFFFFFF)
+            found[row] = decoded(self._rows[row][begin : begin + (word >> 32)])
+        return found
 
     @cached_property
     def _blob(self) -> bytes:

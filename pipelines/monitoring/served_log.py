@@ -13,7 +13,7 @@ import random
 import secrets
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +30,7 @@ from prometheus_client import Counter
 
 from feature_repo import places
 from feature_repo.errors import InputError
+from pipelines.columns import SameTable, Table
 from pipelines.features import (
     KEYS,
     Features,
@@ -126,7 +128,7 @@ class _Read(NamedTuple):
     served_at: datetime
     moment: datetime | None
     """As of which it was, not before the last event that had been seen."""
-    frame: pd.DataFrame
+    frame: Table
 
 
 @dataclass
@@ -138,10 +140,13 @@ class _Request:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     reads: list[_Read] = field(default_factory=list)
 
-    def read(self, rows: pd.DataFrame, service: str) -> pd.DataFrame:
+    def table(self, columns: Mapping[str, np.ndarray]) -> Table:
+        return self.features.table(columns)
+
+    def read(self, rows: SameTable, service: str) -> SameTable:
         found = self.features.read(rows, service)
         # Columns that the reader adds to its frame do not come into ours.
-        frame = found.copy(deep=False)
+        frame = found.copy(deep=False) if isinstance(found, pd.DataFrame) else found
         self.reads.append(_Read(service, datetime.now(UTC), self.moment, frame))
         return found
 
@@ -187,7 +192,7 @@ class ServedLog:
             return
         # The moment is logged, so it is chosen here and not at each read.
         moment = features.moment or datetime.now(UTC)
-        request = _Request(OnlineFeatures(moment), versions)
+        request = _Request(features.at(moment), versions)
         try:
             yield request
         finally:
@@ -322,7 +327,7 @@ def _table(request: _Request, read: _Read) -> pa.Table:
     return pa.table(columns)
 
 
-def _typed(values: pd.Series, declared: pa.DataType) -> pa.Array:
+def _typed(values: pd.Series | np.ndarray, declared: pa.DataType) -> pa.Array:
     """In the declared type; as they are if they do not fit it, for that is what parity is to find."""
     try:
         # Arrow would cut 1.5 to 1 if it were told a type at once.

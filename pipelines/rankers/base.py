@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.errors import LookbookError
+from pipelines.columns import Table, as_frame
 from pipelines.rankers.calibration import Calibration
 
 PURCHASE = "purchase"
@@ -72,6 +73,8 @@ class Ranker(ABC):
     name: ClassVar[str]
     reads_history: ClassVar[bool] = False
     """Whether rows must carry `HISTORY` too."""
+    takes_columns: ClassVar[bool] = False
+    """Whether `_raw` and `explain` know `Columns` too; else they get data frames alone."""
 
     def __init__(self) -> None:
         self.feature_service = RANKING_SERVICE
@@ -158,7 +161,7 @@ class Ranker(ABC):
             LookbookError: a column of training is missing; the text names it.
         """
 
-    def judge(self, rows: pd.DataFrame, objective: Objective | None = None) -> Judgement:
+    def judge(self, rows: Table, objective: Objective | None = None) -> Judgement:
         """A score and a chance of each row.
 
         Args:
@@ -171,7 +174,7 @@ class Ranker(ABC):
                 none is above 0.
         """
         weights = self._weights(objective)
-        raw = self._raw(rows)
+        raw = self._raw(self._taken(rows))
         chance, score = np.zeros(len(rows)), np.zeros(len(rows))
         for name, weight in weights.items():
             chance += weight * self.calibrations[name](raw[name])
@@ -181,7 +184,10 @@ class Ranker(ABC):
             score = raw[PURCHASE]
         return Judgement(score, chance / sum(weights.values()))
 
-    def score(self, rows: pd.DataFrame, objective: Objective | None = None) -> np.ndarray:
+    def _taken(self, rows: Table) -> Any:
+        return rows if self.takes_columns else as_frame(rows)
+
+    def score(self, rows: Table, objective: Objective | None = None) -> np.ndarray:
         """One score per row (R,), higher is better; as in `judge`."""
         return self.judge(rows, objective).score
 
@@ -191,6 +197,13 @@ class Ranker(ABC):
         return pd.DataFrame(
             {name: self.calibrations[name](raw[name]) for name in self.objectives}, rows.index
         )
+
+    def require(self, objective: Objective | None) -> None:
+        """
+        Raises:
+            ObjectiveError: as in `judge`.
+        """
+        self._weights(objective)
 
     def _weights(self, objective: Objective | None) -> dict[str, float]:
         given = dict(objective or {PURCHASE: 1.0})
@@ -212,9 +225,17 @@ class Ranker(ABC):
                 )
         return found
 
+    def effects(self, rows: Table) -> pd.DataFrame:
+        """What each column added to each row's raw score of a purchase (R x columns)."""
+        return self.explain(self._taken(rows))
+
+    def quick_effects(self, rows: Table) -> pd.DataFrame:
+        """About the same in a time that a request has; their sum is as much as that of `effects`."""
+        return self.effects(rows)
+
     @abstractmethod
     def explain(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """What each column added to each row's raw score of a purchase (R x columns)."""
+        """The same of a data frame."""
 
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs into the folder, without pickle."""
@@ -293,7 +314,7 @@ def learnable(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def require_columns(rows: pd.DataFrame, columns: Collection[str]) -> None:
+def require_columns(rows: Table, columns: Collection[str]) -> None:
     """
     Raises:
         LookbookError: the rows lack a column; the text names it.

@@ -4,6 +4,7 @@ Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al.
 """
 
 from collections.abc import Callable
+from functools import cached_property
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
+from pipelines.columns import Columns, Table
 from pipelines.rankers.base import PURCHASE, Parts, Ranker, learnable, require_columns
+
+FEW_ROWS = 2_000
 
 
 class GradientBoosting(Ranker):
@@ -29,6 +33,7 @@ class GradientBoosting(Ranker):
     """
 
     name = "gradient_boosting"
+    takes_columns = True
 
     def __init__(
         self,
@@ -80,6 +85,7 @@ class GradientBoosting(Ranker):
             feature_name=self.columns,
             categorical_feature=list(self.categories),
         )
+        self.__dict__.pop("_ways", None)
         self.booster = lightgbm.train(self.parameters, data, num_boost_round=self.trees)
 
     def _take(self, categories: dict[str, list[str]]) -> None:
@@ -91,7 +97,7 @@ class GradientBoosting(Ranker):
             for name, found in categories.items()
         }
 
-    def _matrix(self, rows: pd.DataFrame) -> np.ndarray:
+    def _matrix(self, rows: Table) -> np.ndarray:
         """R x C float32, missing as NaN, a string as its place among the categories of training."""
         require_columns(rows, self.columns)
         matrix = np.empty((len(rows), len(self.columns)), dtype="float32")
@@ -107,23 +113,62 @@ class GradientBoosting(Ranker):
             raise ValueError("This ranker has not been trained: call fit or load first.")
         return self.booster
 
-    def _raw(self, rows: pd.DataFrame) -> dict[str, np.ndarray]:
-        scores = self._fitted().predict(self._matrix(rows))
+    def _raw(self, rows: Table) -> dict[str, np.ndarray]:
+        # For few rows threads cost more than they bring, and a service has others to do.
+        threads = {"num_threads": 1} if len(rows) < FEW_ROWS else {}
+        scores = self._fitted().predict(self._matrix(rows), **threads)
         return {PURCHASE: np.asarray(scores, dtype="float64")}
 
-    def explain(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def explain(self, rows: Table) -> pd.DataFrame:
         # The last column is what every row gets (SHAP values, Lundberg et al. 2018).
         parts = np.asarray(self._fitted().predict(self._matrix(rows), pred_contrib=True))
-        return pd.DataFrame(parts[:, :-1], columns=self.columns, index=rows.index)
+        index = rows.index if isinstance(rows, pd.DataFrame) else None
+        return pd.DataFrame(parts[:, :-1], columns=self.columns, index=index)
+
+    def quick_effects(self, rows: Table) -> pd.DataFrame:
+        """What each split on a row's way through each tree changed (Saabas, 2014): exact in sum, and a thirtieth of
+        the time of SHAP values, but of columns that act together it credits the one nearer the leaf with more."""
+        leaves = np.asarray(self._fitted().predict(self._matrix(rows), pred_leaf=True), "int64")
+        parts, first = self._ways
+        found = parts[leaves + first].sum(axis=1, dtype="float64")
+        index = rows.index if isinstance(rows, pd.DataFrame) else None
+        return pd.DataFrame(found, columns=self.columns, index=index)
+
+    @cached_property
+    def _ways(self) -> tuple[np.ndarray, np.ndarray]:
+        """What the splits on the way to each leaf changed (leaves x C), and the first leaf of each tree (T,)."""
+        trees = self._fitted().dump_model()["tree_info"]
+        first = np.cumsum([0, *(tree["num_leaves"] for tree in trees)])
+        parts = np.zeros((first[-1], len(self.columns)), dtype="float32")
+        for start, tree in zip(first, trees, strict=False):
+            _walk(tree["tree_structure"], parts[start:], [])
+        return parts, first[:-1]
 
     def _save(self, folder: Path) -> dict[str, Any]:
         self._fitted().save_model(folder / "trees.txt")
         return {"columns": self.columns, "categories": self.categories}
 
     def _load(self, folder: Path, said: dict[str, Any]) -> None:
+        self.__dict__.pop("_ways", None)
         self.booster = lightgbm.Booster(model_file=folder / "trees.txt")
         self.columns = said["columns"]
         self._take(said["categories"])
+
+
+def _walk(node: dict[str, Any], parts: np.ndarray, changes: list[tuple[int, float]]) -> None:
+    """Write into `parts` what changed on the way to each leaf below a node.
+
+    Args:
+        changes: (column, by how much) of the splits above.
+    """
+    if "split_feature" not in node:
+        for column, change in changes:
+            parts[node.get("leaf_index", 0), column] += change
+        return
+    for child in (node["left_child"], node["right_child"]):
+        value = child["internal_value" if "split_feature" in child else "leaf_value"]
+        change = (node["split_feature"], value - node["internal_value"])
+        _walk(child, parts, [*changes, change])
 
 
 def _columns(parts: Parts) -> tuple[list[str], dict[str, list[str]]]:
@@ -138,8 +183,10 @@ def _columns(parts: Parts) -> tuple[list[str], dict[str, list[str]]]:
     return columns, {name: sorted(texts[name]) for name in columns if name in texts}
 
 
-def _numbers(rows: pd.DataFrame, columns: list[str]) -> np.ndarray:
+def _numbers(rows: Table, columns: list[str]) -> np.ndarray:
     """R x C float32, missing as NaN."""
+    if isinstance(rows, Columns):
+        return np.array([rows[name] for name in columns], dtype="float32").T
     found = rows[columns]
     if len(found.select_dtypes("object").columns):
         found = found.apply(pd.to_numeric)

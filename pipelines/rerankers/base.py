@@ -17,7 +17,8 @@ import pandas as pd
 
 from feature_repo.errors import LookbookError
 from pipelines.article_facts import ArticleFacts
-from pipelines.retrievers.base import days_since_epoch, recent_purchases
+from pipelines.columns import SameTable, Table, objects, taken
+from pipelines.retrievers.base import days_since_epoch, recent_lists
 
 LEAST = 1e-6
 """No chance counts as less, so that every candidate can be compared by how many times as likely it is."""
@@ -252,18 +253,18 @@ class Chain(Reranker):
 
 
 def rerank(
-    rows: pd.DataFrame,
+    rows: SameTable,
     reranker: Reranker,
     facts: ArticleFacts,
     moment: datetime,
     k: int,
     *,
-    state: pd.DataFrame | None = None,
+    state: Table | None = None,
     out_of_stock: Collection[str] = (),
     sponsored: Sequence[str] = (),
     most: int | None = None,
     with_rest: bool = False,
-) -> pd.DataFrame:
+) -> SameTable:
     """Each customer's k first candidates after re-ranking.
 
     Args:
@@ -280,10 +281,10 @@ def rerank(
     purchases = {} if state is None else bought_by(state, moment)
     # Customers are sorted as `top` sorts them.
     customer, names = pd.factorize(rows["customer_id"], sort=True)
-    sorted_rows = np.lexsort((rows["rank"].to_numpy(), customer))
+    sorted_rows = np.lexsort((np.asarray(rows["rank"]), customer))
     starts = np.searchsorted(customer[sorted_rows], np.arange(len(names) + 1))
-    ids = rows["article_id"].to_numpy(dtype=object)
-    chances = rows[CHANCE].to_numpy("float64") if CHANCE in rows else None
+    ids = objects(rows, "article_id")
+    chances = np.asarray(rows[CHANCE], dtype="float64") if CHANCE in rows else None
     chosen, ranks, paid = [NOWHERE], [NOWHERE], [NOWHERE]
     for number, name in enumerate(names):
         own = sorted_rows[starts[number] : starts[number + 1]]
@@ -302,26 +303,26 @@ def rerank(
         paid.append(own[arranged.sponsored])
         ranks.append(np.arange(1, len(page) + 1))
     places = np.concatenate(chosen)
-    found = rows.iloc[places]
+    found = taken(rows, places)
     return found.assign(
         **{
-            RANK_BEFORE: found["rank"].to_numpy(),
+            RANK_BEFORE: np.asarray(found["rank"]),
             "rank": np.concatenate(ranks),
             ON_SLOT: np.isin(places, np.concatenate(paid)),
         }
-    ).reset_index(drop=True)
+    )
 
 
-def bought_by(state: pd.DataFrame, moment: datetime) -> dict[str, Bought]:
+def bought_by(state: Table, moment: datetime) -> dict[str, Bought]:
     """{customer_id: what they bought} of those who did.
 
     Args:
         state: rows of `customer_state`.
         moment: from when days are counted back (UTC).
     """
-    rows = recent_purchases(state)
-    customer, ids, times = (rows[name].to_numpy() for name in ("customer", "article_id", "times"))
-    age = (days_since_epoch(moment) - rows["day"].to_numpy("float64")).clip(min=0)
+    rows = recent_lists(state)
+    customer, ids, times = (rows[name] for name in ("customer", "article_id", "times"))
+    age = (days_since_epoch(moment) - rows["day"].astype("float64")).clip(min=0)
     found = {}
     edges = np.searchsorted(customer, np.arange(len(state) + 1))
     for number, name in enumerate(state["customer_id"]):

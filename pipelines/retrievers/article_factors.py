@@ -12,6 +12,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from pipelines.assortment import Assortment
+from pipelines.columns import Table
 from pipelines.nearest import Index
 from pipelines.retrievers.base import NOTHING, Asked, Proposals, Retriever, ranked
 from pipelines.retrievers.purchase_matrix import habit
@@ -109,11 +110,11 @@ class ArticleFactors(Retriever):
             k,
         )
 
-    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+    def because(self, asked: Asked, pairs: Table) -> list[str | None]:
         history = asked.history(self.assortment)
         weights = habit(history)
         customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
-        places = self.assortment.places(pairs["article_id"].tolist())
+        places = self.assortment.places(list(pairs["article_id"]))
         found: list[str | None] = [None] * len(pairs)
         for customer in np.unique(customers[customers >= 0]):
             own = slice(*np.searchsorted(history.customer, [customer, customer + 1]))

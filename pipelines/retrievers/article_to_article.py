@@ -10,6 +10,7 @@ from scipy import sparse
 
 from feature_repo.windows import DECAY_DAYS
 from pipelines.assortment import Assortment
+from pipelines.columns import Table
 from pipelines.retrievers.base import (
     Asked,
     History,
@@ -20,6 +21,7 @@ from pipelines.retrievers.base import (
     largest,
 )
 
+NO_CELLS = np.array([], dtype="int64")
 _BLOCK = 2_000
 """Articles whose likeness is computed at a time: what bounds the memory of fitting."""
 
@@ -85,20 +87,25 @@ class ArticleToArticle(Retriever):
             }
         )
 
-    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
-        seeds = self.seeds(asked).matrix(len(asked), len(self.assortment))
+    def because(self, asked: Asked, pairs: Table) -> list[str | None]:
         customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
-        places = self.assortment.places(pairs["article_id"].tolist())
-        found: list[str | None] = []
-        for customer, place in zip(customers, places, strict=True):
-            best = None
-            own = slice(*seeds.indptr[customer : customer + 2]) if customer >= 0 else slice(0)
-            bought = seeds.indices[own]
-            if place >= 0 and len(bought):
-                shares = seeds.data[own] * self.likeness[bought, place].toarray().ravel()
-                if shares.max() > 0:
-                    best = str(self.assortment.ids[bought[np.argmax(shares)]])
-            found.append(best)
+        places = self.assortment.places(list(pairs["article_id"]))
+        found: list[str | None] = [None] * len(pairs)
+        seeds = self.seeds(asked)
+        for customer in dict.fromkeys(customers[customers >= 0].tolist()):
+            own = seeds.customer == customer
+            # Of equal ones the first article counts, whenever it was met.
+            bought, which = np.unique(seeds.row[own], return_inverse=True)
+            weight = np.bincount(which, seeds.weight[own], len(bought))
+            starts, ends = self.likeness.indptr[bought], self.likeness.indptr[bought + 1]
+            cells = np.concatenate([NO_CELLS, *map(np.arange, starts, ends)])
+            share = np.repeat(weight, ends - starts) * self.likeness.data[cells]
+            article, by = self.likeness.indices[cells], np.repeat(bought, ends - starts)
+            for pair in np.flatnonzero((customers == customer) & (places >= 0)):
+                here = np.flatnonzero(article == places[pair])
+                if len(here) and share[here].max() > 0:
+                    best = by[here[np.argmax(share[here])]]
+                    found[pair] = str(self.assortment.ids[best])
         return found
 
     def save(self, folder: Path) -> None:

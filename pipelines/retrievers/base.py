@@ -28,6 +28,7 @@ from scipy import sparse
 from feature_repo import places
 from feature_repo.windows import DECAY_DAYS
 from pipelines.assortment import Assortment
+from pipelines.columns import Columns, SameTable, Table, taken
 
 STATE_SERVICE = "customer_state"
 COLUMNS = ["customer_id", "article_id", "score", "rank"]
@@ -36,6 +37,7 @@ FUSION = 60.0
 (Cormack, Clarke and Buettcher, SIGIR 2009), with its customary constant."""
 EVENT_WEIGHTS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
 """How much an event says, beside a purchase. What was dismissed says nothing."""
+DISMISS = "dismiss"
 
 
 class History(NamedTuple):
@@ -176,7 +178,7 @@ class Past:
 class Asked:
     """Of whom candidates are asked: rows of `customer_state`, and the moment (UTC)."""
 
-    state: pd.DataFrame
+    state: Table
     moment: datetime
     _known: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
@@ -186,7 +188,7 @@ class Asked:
     @cached_property
     def customers(self) -> np.ndarray:
         """Customer ids (N,)."""
-        return self.state["customer_id"].to_numpy()
+        return np.asarray(self.state["customer_id"])
 
     @cached_property
     def purchases(self) -> pd.DataFrame:
@@ -197,7 +199,7 @@ class Asked:
         """What they bought of the assortment's articles."""
         key = ("history", assortment.digest)
         if key not in self._known:
-            lists = _lists(self.state, "customer_recent__recent_", _RECENT)
+            lists = recent_lists(self.state)
             place = assortment.places(lists["article_id"])
             age = days_since_epoch(self.moment) - lists["day"].astype("float64")
             weight = lists["weight"].astype("float64") * np.exp(-age / DECAY_DAYS)
@@ -211,7 +213,7 @@ class Asked:
         """What they did last with the assortment's articles."""
         key = ("session", assortment.digest)
         if key not in self._known:
-            lists = _lists(self.state, "customer_session__session_", _SESSION)
+            lists = session_lists(self.state)
             place = assortment.places(lists["article_id"])
             now = self.moment.astimezone(UTC).timestamp()
             age = (now - lists["moment"].astype("float64") / 1e6) / 86_400
@@ -274,7 +276,7 @@ class Retriever(ABC):
             columns=COLUMNS,
         )
 
-    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+    def because(self, asked: Asked, pairs: Table) -> list[str | None]:
         """The article of the customer's own that most led to each pair, None where none did.
 
         Args:
@@ -316,16 +318,27 @@ def days_since_epoch(moment: datetime) -> float:
     return (moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() / 86_400
 
 
-def recent_purchases(state: pd.DataFrame) -> pd.DataFrame:
+def recent_purchases(state: Table) -> pd.DataFrame:
     """The lists of `customer_recent` as rows, in order.
 
     Returns:
         customer (position in `state`), article_id, day (since 1970-01-01), times, weight.
     """
-    return pd.DataFrame(_lists(state, "customer_recent__recent_", _RECENT))
+    return pd.DataFrame(recent_lists(state))
 
 
-def _lists(state: pd.DataFrame, prefix: str, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
+def recent_lists(state: Table) -> dict[str, np.ndarray]:
+    """The columns of `recent_purchases`."""
+    return _lists(state, "customer_recent__recent_", _RECENT)
+
+
+def session_lists(state: Table) -> dict[str, np.ndarray]:
+    """The lists of `customer_session` one after the other: customer (position in `state`), article_id, kind and
+    moment (microseconds since 1970)."""
+    return _lists(state, "customer_session__session_", _SESSION)
+
+
+def _lists(state: Table, prefix: str, columns: Mapping[str, str]) -> dict[str, np.ndarray]:
     """Lists that go together by position, one after the other, with `customer` (position in `state`)."""
     lists = {ours: state[f"{prefix}{theirs}"].tolist() for ours, theirs in columns.items()}
     sizes = [0 if _missing(found) else len(found) for found in lists["article_id"]]
@@ -477,20 +490,32 @@ NOTHING = Proposals(
 )
 
 
-def top(rows: pd.DataFrame, k: int) -> pd.DataFrame:
+def top(rows: SameTable, k: int) -> SameTable:
     """Each customer's k best rows by score, ranked; equal scores in order of article id.
 
     Args:
         rows: customer_id, article_id, score, and any others, which are kept.
     """
+    score = np.asarray(rows["score"], dtype="float64")
+    if isinstance(rows, Columns) and _is_in_order(rows):
+        order = np.argsort(-score, kind="stable")[:k]
+        return rows.take(order).assign(rank=np.arange(1, len(order) + 1))
     # The order is found on codes, so that only the rows that stay are copied.
     customer, _ = pd.factorize(rows["customer_id"], sort=True)
     article, _ = pd.factorize(rows["article_id"], sort=True)
-    order = np.lexsort((article, -rows["score"].to_numpy("float64"), customer))
+    order = np.lexsort((article, -score, customer))
     ordered = customer[order]
     rank = np.arange(len(rows)) - np.searchsorted(ordered, ordered) + 1
     best = rank <= k
-    return rows.iloc[order[best]].assign(rank=rank[best]).reset_index(drop=True)
+    return taken(rows, order[best]).assign(rank=rank[best])
+
+
+def _is_in_order(rows: Columns) -> bool:
+    """Whether they are of one customer, and in order of article id."""
+    if not len(rows):
+        return True
+    customer, article = rows["customer_id"], rows["article_id"]
+    return bool((customer == customer[0]).all() and (article[:-1] <= article[1:]).all())
 
 
 def largest(matrix: sparse.csr_matrix, k: int) -> sparse.csr_matrix:

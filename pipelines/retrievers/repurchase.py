@@ -15,6 +15,7 @@ import pandas as pd
 
 from feature_repo.windows import DECAY_DAYS
 from pipelines.assortment import Assortment
+from pipelines.columns import Table
 from pipelines.retrievers.base import Asked, Past, Proposals, Retriever, ranked
 from pipelines.retrievers.purchase_matrix import habit, selling
 
@@ -48,7 +49,7 @@ class Repurchase(Retriever):
         score = habit(history)[there] * self.trend_of[article]
         return ranked(history.customer[there], article, score, k)
 
-    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+    def because(self, asked: Asked, pairs: Table) -> list[str | None]:
         return list(pairs["article_id"])
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:

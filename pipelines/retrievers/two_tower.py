@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.assortment import Assortment
+from pipelines.columns import Table, as_frame
 from pipelines.nearest import Index
 from pipelines.negatives import FOR_NEUMF, NEGATIVES
 from pipelines.neural.encoding import Spec, part
@@ -438,7 +439,7 @@ class TwoTower(Retriever):
 
     def customers(self, asked: Asked) -> np.ndarray:
         """Vectors of the customers (N x D)."""
-        encoded = self.encoders.customer.encode(asked.state, asked.moment)
+        encoded = self.encoders.customer.encode(as_frame(asked.state), asked.moment)
         did = doings(asked, self.assortment)
         return self._customer_tower(
             {name: tensor.numpy() for name, tensor in encoded.items()}, did, self.items[did.article]
@@ -471,13 +472,13 @@ class TwoTower(Retriever):
                 found[some] = self.towers.judged(torch.from_numpy(vectors[some]), theirs).numpy()
         return found
 
-    def because(self, asked: Asked, pairs: pd.DataFrame) -> list[str | None]:
+    def because(self, asked: Asked, pairs: Table) -> list[str | None]:
         found: list[str | None] = [None] * len(pairs)
         if self.towers is None:
             return found
         history = asked.history(self.assortment)
         customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
-        wanted = self.assortment.places(pairs["article_id"].tolist())
+        wanted = self.assortment.places(list(pairs["article_id"]))
         for pair, (customer, place) in enumerate(zip(customers, wanted, strict=True)):
             own = slice(*np.searchsorted(history.customer, [customer, customer + 1]))
             bought = history.article[own]

@@ -1,0 +1,142 @@
+"""Views by article held in memory: what hundreds of candidates are looked up in takes microseconds there.
+
+The online store marks a view whenever its rows may have changed (`Snapshot.mark`). What is held counts only as long
+as the mark is that of the snapshot that a request reads, so that it gives what the store would give, always.
+"""
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from feature_repo.stores.lmdb_rows import Snapshot
+
+KEY = "article_id"
+AT_ONCE = 5_000
+
+
+@dataclass
+class _Held:
+    mark: bytes
+    numbers: dict[str, int]
+    """Feature -> its row in `matrix`."""
+    matrix: np.ndarray
+    """Numbers by articles, float64."""
+    others: dict[str, np.ndarray]
+    """Feature -> its values by articles."""
+
+
+@dataclass
+class WarmRows:
+    """What the views by article say of these articles.
+
+    Args:
+        articles: article ids, each once.
+    """
+
+    articles: Sequence[str] = ()
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _place: dict[str, int] = field(default_factory=dict)
+    _filling: Any = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._place = {article: place for place, article in enumerate(self.articles)}
+
+    def __contains__(self, article: object) -> bool:
+        return article in self._place
+
+    def places(self, articles: Iterable[Any]) -> np.ndarray | None:
+        """Where each article stands (R,); None if one of them does not."""
+        try:
+            return np.array([*map(self._place.__getitem__, articles)], dtype=np.intp)
+        except (KeyError, TypeError):
+            return None
+
+    def read(
+        self,
+        snapshot: "Snapshot | None",
+        view: str,
+        numbers: Sequence[str],
+        others: Sequence[str],
+        places: np.ndarray,
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+        """Features of articles, as the snapshot has them.
+
+        Args:
+            snapshot: None takes what is held, whatever has become of the store.
+            view: as the store names it.
+            numbers: features that are numbers.
+            others: those that are not.
+            places: of the articles (R,).
+
+        Returns:
+            the numbers (features x R, float64) and {feature: values (R,)}; None if they are not held, or the
+            store has changed.
+        """
+        held = self._held.get(view)
+        if held is None or (snapshot is not None and snapshot.mark(view) != held.mark):
+            return None
+        try:
+            rows = [held.numbers[name] for name in numbers]
+            rest = {name: held.others[name][places] for name in others}
+        except KeyError:
+            return None
+        return held.matrix[np.array(rows, dtype=np.intp)[:, None], places], rest
+
+    def remembered(
+        self, view: str, numbers: Sequence[str], others: Sequence[str], places: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+        """The same as it was when it was filled, whatever has become of the store."""
+        return self.read(None, view, numbers, others, places)
+
+    def fill(
+        self, snapshot: "Snapshot", view: str, numbers: Sequence[str], others: Sequence[str]
+    ) -> None:
+        """Hold these features of a view, if they are not held as the snapshot has them.
+
+        Raises:
+            OnlineStoreError: the store is damaged.
+        """
+        with self._filling:
+            mark, before = snapshot.mark(view), self._held.get(view)
+            if mark is None:
+                self._held.pop(view, None)
+                return
+            known = snapshot.find(view)
+            if known is None or known.ttl is not None:
+                # What goes out of date by itself has no mark that says so.
+                return
+            if before and before.mark == mark:
+                if set(numbers) <= before.numbers.keys() and set(others) <= before.others.keys():
+                    return
+                numbers = list(dict.fromkeys([*before.numbers, *numbers]))
+                others = list(dict.fromkeys([*before.others, *others]))
+            size = len(self.articles)
+            matrix = np.empty((len(numbers), size))
+            rest: dict[str, list[np.ndarray]] = {name: [] for name in others}
+            for start in range(0, size, AT_ONCE):
+                some = slice(start, start + AT_ONCE)
+                found = snapshot.read_matrix(view, list(self.articles[some]), tuple(numbers))
+                matrix[:, some] = found.values.T
+                for name in others:
+                    rest[name].append(found.objects(name))
+            self._held[view] = _Held(
+                mark,
+                {name: row for row, name in enumerate(numbers)},
+                matrix,
+                {name: _shared(parts) for name, parts in rest.items()},
+            )
+
+
+def _shared(parts: list[np.ndarray]) -> np.ndarray:
+    """The parts one after the other; of equal texts one stands for all, as there are few."""
+    whole = np.concatenate(parts) if parts else np.array([], dtype=object)
+    if whole.dtype == object and all(isinstance(value, str | None) for value in whole[:100]):
+        one: dict[Any, Any] = {}
+        whole[:] = [
+            one.setdefault(value, value) if isinstance(value, str) else value for value in whole
+        ]
+    return whole

@@ -1,0 +1,210 @@
+"""How long each stage of an answer may take, and what is not tried again for a while after it failed.
+
+A request works through its stages in a thread of a pool, while the one that asked waits for each stage as long as
+it is allowed. What is too slow is left behind with its thread, and the answer is made of what is there by then.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypeVar
+
+from feature_repo.errors import InputError, LookbookError
+
+STAGES = ("queue", "customer", "candidates", "features", "rank", "rerank", "display")
+MILLISECONDS = {
+    "queue": 400.0,
+    "customer": 150.0,
+    "candidates": 250.0,
+    "features": 250.0,
+    "rank": 250.0,
+    "rerank": 150.0,
+    "display": 150.0,
+}
+"""What each stage may take unless LOOKBOOK_DEADLINES says otherwise: some ten times what it takes on a busy core."""
+TRIES = 5
+"""So many failures one after the other, and a stage is not tried for `REST_SECONDS`."""
+REST_SECONDS = 2.0
+AT_ONCE = 2
+"""Requests of a process that are worked on at a time: more would only wait for each other."""
+MOST_THREADS = 32
+"""Also those that were left behind."""
+
+
+T = TypeVar("T")
+
+
+class StageError(LookbookError):
+    """A stage gave no result; the text says why: failed, slow, or resting."""
+
+
+def deadlines(text: str | None = None) -> dict[str, float]:
+    """{stage: seconds}.
+
+    Args:
+        text: stages with their milliseconds, as "rank=50,features=100"; LOOKBOOK_DEADLINES if None.
+
+    Raises:
+        InputError: a stage is unknown, or its time is no number above 0.
+    """
+    found = dict(MILLISECONDS)
+    said = os.environ.get("LOOKBOOK_DEADLINES", "") if text is None else text
+    for part in filter(None, (part.strip() for part in said.split(","))):
+        stage, _, value = part.partition("=")
+        try:
+            time = float(value)
+        except ValueError:
+            time = 0.0
+        if stage not in found or not 0 < time < 1e6:
+            raise InputError(
+                f"LOOKBOOK_DEADLINES says {part!r}: write stages with their milliseconds, as rank=50; the stages "
+                f"are {', '.join(STAGES)}."
+            )
+        found[stage] = time
+    return {stage: time / 1000 for stage, time in found.items()}
+
+
+@dataclass
+class Breakers:
+    """Which stages are not tried now: each that has failed often gets a rest, then one try."""
+
+    failures: dict[str, int] = field(default_factory=dict)
+    rest_until: dict[str, float] = field(default_factory=dict)
+
+    def may(self, stage: str) -> bool:
+        until = self.rest_until.get(stage)
+        if until is None:
+            return True
+        if perf_counter() < until:
+            return False
+        # One request tries; the others go on resting until it has succeeded.
+        self.rest_until[stage] = perf_counter() + REST_SECONDS
+        return True
+
+    def succeeded(self, stage: str) -> None:
+        if self.failures.get(stage):
+            self.failures[stage] = 0
+            self.rest_until.pop(stage, None)
+
+    def failed(self, stage: str) -> None:
+        self.failures[stage] = self.failures.get(stage, 0) + 1
+        if self.failures[stage] >= TRIES:
+            self.rest_until[stage] = perf_counter() + REST_SECONDS
+
+
+@dataclass
+class Attempt:
+    """How far a request has come.
+
+    Attributes:
+        spent: {stage: seconds}, of those that have ended.
+        trouble: "stage:why" of what went wrong on the way.
+        left: whether nobody waits for it any more.
+    """
+
+    limits: dict[str, float]
+    breakers: Breakers
+    spent: dict[str, float] = field(default_factory=dict)
+    trouble: list[str] = field(default_factory=list)
+    left: bool = False
+    _stage: str = "queue"
+    _since: float = field(default_factory=perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[float]:
+        """A stage; gives the time (`perf_counter`) at which it must be over.
+
+        Raises:
+            StageError: it is not tried now, nobody waits any more, or it failed.
+        """
+        if not self.breakers.may(name):
+            self.trouble.append(f"{name}:resting")
+            raise StageError(f"{name} rests")
+        self._stage, self._since = name, perf_counter()
+        try:
+            yield self._since + self.limits[name]
+        except Exception as error:
+            if not self.left:
+                self.trouble.append(f"{name}:failed")
+                self.breakers.failed(name)
+            raise StageError(f"{name} failed: {error}") from error
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + perf_counter() - self._since
+        if self.left:
+            raise StageError("nobody waits")
+        self.breakers.succeeded(name)
+
+    @property
+    def seconds_left(self) -> float:
+        """Of the stage under way."""
+        return self._since + self.limits[self._stage] - perf_counter()
+
+    def leave(self) -> None:
+        """Wait no longer for the stage under way."""
+        self.left = True
+        self.trouble.append(f"{self._stage}:slow")
+        if self._stage != "queue":
+            self.breakers.failed(self._stage)
+
+
+class Workers:
+    """Runs attempts, few at a time, and leaves behind what is too slow."""
+
+    def __init__(self, limits: dict[str, float]) -> None:
+        self.limits = limits
+        self.breakers = Breakers()
+        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="lookbook-request")
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._behind = 0
+        self._lock = threading.Lock()
+
+    def attempt(self) -> Attempt:
+        return Attempt(self.limits, self.breakers)
+
+    def run(self, attempt: Attempt, work: Callable[[], T]) -> T | None:
+        """What the work gives; None if one of its stages was too slow, or there was no place for it.
+
+        Raises:
+            Exception: what the work raises.
+        """
+        if self._behind >= MOST_THREADS - AT_ONCE or not self._slots.acquire(
+            timeout=self.limits["queue"]
+        ):
+            attempt.leave()
+            return None
+        attempt.spent["queue"] = perf_counter() - attempt._since
+        future: Future[T] = self._pool.submit(work)
+        attempt._since = perf_counter()
+        while True:
+            try:
+                found = future.result(max(attempt.seconds_left, 0.001))
+            except Late:
+                if future.done() or attempt.seconds_left > 0:
+                    continue
+                attempt.leave()
+                self._left_behind(future)
+                return None
+            except BaseException:
+                self._slots.release()
+                raise
+            self._slots.release()
+            return found
+
+    def _left_behind(self, future: "Future[T]") -> None:
+        with self._lock:
+            self._behind += 1
+        self._slots.release()
+
+        def over(_: object) -> None:
+            with self._lock:
+                self._behind -= 1
+
+        future.add_done_callback(over)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,64 @@
+"""What customers do now: events come in, and the next answer knows them."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+
+from feature_repo.errors import InputError
+from pipelines.online import IMPRESSION, push
+from services.schemas import Event
+
+PAST = timedelta(days=2)
+"""A shop whose data ends longer ago than this is one of the past: its clock goes on from there."""
+
+
+def shop_now(moment: datetime, brought_at: datetime | None) -> datetime:
+    """The shop's present (UTC): the clock's, or in a made-up or past shop the end of its data and the time since it was
+    brought online, so that "days since" means what it did in training.
+
+    Args:
+        moment: the end of the data in the online store.
+        brought_at: by the clock, when it was brought there.
+    """
+    now = datetime.now(UTC)
+    if now - moment < PAST or brought_at is None:
+        return now
+    return moment + max(now - brought_at, timedelta(0))
+
+
+def accept(events: Sequence[Event], now: datetime) -> tuple[int, list[Event]]:
+    """Bring events into the sessions of their customers.
+
+    Args:
+        now: the shop's present, for events that bring no time.
+
+    Returns:
+        how many are in a session, and all events with their times.
+
+    Raises:
+        InputError: an event is of the future; the text says which.
+        OnlineStoreError: the online store cannot be written; nothing was taken.
+    """
+    timed = [
+        event if event.event_time else event.model_copy(update={"event_time": now})
+        for event in events
+    ]
+    latest = max(now, datetime.now(UTC)) + timedelta(minutes=5)
+    for number, event in enumerate(timed):
+        if event.event_time is not None and event.event_time > latest:
+            raise InputError(
+                f"events[{number}].event_time is {event.event_time.isoformat()}, which is yet to come: send when it "
+                "was, or leave it out."
+            )
+    acted = [event for event in timed if event.kind != IMPRESSION]
+    if not acted:
+        return 0, timed
+    frame = pd.DataFrame(
+        {
+            name: [getattr(event, name) for event in acted]
+            for name in ("event_time", "customer_id", "article_id", "kind")
+        }
+    )
+    frame["event_time"] = pd.to_datetime(frame["event_time"], utc=True)
+    return push(frame), timed
