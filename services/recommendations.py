@@ -24,6 +24,7 @@ from starlette.types import Scope
 
 from feature_repo.errors import LookbookError
 from pipelines.rankers.base import ObjectiveError
+from services import access
 from services.answers import Answers
 from services.schemas import (
     Customer,
@@ -110,7 +111,13 @@ def _unavailable() -> Iterator[None]:
 
 
 @bentoml.asgi_app(site, path="/")
-@bentoml.service(name="lookbook", traffic={"timeout": 30}, metrics={"enabled": True})
+@bentoml.service(
+    name="lookbook",
+    # `access` gives up first, counts and logs: BentoML's metrics have a row for every path that anybody tries.
+    traffic={"timeout": 2 * access.ANSWER_SECONDS},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
 class Recommender:
     """Recommendations from the release in production."""
 
@@ -157,3 +164,6 @@ class Recommender:
     def release(self) -> ReleaseInfo:
         """The release being served: parts, data cutoff, metrics."""
         return self.answers.release()
+
+
+access.guard(Recommender)
