@@ -63,13 +63,14 @@ def document(service: Any, wants_token: Callable[[str], bool]) -> dict[str, Any]
     paths: dict[str, Any] = {}
     for name, api in sorted(service.apis.items()):
         asked = api.input_spec.mime_type()
+        body = _schema(api.input_spec, "validation", components)
         operation = {
             "operationId": name,
             "summary": (api.doc or name).strip().partition("\n")[0],
             "description": _unindented(api.doc or ""),
             "requestBody": {
-                "required": True,
-                "content": {asked: {"schema": _schema(api.input_spec, "validation", components)}},
+                "required": bool(body.get("required")),
+                "content": {asked: {"schema": body}},
             },
             "responses": {
                 "200": {
