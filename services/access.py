@@ -23,6 +23,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -137,6 +139,8 @@ class Route:
     limited: bool = True
     events: bool = False
     pictures: bool = False
+    files: frozenset[str] = frozenset()
+    """Fields of a form that are files."""
     body_bytes: int = BODY_BYTES
 
 
@@ -192,6 +196,7 @@ def routes(service: Any, token_for: Iterable[str] = TOKEN_FOR) -> dict[str, Rout
             token=_below(api.route, protected),
             events=_below(api.route, EVENTS),
             pictures=pictures,
+            files=frozenset(api.input_spec.multipart_fields),
             body_bytes=PICTURE_BYTES if pictures else BODY_BYTES,
         )
     return found
@@ -418,8 +423,12 @@ class Access:
         clock = asyncio.timeout(self._settings.answer_seconds)
         try:
             async with clock as exchange.clock:
-                limit = self._allowed(scope, exchange)
-                receive = await _received(scope, receive, limit)
+                route = self._allowed(scope, exchange)
+                if _has_body(scope):
+                    body = await _body(scope, receive, route.body_bytes)
+                    if route.files:
+                        await _require_files(scope, body, route.files)
+                    receive = _again(body, receive)
                 whole = True
                 await self._app(scope, receive, send)
             return
@@ -445,8 +454,8 @@ class Access:
         said = JSONResponse({"error": str(refused)}, refused.status, refused.headers)
         await said(scope, receive, send)
 
-    def _allowed(self, scope: Scope, exchange: _Exchange) -> int:
-        """How many bytes the request's body may have.
+    def _allowed(self, scope: Scope, exchange: _Exchange) -> Route:
+        """What the request is for.
 
         Raises:
             _Refused: it may not pass.
@@ -471,7 +480,7 @@ class Access:
         if route.media_type and sent != route.media_type and (sent or _has_body(scope)):
             asked = f"Send the body as {route.media_type}, and say so in the header Content-Type."
             raise _Refused(415, "type", asked)
-        return route.body_bytes
+        return route
 
     def _knows(self, authorization: bytes) -> bool:
         scheme, _, given = authorization.partition(b" ")
@@ -515,25 +524,23 @@ def _has_body(scope: Scope) -> bool:
     return bool(length.strip(b"0")) or bool(_header(scope, b"transfer-encoding"))
 
 
-async def _received(scope: Scope, receive: Receive, limit: int) -> Receive:
-    """A `receive` with the whole body, which was found to be within the limit.
+async def _body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body, which was found to be within the limit.
 
     Raises:
         _Refused: it is larger. No more than the limit has then been kept.
         _Gone: who sends it has hung up.
     """
-    if not _has_body(scope):
-        return receive
-    length = _header(scope, b"content-length")
+    declared = _header(scope, b"content-length")
+    size = int(declared) if declared.isdigit() else 0
     chunks: list[bytes] = []
-    size = int(length) if length.isdigit() else 0
     taken = 0
-    while True:
+    more = True
+    while more:
         if size > limit:
-            # Whoever is cut off while sending does not hear why.
-            over = taken > DRAINED_BYTES or size > limit + DRAINED_BYTES
             chunks.clear()
-            if over:
+            # Whoever is cut off while sending does not hear why, so a little more is taken.
+            if max(size - limit, taken) > DRAINED_BYTES:
                 raise _TooLarge(limit, close=True)
         message = await receive()
         if message["type"] != "http.request":
@@ -543,20 +550,39 @@ async def _received(scope: Scope, receive: Receive, limit: int) -> Receive:
         size = max(size, taken)
         if size <= limit:
             chunks.append(chunk)
-        if not message.get("more_body"):
-            break
+        more = message.get("more_body", False)
     if size > limit:
         raise _TooLarge(limit)
-    whole: Message | None = {"type": "http.request", "body": b"".join(chunks), "more_body": False}
+    return b"".join(chunks)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that has the whole body, and then what `receive` has."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
-        nonlocal whole
-        if whole is None:
-            return await receive()
-        found, whole = whole, None
-        return found
+        return messages.pop() if messages else await receive()
 
     return again
+
+
+async def _require_files(scope: Scope, body: bytes, fields: Iterable[str]) -> None:
+    """To know that files are files: of a text BentoML takes the address of one, and fetches it.
+
+    Raises:
+        _Refused: one is a text, or the form cannot be read.
+    """
+    try:
+        async with Request(scope, _again(body, _nothing)).form() as form:
+            texts = [name for name in fields if any(isinstance(v, str) for v in form.getlist(name))]
+    except (HTTPException, MultiPartException) as error:
+        raise _Refused(400, "form", "The form cannot be read.") from error
+    if texts:
+        raise _Refused(400, "form", f"{texts[0]}: send the file itself, with a file name.")
+
+
+async def _nothing() -> Message:
+    return {"type": "http.disconnect"}
 
 
 class _TooLarge(_Refused):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import bentoml
 import pytest
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
@@ -53,7 +54,9 @@ async def _slow(request: Request) -> Response:
 ROUTES = {
     "/echo": Route("/echo", POST, "application/json", body_bytes=1000),
     "/events": Route("/events", POST, "application/json", token=True, events=True),
-    "/picture": Route("/picture", POST, "multipart/form-data", pictures=True),
+    "/picture": Route(
+        "/picture", POST, "multipart/form-data", pictures=True, files=frozenset({"picture"})
+    ),
     "/broken": Route("/broken"),
     "/slow": Route("/slow"),
     "/metrics": Route("/metrics", limited=False),
@@ -226,6 +229,25 @@ def test_a_body_of_another_type_is_refused(sent: str) -> None:
     assert "application/json" in found.json()["error"]
     fine = {"Content-Type": "application/json; charset=utf-8"}
     assert asking().post("/echo", content=b"{}", headers=fine).status_code == 200
+
+
+def test_a_file_is_sent_and_not_named() -> None:
+    """BentoML would fetch it from the address, whosever that is."""
+    KEPT.clear()
+    for form in (
+        {"data": {"picture": "http://203.0.113.9/x.png"}, "files": {"other": b"x"}},
+        {"data": {"picture": "http://203.0.113.9/x.png"}, "files": {"picture": b"x"}},
+    ):
+        found = asking().post("/picture", **form)
+        assert found.status_code == 400
+        assert found.json()["error"] == "picture: send the file itself, with a file name."
+    for sent in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        found = asking().post("/picture", content=b"--y no form", headers={"Content-Type": sent})
+        assert (found.status_code, found.json()["error"]) == (400, "The form cannot be read.")
+    assert KEPT == []
+    found = asking().post("/picture", data={"k": "3"}, files={"picture": b"x" * 2_000_000})
+    assert found.status_code == 413
+    assert asking().post("/picture", data={"k": "3"}, files={"picture": b"x"}).status_code == 200
 
 
 # Rates
@@ -451,6 +473,46 @@ def test_requests_are_counted_by_template_whatever_path_is_tried() -> None:
     assert count("other", "404") == before + 20
     assert rejected() == turned + 20
     assert "/random-3" not in str([metric.samples for metric in REGISTRY.collect()])
+
+
+# A service of BentoML's, in this process
+
+
+def test_guard_finds_out_by_itself_what_an_endpoint_takes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @bentoml.service(name="small", metrics={"enabled": False})
+    class Small:
+        @bentoml.api
+        def search_by_picture(self, picture: Path, k: int = 3) -> dict[str, int]:
+            """Articles that look like it."""
+            return {"bytes": picture.stat().st_size, "k": k}
+
+        @bentoml.api(route="/events/batch")
+        def events(self, kinds: list[str]) -> int:
+            raise RuntimeError("hunter2")
+
+    monkeypatch.setattr(logs, "configure", lambda: None)
+    monkeypatch.setenv("LOOKBOOK_TOKEN", TOKEN)
+    access.guard(Small)
+    with TestClient(Small.to_asgi(), raise_server_exceptions=False) as client:
+        large = {"picture": ("x.png", b"x" * 3_000_000)}
+        assert client.post("/search_by_picture", files=large, data={"k": "2"}).json() == {
+            "bytes": 3_000_000,
+            "k": 2,
+        }
+        assert client.post("/search_by_picture", data={"picture": "http://x"}).status_code == 415
+        elsewhere = {"picture": (None, "http://203.0.113.9/x.png")}
+        assert client.post("/search_by_picture", files=elsewhere).status_code == 400
+        huge = {"picture": ("x.png", b"x" * 7_000_000)}
+        assert "at most 6 MB" in client.post("/search_by_picture", files=huge).json()["error"]
+        assert client.post("/events/batch", json={"kinds": []}).status_code == 401
+        found = client.post("/events/batch", json={"kinds": []}, headers=BEARER)
+        assert (found.status_code, found.json()["error"]) == (500, access.SENTENCES[500])
+        described = client.get("/docs.json").json()["paths"]
+    assert described["/events/batch"]["post"]["security"] == [{"token": []}]
+    form = described["/search_by_picture"]["post"]["requestBody"]["content"]["multipart/form-data"]
+    assert form["schema"]["properties"]["picture"]["contentMediaType"]
 
 
 # The running service, with two processes
