@@ -167,9 +167,22 @@ def guard(service: Any, token_for: Iterable[str] = TOKEN_FOR) -> None:
     service.add_asgi_middleware(_from_environment, routes=routes(service, protected))
 
 
-def _from_environment(app: ASGIApp, routes: Mapping[str, Route]) -> "Access":
-    logs.configure()
-    return Access(app, routes, Settings.from_environment())
+def _from_environment(app: ASGIApp, routes: Mapping[str, Route]) -> ASGIApp:
+    try:
+        logs.configure()
+        return Access(app, routes, Settings.from_environment())
+    except InputError as error:
+        return _never_starts(str(error))
+
+
+def _never_starts(why: str) -> ASGIApp:
+    """An app that says at its start why there is none; what is raised here, Uvicorn would not mind."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": f"{scope['type']}.startup.failed", "message": why})
+
+    return app
 
 
 def routes(service: Any, token_for: Iterable[str] = TOKEN_FOR) -> dict[str, Route]:

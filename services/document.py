@@ -4,11 +4,13 @@ BentoML's own leaves out that a value may be null, and the answers of what stand
 from the same pydantic models, so an endpoint that is added is in it.
 """
 
+import tomllib
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel, Field
+
+from feature_repo import places
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -102,7 +104,7 @@ def document(service: Any, wants_token: Callable[[str], bool]) -> dict[str, Any]
         "info": {
             "title": service.name,
             "description": service.inner.__doc__ or service.name,
-            "version": version("lookbook"),
+            "version": _version(),
         },
         "servers": [{"url": "."}],
         "paths": paths,
@@ -111,6 +113,12 @@ def document(service: Any, wants_token: Callable[[str], bool]) -> dict[str, Any]
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
+
+
+def _version() -> str:
+    # Of the folder: in a bento nothing is installed.
+    told = tomllib.loads((places.PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(told["project"]["version"])
 
 
 def _errors(token: bool) -> dict[str, Any]:

@@ -429,6 +429,24 @@ def test_a_wrong_setting_is_named(
         Settings.from_environment()
 
 
+def test_a_service_with_a_wrong_setting_does_not_start_and_says_why(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "lifespan.startup"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    monkeypatch.setenv("LOOKBOOK_LOG", "loud")
+    app = access._from_environment(Starlette(), {})
+    asyncio.run(app({"type": "lifespan"}, receive, send))
+    why = "LOOKBOOK_LOG is 'loud': give one of info, debug, warning, error."
+    assert sent == [{"type": "lifespan.startup.failed", "message": why}]
+
+
 def test_settings_come_from_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOKBOOK_CORS_ORIGINS", "https://a.example, http://localhost:8080")
     monkeypatch.setenv("LOOKBOOK_RATE_PER_SECOND", "0")
