@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_repo import places
+from feature_repo import environment, places
 from feature_repo.errors import LookbookError
 
 if TYPE_CHECKING:
@@ -68,11 +68,7 @@ def run(
         since = datetime.now(UTC)
         customer = _check(address, say)
         _compare(since, say)
-        if serve:
-            say(f"\n  The page: {address}/page/\n\nStop with Ctrl-C.")
-        say("To go on in another shell, in the project's folder:")
-        say(f"  source .venv/bin/activate; export LOOKBOOK_HOME={shlex.quote(str(places.home()))}")
-        say(f"  lookbook recommend --customer {customer}")
+        _welcome(address, customer, serve, say)
         if serve:
             _wait()
     return {
@@ -80,6 +76,17 @@ def run(
         "release": made.tag,
         "metrics": made.metrics,
     }
+
+
+def _welcome(address: str, customer: str, serve: bool, say: Say) -> None:
+    """Where to look, and how to go on."""
+    if serve:
+        # What stands behind # is for the browser only, which sends it to nobody.
+        page = f"{address}/page/#token={environment.token()}"
+        say(f"\n  The page: {page}\n\nStop with Ctrl-C.")
+    say("To go on in another shell, in the project's folder:")
+    say(f"  source .venv/bin/activate; export LOOKBOOK_HOME={shlex.quote(str(places.home()))}")
+    say(f"  lookbook recommend --customer {customer}")
 
 
 def _shop_name(source: str) -> str:

@@ -26,6 +26,7 @@ from starlette.types import Scope
 
 from feature_repo.errors import InputError, LookbookError
 from pipelines.rankers.base import ObjectiveError
+from services import access
 from services.answers import Answers
 from services.schemas import (
     Accepted,
@@ -152,8 +153,10 @@ def _measured(answer: Answer) -> Answer:
 @bentoml.asgi_app(site, path="/")
 @bentoml.service(
     name="lookbook",
-    traffic={"timeout": 30},
-    metrics={"enabled": True},
+    # `access` gives up first, counts and logs: BentoML's metrics have a row for every path that anybody tries.
+    traffic={"timeout": 2 * access.ANSWER_SECONDS},
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
     threads=THREADS,
     workers=WORKERS,
 )
@@ -271,3 +274,6 @@ class Recommender:
 
 def _plain(objective: Mapping[Any, float] | None) -> dict[str, float] | None:
     return None if objective is None else {str(name): weight for name, weight in objective.items()}
+
+
+access.guard(Recommender)

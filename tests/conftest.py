@@ -26,6 +26,8 @@ Serve = Callable[..., AbstractContextManager[str]]
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 # Shops that tests share are not written into; tests of the log ask for it.
 os.environ["LOOKBOOK_SERVED_SAMPLE"] = "0"
+# Tests ask as fast as they can; those of the limits set their own.
+os.environ["LOOKBOOK_RATE_PER_SECOND"] = "0"
 os.environ["LOOKBOOK_RELEASE"] = str(places.PROJECT / "tests" / "release.yaml")
 
 

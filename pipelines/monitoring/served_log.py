@@ -28,8 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prometheus_client import Counter
 
-from feature_repo import places
-from feature_repo.errors import InputError
+from feature_repo import environment, places
 from pipelines.columns import SameTable, Table
 from pipelines.features import (
     KEYS,
@@ -81,19 +80,10 @@ class Settings:
             InputError: one of them is no number, or out of range.
         """
         return cls(
-            sample=_number("LOOKBOOK_SERVED_SAMPLE", cls.sample, 0, 1),
-            megabytes=_number("LOOKBOOK_SERVED_MEGABYTES", cls.megabytes, 1),
-            seconds=_number("LOOKBOOK_SERVED_SECONDS", cls.seconds, 0),
+            sample=environment.number("LOOKBOOK_SERVED_SAMPLE", cls.sample, 0, 1),
+            megabytes=environment.number("LOOKBOOK_SERVED_MEGABYTES", cls.megabytes, 1),
+            seconds=environment.number("LOOKBOOK_SERVED_SECONDS", cls.seconds, 0),
         )
-
-
-def _number(name: str, default: float, least: float, most: float = math.inf) -> float:
-    text = os.environ.get(name) or str(default)
-    with suppress(ValueError):
-        if least <= (value := float(text)) <= most and math.isfinite(value):
-            return value
-    span = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
-    raise InputError(f"{name} is {text!r}: give a number {span}.")
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,8 @@ def _walk(node: dict[str, Any], parts: np.ndarray, changes: list[tuple[int, floa
         changes: (column, by how much) of the splits above.
     """
     if "split_feature" not in node:
-        for column, change in changes:
-            parts[node.get("leaf_index", 0), column] += change
+        for column, by in changes:
+            parts[node.get("leaf_index", 0), column] += by
         return
     for child in (node["left_child"], node["right_child"]):
         value = child["internal_value" if "split_feature" in child else "leaf_value"]
