@@ -379,12 +379,9 @@ def one_customer(customer_id: str, features: Features) -> Columns:
 
 def _without_dismissed(rows: SameTable, asked: Asked) -> SameTable:
     """The candidates that their customer has not waved away in the session."""
-    lists = session_lists(asked.state)
-    waved = np.flatnonzero(lists["kind"] == DISMISS)
-    if not len(waved):
+    pairs = dismissed(asked.state)
+    if not pairs:
         return rows
-    named = asked.customers[lists["customer"][waved]]
-    pairs = set(zip(named, lists["article_id"][waved], strict=True))
     given = zip(objects(rows, "customer_id"), objects(rows, "article_id"), strict=True)
     return taken(rows, np.flatnonzero([pair not in pairs for pair in given]))
 
@@ -392,6 +389,18 @@ def _without_dismissed(rows: SameTable, asked: Asked) -> SameTable:
 def age_bucket(age: float) -> str:
     """The bucket of an age in years."""
     return next((bucket for below, bucket in AGES if age < below), "60 and over")
+
+
+def dismissed(state: Table) -> set[tuple[str, str]]:
+    """(customer, article) of what was waved away, and nothing was done with since."""
+    lists = session_lists(state)
+    if not (lists["kind"] == DISMISS).any():
+        return set()
+    named = objects(state, "customer_id")[lists["customer"]]
+    # The newest event of each pair stands first, so it is the last that is put in.
+    turned = [column[::-1] for column in (named, lists["article_id"], lists["kind"])]
+    last = {(customer, article): kind for customer, article, kind in zip(*turned, strict=True)}
+    return {pair for pair, kind in last.items() if kind == DISMISS}
 
 
 def without_source(rows: pd.DataFrame, source: str, weights: Mapping[str, float]) -> pd.DataFrame:

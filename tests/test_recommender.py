@@ -24,7 +24,7 @@ from pipelines.model_registry import composing, publishing, release
 from pipelines.model_registry.composing import load_recommender
 from pipelines.model_registry.registry import RegistryError
 from pipelines.online import online_moment
-from pipelines.recommender import Recommender, customer_state
+from pipelines.recommender import Recommender, customer_state, dismissed
 from pipelines.recommending import for_customer, to_file
 from pipelines.rerankers import make_chain
 from pipelines.training import fit_retrievers
@@ -73,8 +73,13 @@ def test_candidates_are_the_union_of_what_retrievers_name(
 
     assert not merged.duplicated(["customer_id", "article_id"]).any()
     pairs = merged.set_index(["customer_id", "article_id"])
-    assert set(pairs.index) == set().union(*(found.index for found in named.values()))
-    for name, found in named.items():
+    waved = dismissed(state)
+    assert waved
+    union = set().union(*(found.index for found in named.values()))
+    assert union & waved
+    assert set(pairs.index) == union - waved
+    for name, alone in named.items():
+        found = alone[~alone.index.isin(waved)]
         beside = pairs[[f"{name}__score", f"{name}__rank"]].dropna()
         assert len(beside) == len(found)
         assert (beside[f"{name}__score"] == found["score"].reindex(beside.index)).all()
@@ -118,6 +123,7 @@ def test_retrievers_of_different_days_are_put_together(
         alone = retriever.candidates(state, MOMENT, recommender.per_source[name])
         beside = merged.dropna(subset=f"{name}__rank")
         wanted = alone.set_index(["customer_id", "article_id"])["rank"].sort_index()
+        wanted = wanted[~wanted.index.isin(dismissed(state))]
         given = beside.set_index(["customer_id", "article_id"])[f"{name}__rank"].sort_index()
         pd.testing.assert_series_equal(given, wanted, check_names=False, check_dtype=False)
 

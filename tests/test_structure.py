@@ -16,7 +16,16 @@ ROOMS = ["feature_repo", "pipelines", "services"]
 """Lowest first: each may import itself and what stands before it."""
 
 FLOORS = {
-    "settings": ["warehouse", "feature_tables", "spark_tables", "features", "online", "reports"],
+    "settings": [
+        "warehouse",
+        "feature_tables",
+        "spark_tables",
+        "columns",
+        "warm_rows",
+        "features",
+        "online",
+        "reports",
+    ],
     "parts": ["assortment", "nearest", "neural", "growing_file", "steady_features"],
     "data": ["data", "negatives"],
     "models": ["retrievers", "rankers", "article_facts", "rerankers"],
