@@ -17,7 +17,7 @@ ROOMS = ["feature_repo", "pipelines", "services"]
 
 FLOORS = {
     "settings": ["warehouse", "feature_tables", "spark_tables", "features", "online", "reports"],
-    "parts": ["assortment", "nearest", "neural", "growing_file", "steady_features"],
+    "parts": ["assortment", "nearest", "neural", "growing_file", "steady_features", "exploration"],
     "data": ["data", "negatives"],
     "models": ["retrievers", "rankers", "article_facts", "rerankers"],
     "model_catalog": ["model_catalog"],
