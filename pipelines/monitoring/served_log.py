@@ -79,13 +79,20 @@ class Settings:
             InputError: one of them is no number, or out of range.
         """
         return cls(
-            sample=_number("LOOKBOOK_SERVED_SAMPLE", cls.sample, 0, 1),
-            megabytes=_number("LOOKBOOK_SERVED_MEGABYTES", cls.megabytes, 1),
-            seconds=_number("LOOKBOOK_SERVED_SECONDS", cls.seconds, 0),
+            sample=number_from_environment("LOOKBOOK_SERVED_SAMPLE", cls.sample, 0, 1),
+            megabytes=number_from_environment("LOOKBOOK_SERVED_MEGABYTES", cls.megabytes, 1),
+            seconds=number_from_environment("LOOKBOOK_SERVED_SECONDS", cls.seconds, 0),
         )
 
 
-def _number(name: str, default: float, least: float, most: float = math.inf) -> float:
+def number_from_environment(
+    name: str, default: float, least: float, most: float = math.inf
+) -> float:
+    """A setting that is a number; the default where the variable is unset or empty.
+
+    Raises:
+        InputError: it is no number, or out of range.
+    """
     text = os.environ.get(name) or str(default)
     with suppress(ValueError):
         if least <= (value := float(text)) <= most and math.isfinite(value):
