@@ -40,7 +40,7 @@ import duckdb
 import numpy as np
 
 from feature_repo import places, raw_tables
-from feature_repo.raw_tables import RAW_TABLES, Column, RawTable
+from feature_repo.raw_tables import INTERACTIONS, RAW_TABLES, Column, RawTable
 from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect
 from pipelines.data import adapters
 from pipelines.data.adapters import (
@@ -318,7 +318,7 @@ def _stage(
     # Chunks are sorted when they are merged, so no earlier step needs to keep an order.
     con.execute("SET preserve_insertion_order = false")
     progress(f"opening {path}")
-    source = Source(con, path)
+    source = Source(con, path, loaded=frozenset(_hashes(INTERACTIONS, rules)))
     with _explained(path):
         selects = read(source)
     made = con.execute("SELECT lower(table_name) FROM information_schema.tables").fetchall()
@@ -386,11 +386,19 @@ def _explained(path: Path) -> Iterator[None]:
 def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -> bool:
     """Whether reading these files again could change nothing. Transactions only ever grow; for
     the others a newer file may have replaced values, so only the latest load counts."""
-    if not files or not places.warehouse_file().exists():
+    if not files:
         return False
+    wanted, found = {file.sha256 for file in files}, _hashes(table, rules)
+    return wanted == found if table.key else wanted <= found
+
+
+def _hashes(table: RawTable, rules: str) -> set[str]:
+    """Of the files of which a table was loaded with these rules; if it has a key, in the latest load of it."""
+    if not places.warehouse_file().exists():
+        return set()
     with reading() as con:
         if not has_table(con, "raw", "loads"):
-            return False
+            return set()
         latest = (
             "AND loaded_at = (SELECT max(loaded_at) FROM raw.loads WHERE table_name = ?)"
             if table.key
@@ -400,8 +408,7 @@ def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -
             f"SELECT sha256 FROM raw.loads WHERE table_name = ? AND rules = ? {latest}",
             [table.name, rules, table.name],
         ).fetchall()
-    wanted, found = {file.sha256 for file in files}, {row[0] for row in known}
-    return wanted == found if table.key else wanted <= found
+    return {row[0] for row in known}
 
 
 def _check(

@@ -415,17 +415,15 @@ def _logged(kind: str, unreadable: Unreadable, at: Path | None) -> Iterator[Any]
 
 
 def _answer(said: dict[str, Any]) -> Answer:
+    values = {name: said[name] for name in Answer._fields if name != "shown"}
+    for name in ("served_at", "asked_at", "moment"):
+        values[name] = datetime.fromisoformat(values[name])
     shown = zip(*(said[name] for name in Shown._fields), strict=True)
-    return Answer(
-        said["request_id"],
-        *(datetime.fromisoformat(said[name]) for name in ("served_at", "asked_at", "moment")),
-        *(said[name] for name in ("customer_id", "surface", "release", "variants", "forced")),
-        tuple(said["fallbacks"]),
-        tuple(Shown(*one) for one in shown),
-    )
+    values |= {"fallbacks": tuple(said["fallbacks"]), "shown": tuple(Shown(*one) for one in shown)}
+    return Answer(**values)
 
 
 def _event(said: dict[str, Any]) -> tuple[datetime, Event]:
     values = {name: said[name] for name in Event._fields}
-    values["event_time"] = datetime.fromisoformat(said["event_time"])
+    values["event_time"] = datetime.fromisoformat(values["event_time"])
     return datetime.fromisoformat(said["received_at"]), Event(**values)

@@ -37,6 +37,8 @@ WRITTEN_WITHIN = timedelta(minutes=1)
 JOINED_WITHIN = timedelta(days=7)
 """An event that comes later after an answer is not one of its events."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _SHAPES = {
     ANSWERS: {
         "request_id": "VARCHAR",
@@ -130,16 +132,20 @@ def read(source: Source) -> dict[str, str]:
     read_events = _read(source, EVENTS)
     read_answers = _read(source, ANSWERS)
     mark = forgotten(source.path)
-    _join(source, now, mark)
-    waiting = dict(
-        source.con.execute("SELECT _file, count(*) FROM served_waiting GROUP BY 1").fetchall()
-    )
+    waiting = _settle(source, now)
+    fresh = []
     for file in (*read_events, *read_answers):
         if still := waiting.get(file.path.name):
             # The same bytes give more rows when these have waited long enough.
             content = hashlib.sha256(f"{file.sha256} {still}".encode()).hexdigest()
             file = SourceFile(file.path, file.bytes, content)
         source.files[f"lookbook_file_{len(source.files)}_"] = file
+        if file.sha256 not in source.loaded:
+            fresh.append(file.path.name)
+    source.con.execute(
+        "CREATE TEMP TABLE served_fresh AS SELECT unnest(?::TEXT[]) AS _file", [fresh]
+    )
+    _tell(source, mark)
     return {"interactions": "SELECT * FROM served_interactions"}
 
 
@@ -188,17 +194,10 @@ def _read(source: Source, kind: str) -> list[SourceFile]:
     return found
 
 
-def _join(source: Source, now: datetime, mark: datetime | None) -> None:
-    """Fill `served_interactions`, and `served_waiting` with the answers that wait."""
+def _settle(source: Source, now: datetime) -> dict[str, int]:
+    """Find what events are of, and of which answers it was reported what was seen; returns of how many lines of each
+    file that may still change."""
     con = source.con
-    clock = {
-        "now": _microseconds(now),
-        "mark": None if mark is None else _microseconds(mark),
-        "reported": REPORTED_WITHIN // timedelta(microseconds=1),
-        "written": WRITTEN_WITHIN // timedelta(microseconds=1),
-        "joined": JOINED_WITHIN // timedelta(microseconds=1),
-    }
-    minutes = REPORTED_WITHIN // timedelta(minutes=1)
     con.execute(
         """CREATE TEMP TABLE served_requests AS
         SELECT *, row_number() OVER () AS number, CASE WHEN NOT coalesce(forced, false) THEN nullif(
@@ -208,38 +207,56 @@ def _join(source: Source, now: datetime, mark: datetime | None) -> None:
         FROM served_answers WHERE whole
         QUALIFY row_number() OVER (PARTITION BY request_id ORDER BY clock, _file, _line) = 1"""
     )
-    con.execute(
-        """CREATE TEMP TABLE served_shown AS
-        SELECT number, place, article_id, position, propensity,
-            surface || coalesce('/' || carousel, '') AS surface
-        FROM (SELECT number, surface, unnest(range(len(article_id))) AS place, unnest(article_id) AS article_id,
-            unnest(position) AS position, unnest(carousel) AS carousel, unnest(propensity) AS propensity
-            FROM served_requests)
-        WHERE article_id IS NOT NULL"""
-    )
     # `of` is the answer that an event is of, `named` what it names, which may be another customer's.
     con.execute(
         """CREATE TEMP TABLE served_known AS
         SELECT e.*, r.number AS named, CASE WHEN r.customer_id = e.customer_id THEN r.number END AS "of",
             r.clock AS served_clock
         FROM served_events e LEFT JOIN served_requests r
-            ON e.request_id = r.request_id AND e.clock <= r.clock + $joined
+            ON e.request_id = r.request_id AND e.clock <= r.clock + ?
         WHERE e.whole""",
-        {"joined": clock["joined"]},
+        [_microseconds(JOINED_WITHIN)],
     )
     con.execute(
         """CREATE TEMP TABLE served_reported AS
         SELECT DISTINCT "of" AS number FROM served_known
-        WHERE "of" IS NOT NULL AND kind = 'impression' AND clock < served_clock + $reported""",
-        {"reported": clock["reported"]},
+        WHERE "of" IS NOT NULL AND kind = 'impression' AND clock < served_clock + ?""",
+        [_microseconds(REPORTED_WITHIN)],
     )
     con.execute(
         """CREATE TEMP TABLE served_waiting AS
         SELECT number, _file FROM served_requests ANTI JOIN served_reported USING (number)
-        WHERE clock + $reported + $written > $now""",
-        {name: clock[name] for name in ("reported", "written", "now")},
+        WHERE clock + ? > ?""",
+        [_microseconds(REPORTED_WITHIN + WRITTEN_WITHIN), _microseconds(now - EPOCH)],
     )
-    con.execute(
+    return dict(
+        con.execute(
+            """SELECT _file, count(*) FROM (
+                SELECT _file FROM served_waiting
+                UNION ALL
+                SELECT e._file FROM served_known e ANTI JOIN served_reported r ON e."of" = r.number
+                WHERE e.kind = 'impression' AND e."of" IS NOT NULL AND e.clock + ? > ?)
+            GROUP BY 1""",
+            [_microseconds(WRITTEN_WITHIN), _microseconds(now - EPOCH)],
+        ).fetchall()
+    )
+
+
+def _tell(source: Source, mark: datetime | None) -> None:
+    """Fill `served_interactions` with the rows of the lines in fresh files."""
+    source.con.execute(
+        """CREATE TEMP TABLE served_shown AS
+        SELECT number, place, article_id, position, propensity,
+            surface || coalesce('/' || carousel, '') AS surface
+        FROM (SELECT number, surface, unnest(range(len(article_id))) AS place, unnest(article_id) AS article_id,
+                unnest(position) AS position, unnest(carousel) AS carousel, unnest(propensity) AS propensity
+            FROM served_requests
+            WHERE _file IN (FROM served_fresh)
+                OR number IN (SELECT "of" FROM served_known WHERE _file IN (FROM served_fresh)))
+        WHERE article_id IS NOT NULL"""
+    )
+    minutes = REPORTED_WITHIN // timedelta(minutes=1)
+    source.con.execute(
         f"""CREATE TEMP TABLE served_interactions AS
         WITH first_place AS (
             SELECT * FROM served_shown
@@ -274,10 +291,14 @@ def _join(source: Source, now: datetime, mark: datetime | None) -> None:
             SELECT {literal(NOT_WHOLE)} AS _set_aside, _file, _line FROM served_events WHERE NOT whole
             UNION ALL
             SELECT {literal(NOT_WHOLE)}, _file, _line FROM served_answers WHERE NOT whole)
-        SELECT * FROM told UNION ALL BY NAME SELECT * FROM shown UNION ALL BY NAME SELECT * FROM torn""",
-        {"mark": clock["mark"], "joined": clock["joined"]},
+        SELECT * FROM (FROM told UNION ALL BY NAME FROM shown UNION ALL BY NAME FROM torn)
+        WHERE _file IN (FROM served_fresh)""",
+        {
+            "mark": None if mark is None else _microseconds(mark - EPOCH),
+            "joined": _microseconds(JOINED_WITHIN),
+        },
     )
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+def _microseconds(span: timedelta) -> int:
+    return span // timedelta(microseconds=1)
