@@ -1,6 +1,8 @@
 """`data load served`: what the service remembers, as interactions."""
 
 import os
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -163,6 +165,35 @@ def test_files_that_have_grown_bring_what_is_new(log: AnswerLog, home: Path) -> 
     other.happened([event("cart"), event("view", SCARF, request_id="r1")])
     assert counts(load("served")) == (1, 1, 0)
     assert (SCARF, "view", "home/for_you") in interactions("article_id, kind, surface")
+
+
+def test_a_service_that_goes_on_writing_loses_nothing_and_doubles_nothing(log: AnswerLog) -> None:
+    """An event is never read without the answer that it is of."""
+    done, written = threading.Event(), []
+
+    def serve() -> None:
+        while not done.is_set():
+            request_id = f"r{len(written)}"
+            answer(log, request_id, variants={"e": "x"})
+            log.happened([event("view", request_id=request_id, minute=len(written))])
+            written.append(request_id)
+            time.sleep(0.003)
+
+    service = threading.Thread(target=serve)
+    service.start()
+    loaded = [counts(load("served"))[0] for _ in range(3)]
+    done.set()
+    service.join()
+    loaded.append(counts(load("served"))[0])
+    assert min(loaded) > 0
+    assert sum(loaded) == 3 * len(written)
+    assert ask(
+        "SELECT kind, count(*), count(DISTINCT request_id), count(propensity), count(variant) "
+        "FROM raw.interactions GROUP BY kind ORDER BY kind"
+    ) == [
+        ("impression", *[2 * len(written), len(written), 2 * len(written), 2 * len(written)]),
+        ("view", *[len(written)] * 4),
+    ]
 
 
 def test_lines_that_are_not_whole_are_counted_and_those_of_no_event_quarantined(
@@ -448,6 +479,9 @@ SEEN = Told(0, 1, True, SHIRT, "impression", None)
 @example([FIRST], [SEEN, SEEN._replace(kind="view", after=30)], [DAY], [DAY])
 # It was loaded before it was reported what was seen, and after.
 @example([FIRST], [SEEN._replace(after=9)], [5, 11], [])
+# Files did not change, and time has passed, or a new file names them.
+@example([FIRST], [], [5], [])
+@example([FIRST], [SEEN._replace(kind="view", after=30)], [11], [])
 @example([FIRST], [SEEN._replace(after=10), SEEN._replace(after=7 * DAY + 1)], [11], [DAY])
 @given(
     st.lists(ANSWERED, max_size=3),

@@ -104,7 +104,7 @@ def forgotten(at: Path) -> datetime | None:
 
 
 def lines(file: Path) -> Iterator[list[bytes]]:
-    """The lines of a file with their ends, some megabytes at a time; the last may be without one, if it is being
+    """The lines of a file with their ends, a piece at a time; the last may be without one, if it is being
     written, or its writer was killed.
 
     Raises:
