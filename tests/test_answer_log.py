@@ -121,6 +121,28 @@ def test_what_was_answered_and_what_came_of_it_is_read_as_it_was(tmp_path: Path)
     assert len(list(tmp_path.glob("*.jsonl"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"article_id": "12"}, r"Event 2: article_id does not match \\d\{10\}\."),
+        ({"article_id": "\u0660" * 10}, "Event 2: article_id does not match"),
+        ({"kind": "click"}, "Event 2: kind is not one of impression, view"),
+        ({"customer_id": ""}, "Event 2: customer_id is missing"),
+        ({"customer_id": "a\0b"}, "Event 2: customer_id holds a control character"),
+        ({"surface": "a\nb"}, "Event 2: surface holds a control character"),
+        ({"position": 0}, "Event 2: position is below 1"),
+        ({"event_time": ASKED.replace(year=2399)}, "Event 2: event_time is 2399-"),
+        ({"event_time": ASKED.replace(year=1820)}, "Event 2: event_time is 1820-"),
+    ],
+)
+def test_what_could_not_be_loaded_is_refused_with_all_that_came_with_it(
+    tmp_path: Path, wrong: dict, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        AnswerLog(Settings(), tmp_path).happened([event(), event()._replace(**wrong)])
+    assert events(tmp_path) == []
+
+
 def test_it_is_in_the_home_and_its_size_in_the_environment(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

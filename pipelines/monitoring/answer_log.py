@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,8 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Counter
 
-from feature_repo.errors import LookbookError
+from feature_repo.errors import InputError, LookbookError
+from feature_repo.raw_tables import INTERACTIONS
 from pipelines.data.adapters.served import (
     ANSWERS,
     EVENTS,
@@ -48,6 +50,9 @@ BEHIND = timedelta(seconds=1)
 """So much may the time of a file be behind that of a line in it."""
 
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+AHEAD = timedelta(minutes=5)
+"""So much may the clock of whoever tells an event be ahead."""
 
 NOT_REMEMBERED = Counter(
     "lookbook_answers_not_remembered",
@@ -191,11 +196,16 @@ class AnswerLog:
         """Remember events, all or none; they are written when this returns.
 
         Raises:
+            InputError: one of them is none that could be loaded; the text names it by its place, from 1.
             AnswerLogError: they cannot be written.
         """
         if not events:
             return
-        received_at = _said(datetime.now(UTC))
+        now = datetime.now(UTC)
+        for place, event in enumerate(events, 1):
+            if why := _unfit(event, now):
+                raise InputError(f"Event {place}: {why}.")
+        received_at = _said(now)
         said = [
             event._asdict() | {"event_time": _said(event.event_time), "received_at": received_at}
             for event in events
@@ -339,6 +349,26 @@ class _File:
             os.ftruncate(self._open, self._size)
         except OSError:
             self._end()
+
+
+def _unfit(event: Event, now: datetime) -> str:
+    """Why an event could not be loaded; nothing if it could. One such column of many rows would stop a whole load."""
+    utc = event.event_time if event.event_time.tzinfo else event.event_time.replace(tzinfo=UTC)
+    if utc > now + AHEAD or utc.year < 1900:
+        return f"event_time is {utc.isoformat()}: give a time that has been"
+    for column in INTERACTIONS.columns:
+        value: Any = getattr(event, column.name, None)
+        if isinstance(value, str) and ("\0" in value or "\n" in value):
+            return f"{column.name} holds a control character"
+        if column.required and not value:
+            return f"{column.name} is missing"
+        if column.pattern and not re.fullmatch(column.pattern, value, re.ASCII):
+            return f"{column.name} does not match {column.pattern}"
+        if column.values and value not in column.values:
+            return f"{column.name} is not one of {', '.join(column.values)}"
+        if column.minimum is not None and value is not None and value < column.minimum:
+            return f"{column.name} is below {column.minimum:g}"
+    return ""
 
 
 def _said(moment: datetime) -> str:
