@@ -236,8 +236,16 @@ def test_threads_and_forked_processes_do_not_write_into_each_others_lines(tmp_pa
     assert [said.customer_id for said in events(tmp_path)].count("after") == 2
 
 
-def test_a_full_disk_takes_no_part_of_a_line_and_is_told(tmp_path: Path) -> None:
-    """The limit of a file's size stands for it: the kernel writes what still fits."""
+@pytest.mark.parametrize("metrics", ["own", "shared"])
+def test_a_full_disk_takes_no_part_of_a_line_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: str
+) -> None:
+    """The limit of a file's size stands for it: the kernel writes what still fits. BentoML's processes share their
+    metrics by way of files."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    if metrics == "shared":
+        (tmp_path / "metrics").mkdir()
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
     code = """
 def most(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -133,6 +133,8 @@ class AnswerLog:
         most = min(MOST_BYTES, int(self.settings.megabytes * 2**20 / FILES_AT_LEAST))
         self._files = {kind: _File(self.folder, kind, most) for kind in (ANSWERS, EVENTS)}
         self._trouble = ""
+        # Where several processes share their metrics, a new one is a part of a file, for which there may be no room later.
+        self._lost = {reason: NOT_REMEMBERED.labels(reason) for reason in ("unwritten", "unfit")}
 
     def answered(
         self,
@@ -186,11 +188,13 @@ class AnswerLog:
             self._write(ANSWERS, [line])
             self._trouble = ""
         except Exception as error:
-            NOT_REMEMBERED.labels("unwritten" if isinstance(error, OSError) else "unfit").inc()
-            said = _why(error)
-            if said != self._trouble:
-                log.warning("an answer cannot be remembered in %s: %s", self.folder, said)
-            self._trouble = said
+            # A full disk may hold up the count and the complaint too.
+            with suppress(Exception):
+                self._lost["unwritten" if isinstance(error, OSError) else "unfit"].inc()
+                said = _why(error)
+                if said != self._trouble:
+                    log.warning("an answer cannot be remembered in %s: %s", self.folder, said)
+                self._trouble = said
 
     def happened(self, events: Sequence[Event]) -> None:
         """Remember events, all or none; they are written when this returns.
