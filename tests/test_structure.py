@@ -26,7 +26,7 @@ FLOORS = {
         "online",
         "reports",
     ],
-    "parts": ["assortment", "nearest", "neural", "growing_file", "steady_features"],
+    "parts": ["assortment", "nearest", "neural", "growing_file", "steady_features", "exploration"],
     "data": ["data", "negatives"],
     "models": ["retrievers", "rankers", "article_facts", "rerankers"],
     "model_catalog": ["model_catalog"],

@@ -88,12 +88,14 @@ def load_command(source: str, add: bool) -> Any:
     """Check raw files and load them; loading the same twice adds nothing.
 
     SOURCE is a folder in the Kaggle layout, ADAPTER:PATH (for example online-retail:FILE), or
-    MY_SHOP.py:PATH with an adapter of your own (docs/bring-your-shop.md).
+    MY_SHOP.py:PATH with an adapter of your own (docs/bring-your-shop.md). `served` is what the service
+    of this home remembers of its answers and of what customers did with them (docs/feedback.md).
 
     \b
     Examples:
       lookbook data load ~/h-and-m
       lookbook data load online-retail:data/online_retail.parquet
+      lookbook data load served
     """
     from pipelines.data.load import load
 

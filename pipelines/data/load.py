@@ -40,7 +40,7 @@ import duckdb
 import numpy as np
 
 from feature_repo import places, raw_tables
-from feature_repo.raw_tables import RAW_TABLES, Column, RawTable
+from feature_repo.raw_tables import INTERACTIONS, RAW_TABLES, Column, RawTable
 from feature_repo.stores.connection import DEFAULT_MEMORY_LIMIT, connect
 from pipelines.data import adapters
 from pipelines.data.adapters import (
@@ -52,6 +52,7 @@ from pipelines.data.adapters import (
     literal,
     open_quote,
     record_places,
+    served,
 )
 from pipelines.warehouse import (
     WarehouseError,
@@ -81,6 +82,9 @@ ROWS_AT_A_TIME = 2_000_000
 
 SUPPLIED_BY_SHOP = ("quantity",)
 """The columns of ours that an adapter may bring."""
+
+SERVED = "served"
+"""The adapter of what the service remembers, which is of whatever shop it answers for."""
 
 Adapter = Callable[[Source], dict[str, str]]
 Progress = Callable[[str], None]
@@ -160,7 +164,8 @@ def load(
     Args:
         source: a folder in the Kaggle layout, `ADAPTER:PATH` with a module of
             `pipelines.data.adapters` (`online-retail:FILE`), or `path/to/my_shop.py:PATH` with an
-            adapter file of your own, which is run as your own code.
+            adapter file of your own, which is run as your own code. `served` alone is what the
+            service of this home remembers; a folder of that name is `./served`.
         add: also if what is there came through another adapter, which is mostly another shop.
         progress: called with one line of text at each step.
         memory_limit: in DuckDB's notation; more than this goes to disk.
@@ -193,12 +198,12 @@ def load(
 
 def _require_same_shop(con: duckdb.DuckDBPyConnection, source: str) -> None:
     """Two shops in one warehouse cannot be told apart again."""
-    if not has_table(con, "raw", "loads"):
+    if not has_table(con, "raw", "loads") or _adapter_name(source) == SERVED:
         return
     for (before,) in con.execute(
         "SELECT DISTINCT source FROM raw.loads ORDER BY source"
     ).fetchall():
-        if _adapter_name(before) != _adapter_name(source):
+        if _adapter_name(before) not in (_adapter_name(source), SERVED):
             raise LoadError(
                 f"The warehouse in {places.home()} holds {before}, and {source} would be mixed with "
                 "it: set LOOKBOOK_HOME to another folder, or give --add if it is the same shop."
@@ -270,6 +275,8 @@ def _adapter(source: str) -> tuple[Adapter, Path, str]:
 
 
 def _split(source: str) -> tuple[str, str]:
+    if source == SERVED:
+        return SERVED, str(served.folder())
     if Path(source).expanduser().exists():
         return "kaggle", source
     if ".py:" in source:
@@ -311,7 +318,7 @@ def _stage(
     # Chunks are sorted when they are merged, so no earlier step needs to keep an order.
     con.execute("SET preserve_insertion_order = false")
     progress(f"opening {path}")
-    source = Source(con, path)
+    source = Source(con, path, loaded=frozenset(_hashes(INTERACTIONS, rules)))
     with _explained(path):
         selects = read(source)
     made = con.execute("SELECT lower(table_name) FROM information_schema.tables").fetchall()
@@ -379,11 +386,19 @@ def _explained(path: Path) -> Iterator[None]:
 def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -> bool:
     """Whether reading these files again could change nothing. Transactions only ever grow; for
     the others a newer file may have replaced values, so only the latest load counts."""
-    if not files or not places.warehouse_file().exists():
+    if not files:
         return False
+    wanted, found = {file.sha256 for file in files}, _hashes(table, rules)
+    return wanted == found if table.key else wanted <= found
+
+
+def _hashes(table: RawTable, rules: str) -> set[str]:
+    """Of the files of which a table was loaded with these rules; if it has a key, in the latest load of it."""
+    if not places.warehouse_file().exists():
+        return set()
     with reading() as con:
         if not has_table(con, "raw", "loads"):
-            return False
+            return set()
         latest = (
             "AND loaded_at = (SELECT max(loaded_at) FROM raw.loads WHERE table_name = ?)"
             if table.key
@@ -393,8 +408,7 @@ def _loaded_before(table: RawTable, files: tuple[SourceFile, ...], rules: str) -
             f"SELECT sha256 FROM raw.loads WHERE table_name = ? AND rules = ? {latest}",
             [table.name, rules, table.name],
         ).fetchall()
-    wanted, found = {file.sha256 for file in files}, {row[0] for row in known}
-    return wanted == found if table.key else wanted <= found
+    return {row[0] for row in known}
 
 
 def _check(

@@ -61,6 +61,8 @@ class Source:
     path: Path
     files: dict[str, SourceFile] = field(default_factory=dict)
     """The files opened so far, by the name of their view."""
+    loaded: frozenset[str] = frozenset()
+    """`sha256` of the files whose interactions this adapter, as it is, has brought into the warehouse already."""
 
     def rows(
         self, file: str | Path = "", *, columns: Sequence[str] | None = None, delimiter: str = ","
