@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from prometheus_client import Counter
 
+from feature_repo import environment
 from feature_repo.errors import InputError, LookbookError
 from feature_repo.raw_tables import INTERACTIONS
 from pipelines.data.adapters.served import (
