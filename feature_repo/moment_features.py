@@ -7,11 +7,12 @@ comes out. A missing input gives a missing output.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
 
+from feature_repo.coded import Coded
 from feature_repo.feature_sql import TASTES
 from feature_repo.windows import DECAY_DAYS
 
@@ -22,20 +23,22 @@ SECONDS_IN_DAY = 86_400
 SHARED = 4
 """So many rows to a list, and it is worth a table of its own."""
 
-Inputs = pd.DataFrame | Mapping[str, np.ndarray]
+Values = pd.Series | np.ndarray | Coded
+Inputs = pd.DataFrame | Mapping[str, Values]
 Outputs = dict[str, Any]
 """Arrays (R,), of pandas' own kind where whole numbers have gaps."""
 
 
-def _moments(values: pd.Series | np.ndarray) -> np.ndarray:
+def _moments(given: Values) -> np.ndarray:
     """UTC, without a zone (R,) datetime64."""
+    values = _plain(given)
     if values.dtype.kind == "M":
         # `values` of moments with a zone are those in UTC, and no copy.
         return np.asarray(values if isinstance(values, np.ndarray) else values.values)
     return np.asarray(pd.Series(pd.to_datetime(values, utc=True, cache=False)).values)
 
 
-def _days_between(later: pd.Series | np.ndarray, earlier: pd.Series | np.ndarray) -> np.ndarray:
+def _days_between(later: Values, earlier: Values) -> np.ndarray:
     """Days from `earlier` to `later` (R,), with fractions."""
     # Feast carries moments online in whole seconds: what is finer must not count offline either.
     between = _moments(later).astype("datetime64[s]") - _moments(earlier).astype("datetime64[s]")
@@ -43,8 +46,9 @@ def _days_between(later: pd.Series | np.ndarray, earlier: pd.Series | np.ndarray
     return np.where(np.isnat(between), np.nan, days)
 
 
-def _numbers(values: pd.Series | np.ndarray) -> np.ndarray:
+def _numbers(given: Values) -> np.ndarray:
     """(R,) float64, missing as NaN."""
+    values = _plain(given)
     if isinstance(values, np.ndarray) and values.dtype == "float64":
         return values
     return pd.Series(values).to_numpy("float64", na_value=np.nan)
@@ -126,24 +130,19 @@ def taste_match(inputs: Inputs) -> Outputs:
     }
 
 
-def _share_of(
-    names: pd.Series | np.ndarray, shares: pd.Series | np.ndarray, wanted: pd.Series | np.ndarray
-) -> np.ndarray:
+def _share_of(names: Values, shares: Values, wanted: Values) -> np.ndarray:
     """The share beside each row's wanted name in its list of names; 0 if it is not there."""
-    lists, beside = np.asarray(names, dtype=object), np.asarray(shares, dtype=object)
-    asked = np.asarray(wanted, dtype=object)
-    if len(lists) and isinstance(lists[0], np.ndarray) and lists[0].ndim and _is_one(lists, beside):
-        # The rows of one customer share their lists.
-        share = dict(zip(lists[0], beside[0], strict=True))
-        # What is missing is None, or NaN, which is not even like itself.
-        return np.fromiter(
-            (
-                np.nan if name is None or name != name else share.get(name, 0.0)
-                for name in asked.tolist()
-            ),
-            "float64",
-            len(asked),
+    if _is_one(names) and _is_one(shares) and isinstance(wanted, Coded):
+        # The rows of one customer share their lists, and there are few names.
+        given, share_of = names.names[0], {}
+        if given is not None:
+            share_of = dict(zip(given, shares.names[0], strict=True))
+        return wanted.mapped(
+            lambda name: np.nan if given is None or name is None else share_of.get(name, 0.0)
         )
+    lists, beside, asked = (
+        np.asarray(_plain(values), dtype=object) for values in (names, shares, wanted)
+    )
     known = pd.notna(lists) & pd.notna(asked)
     found = np.where(known, 0.0, np.nan)
     rows = np.flatnonzero(known)
@@ -163,9 +162,13 @@ def _share_of(
     return found
 
 
-def _is_one(*columns: np.ndarray) -> bool:
-    """Whether every row of each column is the same object."""
-    return all(len({*map(id, column)}) == 1 for column in columns)
+def _is_one(values: Values) -> TypeGuard[Coded]:
+    """Whether every row has the same value."""
+    return isinstance(values, Coded) and len(values.names) == 2 and not values.codes.any()
+
+
+def _plain(values: Values) -> pd.Series | np.ndarray:
+    return values.decoded() if isinstance(values, Coded) else values
 
 
 def crosses(inputs: Inputs) -> Outputs:
@@ -183,9 +186,9 @@ def crosses(inputs: Inputs) -> Outputs:
     return {name: _cross(hashed[one], hashed[other]) for name, (one, other) in pairs.items()}
 
 
-def _hashed(values: pd.Series | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hashed(values: Values) -> tuple[np.ndarray, np.ndarray]:
     """A number for each value, whatever stands beside it (R,) uint64, and where there is none (R,)."""
-    codes, distinct = pd.factorize(values)
+    codes, distinct = pd.factorize(_plain(values))
     of_each = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
     return np.append(of_each, np.uint64(0))[codes], codes < 0
 

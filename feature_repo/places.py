@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from feature_repo.errors import InputError
@@ -19,7 +19,16 @@ def home() -> Path:
     Read at every call, so that a test or a second shop can move it. A relative path is below the
     project's folder: `feast apply` changes the working directory, so nothing may depend on that.
     """
-    chosen = os.environ.get("LOOKBOOK_HOME") or ".lookbook"
+    return _resolved(os.environ.get("LOOKBOOK_HOME") or ".lookbook", os.environ.get("HOME"))
+
+
+@lru_cache(maxsize=64)
+def _resolved(chosen: str, user: str | None) -> Path:
+    """A request asks several times, and the file system takes its time.
+
+    Args:
+        user: the home of who runs this, which ~ stands for.
+    """
     return (PROJECT / Path(chosen).expanduser()).resolve()
 
 

@@ -10,26 +10,29 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import pandas as pd
 
+from feature_repo.coded import Coded, texts
+
 
 class Columns:
     """R rows, each column an array (R,).
 
     Args:
-        of: {name: array (R,)}; a list or one value for all rows is no column.
+        of: {name: array (R,), or `Coded`}; a list or one value for all rows is no column.
         size: R; that of the first column if None.
 
     Raises:
         ValueError: a column has another length.
     """
 
-    __slots__ = ("_at", "_behind", "_of", "_size")
+    __slots__ = ("_at", "_behind", "_coded", "_of", "_size")
 
-    def __init__(self, of: Mapping[str, np.ndarray], size: int | None = None) -> None:
-        self._of = dict(of)
-        self._size = len(next(iter(self._of.values()), ())) if size is None else size
-        for name, values in self._of.items():
+    def __init__(self, of: Mapping[str, np.ndarray | Coded], size: int | None = None) -> None:
+        self._size = len(next(iter(of.values()), ())) if size is None else size
+        for name, values in of.items():
             if len(values) != self._size:
                 raise ValueError(f"Column {name!r} has {len(values)} rows instead of {self._size}.")
+        self._of = {name: of for name, of in of.items() if not isinstance(of, Coded)}
+        self._coded = {name: of for name, of in of.items() if isinstance(of, Coded)}
         self._behind: dict[str, Columns] = {}
         """Columns that are taken from others when they are asked for: most are not."""
         self._at: dict[int, np.ndarray] = {}
@@ -38,18 +41,32 @@ class Columns:
         return self._size
 
     def __contains__(self, name: object) -> bool:
-        return name in self._of or name in self._behind
+        return name in self._of or name in self._coded or name in self._behind
 
     def __getitem__(self, name: str) -> np.ndarray:
         found = self._of.get(name)
         if found is None:
-            behind = self._behind[name]
-            found = self._of[name] = behind[name][self._at[id(behind)]]
+            if (coded := self._coded.get(name)) is not None:
+                found = coded.decoded()
+            else:
+                behind = self._behind[name]
+                found = behind[name][self._at[id(behind)]]
+            self._of[name] = found
+        return found
+
+    def coded(self, name: str) -> Coded | None:
+        """The column by its names, if it came so."""
+        found = self._coded.get(name)
+        if found is None and (behind := self._behind.get(name)) is not None:
+            whole = behind.coded(name)
+            if whole is not None:
+                found = Coded(whole.names, whole.codes[self._at[id(behind)]])
+                self._coded[name] = found
         return found
 
     @property
     def columns(self) -> list[str]:
-        return list(dict.fromkeys([*self._behind, *self._of]))
+        return list(dict.fromkeys([*self._behind, *self._coded, *self._of]))
 
     @property
     def empty(self) -> bool:
@@ -60,11 +77,13 @@ class Columns:
         """How many values there are."""
         return self._size * len(self.columns)
 
-    def assign(self, **columns: np.ndarray) -> Self:
+    def assign(self, **columns: np.ndarray | Coded) -> Self:
         """With these columns, new or in the place of others."""
         made = type(self)(columns, self._size)
-        made._of = self._of | made._of
-        made._behind, made._at = self._behind, self._at
+        made._of |= {n: values for n, values in self._of.items() if n not in columns}
+        made._coded |= {n: values for n, values in self._coded.items() if n not in columns}
+        made._behind = {n: of for n, of in self._behind.items() if n not in columns}
+        made._at = self._at
         return made
 
     def take(self, places: np.ndarray | Sequence[int]) -> Self:
@@ -77,13 +96,16 @@ class Columns:
 
     def drop(self, *, columns: Sequence[str]) -> Self:
         """Without these columns."""
-        made = type(self)({n: v for n, v in self._of.items() if n not in columns}, self._size)
-        made._behind = {n: of for n, of in self._behind.items() if n not in columns}
+        made = type(self)({}, self._size)
+        for name in ("_of", "_coded", "_behind"):
+            kept = {n: values for n, values in getattr(self, name).items() if n not in columns}
+            setattr(made, name, kept)
         made._at = self._at
         return made
 
     def frame(self) -> pd.DataFrame:
-        return pd.DataFrame({n: self[n] for n in self.columns}, pd.RangeIndex(self._size))
+        flat = {name: self[name] for name in self.columns if self[name].ndim == 1}
+        return pd.DataFrame(flat, pd.RangeIndex(self._size))
 
 
 class Row(Mapping[Hashable, Any]):
@@ -105,17 +127,23 @@ class Row(Mapping[Hashable, Any]):
         return len(self._table.columns)
 
 
+__all__ = [
+    "Coded",
+    "Columns",
+    "Row",
+    "SameTable",
+    "Table",
+    "as_frame",
+    "coded",
+    "objects",
+    "taken",
+    "texts",
+]
+
 Table = pd.DataFrame | Columns
 """Rows of many customers, or those of one request."""
 SameTable = TypeVar("SameTable", pd.DataFrame, Columns)
 """The same kind of table that was given."""
-
-
-def texts(*values: Any) -> np.ndarray:
-    """A column of texts."""
-    found = np.empty(len(values), dtype=object)
-    found[:] = values
-    return found
 
 
 def objects(table: Table, name: str) -> np.ndarray:
@@ -128,6 +156,11 @@ def taken(table: SameTable, places: np.ndarray) -> SameTable:
     if isinstance(table, pd.DataFrame):
         return table.iloc[places].reset_index(drop=True)
     return table.take(places)
+
+
+def coded(table: Table, name: str) -> Coded | None:
+    """A column by its names, if it came so."""
+    return table.coded(name) if isinstance(table, Columns) else None
 
 
 def as_frame(table: Table) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from feature_repo.errors import LookbookError
 from feature_repo.feature_sql import definition, meaning
 from feature_repo.stores.connection import scratch
 from feature_repo.stores.packed_rows import from_microseconds
-from pipelines.columns import Columns, Table
+from pipelines.columns import Coded, Columns, Table, coded
 from pipelines.feature_tables import latest_build
 from pipelines.warehouse import reading
 from pipelines.warm_rows import KEY as WARM_KEY
@@ -463,14 +463,16 @@ class OnlineFeatures:
         columns = _read_rows(rows, plan, self.warm) if ours else _read_through_feast(rows, plan)
         for name, value in self.given.items():
             if name in columns:
-                columns[name] = np.where(pd.isna(columns[name]), value, columns[name])
+                column = _decoded(columns[name])
+                columns[name] = np.where(pd.isna(column), value, column)
         moment = max([self.moment or datetime.now(UTC), *_newest_events(columns, plan)])
         self.moment = moment if self.moment else None
         columns |= computed(plan, columns, moment, len(rows))
         if isinstance(rows, Columns):
-            typed = {name: _as_array(columns[name], kind) for name, kind in plan.fields.items()}
+            typed = {name: _as_column(columns[name], kind) for name, kind in plan.fields.items()}
             return rows.assign(**typed)
-        found = {name: _typed(columns[name], kind) for name, kind in plan.fields.items()}
+        plain = {name: _decoded(columns[name]) for name in plan.fields}
+        found = {name: _typed(plain[name], kind) for name, kind in plan.fields.items()}
         return pd.concat([rows, pd.DataFrame(found, rows.index)], axis=1)
 
 
@@ -500,7 +502,8 @@ def _computed_view(view: Any) -> _Computed:
             and f"moment_features.{view.name}(" in view.feature_transformation.udf_string
         ):
             return ours(inputs)
-        made = view.feature_transformation.udf(pd.DataFrame(inputs))
+        plain = {name: _decoded(values) for name, values in inputs.items()}
+        made = view.feature_transformation.udf(pd.DataFrame(plain))
         return {name: made[name] for name in made}
 
     sources = view.source_feature_view_projections.values()
@@ -550,7 +553,7 @@ def _read_rows(rows: Table, plan: Plan, warm: WarmRows | None = None) -> dict[st
     columns: dict[str, Any] = {}
     places = None
     if warm is not None and WARM_KEY in rows:
-        places = warm.places(rows[WARM_KEY])
+        places = warm.places(rows)
     with online_rows(config).reading(*names.values()) as snapshot:
         for read in plan.reads:
             if warm is not None and places is not None and read.keys == (WARM_KEY,):
@@ -568,7 +571,10 @@ def _read_rows(rows: Table, plan: Plan, warm: WarmRows | None = None) -> dict[st
             columns |= zip((f"{read.view}__{n}" for n in read.numbers), numbers, strict=True)
             for name in read.others:
                 values = matrix.objects(name)
-                columns[f"{read.view}__{name}"] = values[places_of]
+                one_key = len(matrix) == 1 and values.dtype == object and len(rows) > 1
+                columns[f"{read.view}__{name}"] = (
+                    Coded.of(values, places_of) if one_key else values[places_of]
+                )
     return columns
 
 
@@ -601,6 +607,10 @@ def _newest_events(columns: dict[str, Any], plan: Plan) -> list[datetime]:
     ]
 
 
+def _decoded(values: Any) -> Any:
+    return values.decoded() if isinstance(values, Coded) else values
+
+
 def _typed(values: Any, kind: str) -> Any:
     """Numbers as float64, for whole numbers may have gaps, and moments in UTC."""
     if kind in ("Float64", "Int64"):
@@ -612,8 +622,10 @@ def _typed(values: Any, kind: str) -> Any:
     return values
 
 
-def _as_array(values: Any, kind: str) -> np.ndarray:
+def _as_column(values: Any, kind: str) -> np.ndarray | Coded:
     """The same without what only pandas has: moments are UTC without a zone."""
+    if isinstance(values, Coded):
+        return values
     if kind == "UnixTimestamp" and isinstance(values, np.ndarray):
         return values
     return np.asarray(_typed(values, kind))
@@ -621,6 +633,9 @@ def _as_array(values: Any, kind: str) -> np.ndarray:
 
 def _distinct(rows: Table, keys: tuple[str, ...]) -> tuple[dict[str, list[Any]], np.ndarray]:
     """The values of the keys, each combination once, and for each row its place among them."""
+    known = coded(rows, keys[0]) if len(keys) == 1 else None
+    if known is not None and len(known.names) == 2:
+        return {keys[0]: [_key(known.names[0])]}, known.codes
     if len(keys) == 1:
         places_of, found = pd.factorize(rows[keys[0]], use_na_sentinel=False)
         return {keys[0]: list(map(_key, found))}, places_of

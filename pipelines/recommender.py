@@ -4,7 +4,7 @@ One table flows through it, a row for each customer and candidate, and gains col
 customer_id, article_id, source, score, rank.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.article_facts import ArticleFacts
-from pipelines.columns import Columns, SameTable, Table, as_frame, objects, taken, texts
+from pipelines.columns import Coded, Columns, SameTable, Table, as_frame, objects, taken, texts
 from pipelines.features import Features
 from pipelines.rankers.base import BEST, HISTORY, Objective, Ranker
 from pipelines.rerankers.base import (
@@ -79,6 +79,7 @@ class Recommender:
         parts = [found.ids for found in assortments.values()]
         ids = parts[0] if len(parts) == 1 else np.unique(np.concatenate([NO_IDS, *parts]))
         self._ids = ids
+        self._names = texts(*ids, None)
         self._places = {
             digest: None if len(parts) == 1 else np.searchsorted(ids, found.ids)
             for digest, found in assortments.items()
@@ -237,6 +238,7 @@ class Recommender:
         """
         if self.ranker is None:
             return self.fused(rows)
+        rows = self.ranker.prepared(rows)
         seen = with_history(rows, state) if self.ranker.reads_history else rows
         judged = self.ranker.judge(seen, objective)
         return rows.assign(score=judged.score, **{CHANCE: judged.chance})
@@ -297,9 +299,9 @@ class Recommender:
         return ~self.reranker.left_out(slate)
 
     @property
-    def article_ids(self) -> np.ndarray:
-        """All articles that any of the retrievers knows (A,), ascending."""
-        return self._ids
+    def article_names(self) -> np.ndarray:
+        """All articles that any of the retrievers knows, ascending, and None: `Coded.names` of its candidates."""
+        return self._names
 
     def on_sale(self, articles: Sequence[str]) -> np.ndarray:
         """Whether each article may be recommended (R,), as any of the retrievers knows it."""
@@ -345,16 +347,24 @@ class Recommender:
         # Not of what is sponsored or pinned, which comes last: that says nothing of how good an article is.
         numbers[-2:] = _best_and_fused(ranks[: len(self.retrievers)], self.retrievers, self.weights)
         customer = order[pairs // max(len(self._ids), 1)]
+        if isinstance(asked.state, Columns):
+            return Columns(
+                {
+                    "customer_id": Coded.of(asked.customers, customer),
+                    "article_id": Coded(self._names, pairs % max(len(self._ids), 1)),
+                    "source": Coded.of(list(named), best),
+                    "postal_code": Coded.of(objects(asked.state, POSTAL_CODE), customer),
+                    "rank": rank,
+                    **dict(zip([*_ranked_by(named), BEST, "fused__score"], numbers, strict=True)),
+                }
+            )
         texts_of = {
             "customer_id": asked.customers[customer],
             "article_id": self._ids[pairs % max(len(self._ids), 1)],
             "source": np.array(list(named), dtype=object)[best],
             "postal_code": objects(asked.state, POSTAL_CODE)[customer],
         }
-        names = [f"{name}__{what}" for name in named for what in ("score", "rank")]
-        if isinstance(asked.state, Columns):
-            of_sources = dict(zip([*names, BEST, "fused__score"], numbers, strict=True))
-            return Columns({**texts_of, "rank": rank, **of_sources})
+        names = _ranked_by(named)
         # A block of each type: pandas takes its time over every column of its own.
         blocks = [
             pd.DataFrame(np.stack(list(texts_of.values())).T, columns=list(texts_of), dtype=object),
@@ -362,6 +372,11 @@ class Recommender:
             pd.DataFrame(numbers.T, columns=[*names, BEST, "fused__score"]),
         ]
         return pd.concat(blocks, axis=1, copy=False)
+
+
+def _ranked_by(named: Iterable[str]) -> list[str]:
+    """The columns of each source."""
+    return [f"{name}__{what}" for name in named for what in ("score", "rank")]
 
 
 def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame:
@@ -373,7 +388,8 @@ def customer_state(customers: Sequence[str], features: Features) -> pd.DataFrame
 
 def one_customer(customer_id: str, features: Features) -> Columns:
     """The same of one customer, for one request: everything that is made of it is quick to make."""
-    found: Columns = features.read(Columns({"customer_id": texts(customer_id)}), STATE_SERVICE)
+    asked = Columns({"customer_id": Coded.one(customer_id, 1)})
+    found: Columns = features.read(asked, STATE_SERVICE)
     return found
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.columns import Coded, Table, coded, texts
+
 if TYPE_CHECKING:
     from feature_repo.stores.lmdb_rows import Snapshot
 
@@ -25,7 +27,7 @@ class _Held:
     """Feature -> its row in `matrix`."""
     matrix: np.ndarray
     """Numbers by articles, float64."""
-    others: dict[str, np.ndarray]
+    others: dict[str, np.ndarray | Coded]
     """Feature -> its values by articles."""
 
 
@@ -34,21 +36,29 @@ class WarmRows:
     """What the views by article say of these articles.
 
     Args:
-        articles: article ids, each once.
+        names: article ids, each once, and None at the end (`Coded.names`). Rows that number their articles by this
+            array are found at once.
     """
 
-    articles: Sequence[str] = ()
+    names: np.ndarray = field(default_factory=lambda: texts(None))
     _held: dict[str, _Held] = field(default_factory=dict)
     _place: dict[str, int] = field(default_factory=dict)
     _filling: Any = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._place = {article: place for place, article in enumerate(self.articles)}
+        self._place = {article: place for place, article in enumerate(self.names[:-1])}
 
     def __contains__(self, article: object) -> bool:
         return article in self._place
 
-    def places(self, articles: Iterable[Any]) -> np.ndarray | None:
+    def places(self, table: Table) -> np.ndarray | None:
+        """Where each row's article stands (R,); None if one of them does not."""
+        known = coded(table, KEY)
+        if known is not None and known.names is self.names:
+            return known.codes
+        return self.places_of(table[KEY])
+
+    def places_of(self, articles: Iterable[Any]) -> np.ndarray | None:
         """Where each article stands (R,); None if one of them does not."""
         try:
             return np.array([*map(self._place.__getitem__, articles)], dtype=np.intp)
@@ -62,7 +72,7 @@ class WarmRows:
         numbers: Sequence[str],
         others: Sequence[str],
         places: np.ndarray,
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray | Coded]] | None:
         """Features of articles, as the snapshot has them.
 
         Args:
@@ -81,14 +91,14 @@ class WarmRows:
             return None
         try:
             rows = [held.numbers[name] for name in numbers]
-            rest = {name: held.others[name][places] for name in others}
+            rest = {name: _at(held.others[name], places) for name in others}
         except KeyError:
             return None
         return held.matrix[np.array(rows, dtype=np.intp)[:, None], places], rest
 
     def remembered(
         self, view: str, numbers: Sequence[str], others: Sequence[str], places: np.ndarray
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray | Coded]] | None:
         """The same as it was when it was filled, whatever has become of the store."""
         return self.read(None, view, numbers, others, places)
 
@@ -114,12 +124,12 @@ class WarmRows:
                     return
                 numbers = list(dict.fromkeys([*before.numbers, *numbers]))
                 others = list(dict.fromkeys([*before.others, *others]))
-            size = len(self.articles)
+            size = len(self.names) - 1
             matrix = np.empty((len(numbers), size))
             rest: dict[str, list[np.ndarray]] = {name: [] for name in others}
             for start in range(0, size, AT_ONCE):
                 some = slice(start, start + AT_ONCE)
-                found = snapshot.read_matrix(view, list(self.articles[some]), tuple(numbers))
+                found = snapshot.read_matrix(view, list(self.names[:-1][some]), tuple(numbers))
                 matrix[:, some] = found.values.T
                 for name in others:
                     rest[name].append(found.objects(name))
@@ -127,16 +137,22 @@ class WarmRows:
                 mark,
                 {name: row for row, name in enumerate(numbers)},
                 matrix,
-                {name: _shared(parts) for name, parts in rest.items()},
+                {name: _whole(parts) for name, parts in rest.items()},
             )
 
 
-def _shared(parts: list[np.ndarray]) -> np.ndarray:
-    """The parts one after the other; of equal texts one stands for all, as there are few."""
+def _at(values: np.ndarray | Coded, places: np.ndarray) -> np.ndarray | Coded:
+    return (
+        Coded(values.names, values.codes[places]) if isinstance(values, Coded) else values[places]
+    )
+
+
+def _whole(parts: list[np.ndarray]) -> np.ndarray | Coded:
+    """The parts one after the other; texts by their names, as there are few of most."""
     whole = np.concatenate(parts) if parts else np.array([], dtype=object)
-    if whole.dtype == object and all(isinstance(value, str | None) for value in whole[:100]):
-        one: dict[Any, Any] = {}
-        whole[:] = [
-            one.setdefault(value, value) if isinstance(value, str) else value for value in whole
-        ]
-    return whole
+    if whole.dtype != object or not all(isinstance(value, str | None) for value in whole):
+        return whole
+    numbers: dict[str, int] = {}
+    codes = (-1 if text is None else numbers.setdefault(text, len(numbers)) for text in whole)
+    found = np.fromiter(codes, np.intp, len(whole))
+    return Coded.of(list(numbers), found)

@@ -4,6 +4,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,18 +20,22 @@ from pipelines.explaining import (
     number_or_none,
     text_or_none,
 )
+from pipelines.exploration import seed_of
 from pipelines.features import OnlineFeatures, stored_reads, warm_up
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import load_recommender, require_fresh
+from pipelines.model_registry.registry import RegistryError
+from pipelines.monitoring.answer_log import AnswerLog, Shown
 from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.online import materialized_at, online_moment
-from pipelines.rankers.base import Objective
+from pipelines.rankers.base import Objective, ObjectiveError
 from pipelines.recommender import Recommender, is_known, one_customer
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import recent_purchases, session_lists
 from pipelines.warm_rows import WarmRows
 from services.carousels import DEPTH, carousels, complements
 from services.deadlines import Attempt, Workers, deadlines
+from services.experiments import CHANGES, Assigned, Experiments
 from services.request_path import Found, Question, RequestPath, Served
 from services.schemas import (
     Accepted,
@@ -41,6 +46,8 @@ from services.schemas import (
     Done,
     Driver,
     Event,
+    ExperimentInfo,
+    ExperimentsInfo,
     Explanation,
     Filters,
     Home,
@@ -50,14 +57,17 @@ from services.schemas import (
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
+    ShadowReport,
     SimilarArticle,
     SimilarArticles,
+    VariantInfo,
 )
 from services.session import accept, shop_now
+from services.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
-ALIAS = "production"
+ALIAS, SHADOW = "production", "shadow"
 SHOWN_PURCHASES = 60
 POPULAR = 500
 """So many of the best sellers are held for those of whom nothing can be read."""
@@ -81,12 +91,12 @@ def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
     recommender, sample = load_recommender(chosen)
     moment = online_moment(refresh=True)
     require_fresh(chosen, moment)
-    ids = recommender.article_ids
-    warm = before.warm if before is not None else WarmRows(ids.tolist())
-    if before is not None and list(warm.articles) != ids.tolist():
-        warm = WarmRows(ids.tolist())
+    names = recommender.article_names
+    warm = before.warm if before is not None else WarmRows(names)
+    if not np.array_equal(warm.names, names):
+        warm = WarmRows(names)
     _warm(warm, recommender)
-    return Served(
+    served = Served(
         chosen,
         recommender,
         sample,
@@ -97,6 +107,22 @@ def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
         popular=_best_sellers(recommender),
         display=tuple(stored_reads(DISPLAY_SERVICE)),
     )
+    _rehearse(served)
+    return served
+
+
+def _rehearse(served: Served) -> None:
+    """Answer once, so that nobody waits for what is made when it is first used."""
+    for customer in [*(known["customer_id"] for known in served.sample[:1]), ""]:
+        features = served.features()
+        state = one_customer(customer, features)
+        rows = served.recommender.candidates(state, served.moment)
+        ranker = served.recommender.ranker
+        if len(rows) and ranker is not None:
+            rows = features.read(rows, ranker.feature_service)
+            rows = served.recommender.ranked(rows, state)
+            drivers_of(served.recommender, rows.take([0]), state)
+        article_display(rows["article_id"][:1], features)
 
 
 def _warm(warm: WarmRows, recommender: Recommender) -> None:
@@ -117,6 +143,36 @@ def _best_sellers(recommender: Recommender) -> tuple[str, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request, and the variants by which it is answered."""
+
+    request_id: str
+    served: Served
+    customer_id: str
+    objective: Objective | None
+    assigned: Assigned
+    trouble: list[str]
+
+    def question(
+        self, k: int, filters: Filters | None, context: Context | None, *, rest: bool = False
+    ) -> Question:
+        reranker = None
+        if self.assigned.rerankers is not None:
+            reranker = self.assigned.reranker(self.served.recommender.reranker)
+        return Question(
+            self.customer_id,
+            k,
+            self.objective,
+            filters,
+            context,
+            reranker,
+            self.assigned.exploration,
+            seed_of(self.request_id) if self.assigned.exploration else 0,
+            rest,
+        )
+
+
 class Answers:
     """Answers for customers, from the release in production.
 
@@ -130,10 +186,14 @@ class Answers:
 
     def __init__(self) -> None:
         limits = deadlines()
+        self._experiments = Experiments.read()
+        self._shadow = Shadow()
         self._log = ServedLog()
+        self._answered = AnswerLog()
         self._served = load_served()
         self._path = RequestPath(Workers(limits), self._log)
         self._stopped = threading.Event()
+        self._shadow_trouble = ""
 
     def follow(self, every: timedelta = timedelta(seconds=2)) -> None:
         """Serve a new release soon after it is promoted; the old one answers until it is loaded."""
@@ -142,8 +202,10 @@ class Answers:
     def stop(self) -> None:
         """Follow no longer, and write what is still to be logged."""
         self._stopped.set()
+        self._shadow.stop()
         self._path.close()
         self._log.close()
+        self._answered.close()
 
     def require_features(self) -> None:
         """
@@ -154,6 +216,7 @@ class Answers:
 
     def _follow(self, every: timedelta) -> None:
         trouble = ""
+        self._follow_shadow()
         while not self._stopped.wait(every.total_seconds()):
             try:
                 moved = releases.resolve(ALIAS) != self._served.release.tag
@@ -170,6 +233,27 @@ class Answers:
                 if str(error) != trouble:
                     log.exception("cannot load the release in production; the old one stays")
                 trouble = str(error)
+            self._follow_shadow()
+
+    def _follow_shadow(self) -> None:
+        """Let the release under the alias `shadow`, if there is one, answer copies of requests."""
+        now = self._shadow.served
+        try:
+            tag = releases.resolve(SHADOW)
+        except RegistryError:
+            self._shadow.take(None)
+            return
+        if now is not None and (tag, self._served.moment) == (now.release.tag, now.moment):
+            return
+        try:
+            self._shadow.take(load_served(SHADOW, before=self._served))
+            log.info("copies of requests go to %s", tag)
+            self._shadow_trouble = ""
+        except Exception as error:
+            if str(error) != self._shadow_trouble:
+                log.exception("cannot load the release under the alias shadow")
+            self._shadow_trouble = str(error)
+            self._shadow.take(None)
 
     # Recommendations
 
@@ -180,6 +264,7 @@ class Answers:
         objective: Objective | None = None,
         filters: Filters | None = None,
         context: Context | None = None,
+        variants: Mapping[str, str] | None = None,
     ) -> Recommendations:
         """The k best articles for a customer; one who is not known gets what is popular.
 
@@ -187,12 +272,16 @@ class Answers:
             objective: what counts for how much.
             filters: what may be among them.
             context: what the caller knows of a customer whom the shop does not know.
+            variants: {experiment: variant} of those that are chosen by hand.
 
         Raises:
             ObjectiveError: the release's ranker has not learnt what is asked for.
+            InputError: there is no such experiment or variant.
         """
         served = self._served
-        question = Question(customer_id, k, objective, filters, context)
+        asked = self._asked(served, customer_id, objective, variants)
+        question = asked.question(k, filters, context)
+        objective = question.objective
 
         def dress(found: Found) -> list[dict[str, Any]]:
             return explained(
@@ -206,8 +295,30 @@ class Answers:
             )
 
         rows, found, attempt = self._path.answer(question, served, dress)
+        if "propensity" in found.rows:
+            for row, chance in zip(rows, found.rows["propensity"], strict=True):
+                row["propensity"] = float(chance)
+        self._remember(
+            asked,
+            "recommend",
+            found,
+            [
+                Shown(
+                    row["article_id"],
+                    row["rank"],
+                    None,
+                    row["source"],
+                    row["score"],
+                    row.get("propensity", 1.0),
+                )
+                for row in rows
+            ],
+        )
+        self._shadow.copy(
+            question, [row["article_id"] for row in rows], sum(attempt.spent.values())
+        )
         return Recommendations(
-            **self._said(customer_id, served, found, attempt),
+            **self._said(asked, found, attempt),
             recommendations=[Recommendation.model_validate(row) for row in rows],
         )
 
@@ -217,37 +328,85 @@ class Answers:
         k: int = 8,
         objective: Objective | None = None,
         context: Context | None = None,
+        variants: Mapping[str, str] | None = None,
     ) -> Home:
-        """The customer's page: carousels with at most k articles each.
+        """The customer's page: carousels with at most k articles each. Nothing of it is drawn by an experiment, for what
+        a carousel gives up to another has no simple probability.
 
         Raises:
-            ObjectiveError: as in `recommend`.
+            ObjectiveError, InputError: as in `recommend`.
         """
         served = self._served
-        question = Question(customer_id, k, objective, context=context, rest=True)
+        asked = self._asked(served, customer_id, objective, variants)
+        question = asked.question(k, None, context, rest=True)
+        objective = question.objective
 
         def dress(found: Found) -> list[Carousel]:
             return carousels(served.recommender, found, k, objective)
 
         rows, found, attempt = self._path.answer(question, served, dress)
-        return Home(**self._said(customer_id, served, found, attempt), carousels=rows)
+        self._remember(
+            asked,
+            "home",
+            found,
+            [
+                Shown(one.article_id, one.rank, row.name, one.source, one.score, 1.0)
+                for row in rows
+                for one in row.articles
+            ],
+        )
+        return Home(**self._said(asked, found, attempt), carousels=rows)
 
-    def _said(
-        self, customer_id: str, served: Served, found: Found, attempt: Attempt
-    ) -> dict[str, Any]:
+    def _asked(
+        self,
+        served: Served,
+        customer_id: str,
+        objective: Objective | None,
+        variants: Mapping[str, str] | None,
+    ) -> "_Asked":
+        assigned = self._experiments.assign(customer_id, variants)
+        trouble = []
+        if objective is None and assigned.objective is not None:
+            objective = assigned.objective
+            try:
+                if served.recommender.ranker is not None:
+                    served.recommender.ranker.require(objective)
+            except ObjectiveError:
+                # The experiment was made for a release with another ranker.
+                objective = None
+                trouble.append("experiment:objective")
+        return _Asked(uuid.uuid4().hex, served, customer_id, objective, assigned, trouble)
+
+    def _remember(
+        self, asked: "_Asked", surface: str, found: Found, shown: Sequence[Shown]
+    ) -> None:
+        self._answered.answered(
+            request_id=asked.request_id,
+            customer_id=asked.customer_id,
+            surface=surface,
+            asked_at=self.now(),
+            moment=found.moment,
+            release=asked.served.release.tag,
+            shown=shown,
+            variants=asked.assigned.variants,
+            forced=asked.assigned.forced,
+            fallbacks=[found.fallback] if found.fallback else [],
+        )
+
+    def _said(self, asked: "_Asked", found: Found, attempt: Attempt) -> dict[str, Any]:
         known = is_known(found.state)
         fallback = found.fallback
         if fallback is None and not known:
             fallback = "unknown_customer"
         return {
-            "request_id": uuid.uuid4().hex,
-            "customer_id": customer_id,
+            "request_id": asked.request_id,
+            "customer_id": asked.customer_id,
             "known": known,
-            "release": served.release.tag,
+            "release": asked.served.release.tag,
             "moment": found.moment,
             "fallback": fallback,
-            "trouble": attempt.trouble,
-            "variants": {},
+            "trouble": [*asked.trouble, *attempt.trouble],
+            "variants": dict(asked.assigned.variants),
             "stages_ms": {stage: round(1000 * s, 2) for stage, s in attempt.spent.items()},
         }
 
@@ -320,10 +479,11 @@ class Answers:
 
         Raises:
             InputError: an event is of the future.
-            OnlineStoreError: the online store cannot be written; nothing was taken.
+            AnswerLogError, OnlineStoreError: they cannot be written. Send them again: an event that comes twice
+                counts once.
         """
         now = self.now()
-        in_session, _ = accept(events, now)
+        in_session = accept(events, now, self._answered)
         return Accepted(accepted=len(events), in_session=in_session, moment=now)
 
     def now(self) -> datetime:
@@ -441,6 +601,35 @@ class Answers:
             features=seen,
             reason=reason,
         )
+
+    def experiments(self, customer_id: str) -> ExperimentsInfo:
+        """What is being tried, and what of it the customer gets."""
+        declared = self._experiments.declared.values()
+        return ExperimentsInfo(
+            experiments=[
+                ExperimentInfo(
+                    name=one.name,
+                    layer=one.layer,
+                    share=one.share,
+                    variants=[
+                        VariantInfo(
+                            name=variant.name,
+                            share=variant.share,
+                            changes=[
+                                name for name in CHANGES if getattr(variant, name) is not None
+                            ],
+                        )
+                        for variant in one.variants
+                    ],
+                )
+                for one in declared
+            ],
+            assigned=dict(self._experiments.assign(customer_id).variants),
+        )
+
+    def shadow(self) -> ShadowReport:
+        """How the release under the alias `shadow` does beside the one in production."""
+        return self._shadow.report(self._served.release.tag)
 
     def sample_customers(self) -> list[SampleCustomer]:
         return [SampleCustomer(**found) for found in self._served.sample]

@@ -38,6 +38,7 @@ from services.schemas import (
     CustomerIds,
     Each,
     Events,
+    ExperimentsInfo,
     Explanation,
     Filters,
     Home,
@@ -45,7 +46,9 @@ from services.schemas import (
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
+    ShadowReport,
     SimilarArticles,
+    Variants,
     Weights,
 )
 
@@ -181,15 +184,19 @@ class Recommender:
         objective: Weights | None = None,
         filters: Filters | None = None,
         context: Context | None = None,
+        variants: Variants | None = None,
     ) -> Recommendations:
         """The articles that the customer is most likely to buy, best first, each with its reason.
 
         `objective` weighs purchase, cart and view, for a release whose ranker has learnt them; `filters` says what may
-        be among them; `context` tells age and postal code of a customer whom the shop does not know.
+        be among them; `context` tells age and postal code of a customer whom the shop does not know; `variants` chooses
+        the variants of experiments by hand.
         """
         with _told():
             return _measured(
-                self.answers.recommend(customer_id, k, _plain(objective), filters, context)
+                self.answers.recommend(
+                    customer_id, k, _plain(objective), filters, context, variants
+                )
             )
 
     @bentoml.api
@@ -214,10 +221,13 @@ class Recommender:
         k: Each = 8,
         objective: Weights | None = None,
         context: Context | None = None,
+        variants: Variants | None = None,
     ) -> Home:
         """The customer's page: carousels with at most k articles each, no article twice."""
         with _told():
-            return _measured(self.answers.home(customer_id, k, _plain(objective), context))
+            return _measured(
+                self.answers.home(customer_id, k, _plain(objective), context, variants)
+            )
 
     @bentoml.api
     def similar(self, article_id: ArticleId, k: HowMany = 12) -> SimilarArticles:
@@ -260,6 +270,16 @@ class Recommender:
         """Why an article stands where it stands for a customer, or why it does not."""
         with _told():
             return self.answers.explain(customer_id, article_id, _plain(objective), context)
+
+    @bentoml.api
+    def experiments(self, customer_id: CustomerId) -> ExperimentsInfo:
+        """What is being tried, and what of it the customer gets."""
+        return self.answers.experiments(customer_id)
+
+    @bentoml.api
+    def shadow(self) -> ShadowReport:
+        """How the release under the alias `shadow` answers a copy of the traffic, beside the one in production."""
+        return self.answers.shadow()
 
     @bentoml.api
     def sample_customers(self) -> list[SampleCustomer]:

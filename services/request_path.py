@@ -11,21 +11,31 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pipelines.columns import Columns, objects, taken, texts
 from pipelines.explaining import article_display, displayed
+from pipelines.exploration import Exploration, explore
 from pipelines.features import OnlineFeatures
 from pipelines.model_registry.release import Release
 from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.rankers.base import Objective
-from pipelines.recommender import AGE_BUCKET, POSTAL_CODE, Recommender, age_bucket, one_customer
+from pipelines.recommender import (
+    AGE_BUCKET,
+    PINNED,
+    POSTAL_CODE,
+    SPONSORED,
+    Recommender,
+    age_bucket,
+    one_customer,
+)
 from pipelines.rerankers.base import Reranker
 from pipelines.retrievers.base import Asked, top
 from pipelines.warm_rows import KEY, WarmRows
-from services.deadlines import Attempt, StageError, Workers
+from services.deadlines import STAGES, Attempt, Breakers, StageError, Workers
 from services.schemas import Context, Filters
 
 T = TypeVar("T")
@@ -74,7 +84,7 @@ class Served:
     def remembered(self, articles: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What is shown of articles as memory has it, whatever has become of the store."""
         wanted = list(dict.fromkeys(articles))
-        places = self.warm.places(wanted)
+        places = self.warm.places_of(wanted)
         columns: dict[str, Any] = {KEY: texts(*wanted)}
         for view, stored, numbers, others in self.display:
             held = None
@@ -104,6 +114,8 @@ class Question:
 
     Attributes:
         k: so many are shown.
+        reranker: another than the release's, as an experiment wants it.
+        exploration: how places are drawn, as an experiment wants it, and the seed of it.
         rest: whether what stands behind them is wanted too.
     """
 
@@ -113,6 +125,8 @@ class Question:
     filters: Filters | None = None
     context: Context | None = None
     reranker: Reranker | None = None
+    exploration: Exploration | None = None
+    seed: int = 0
     rest: bool = False
 
 
@@ -258,10 +272,17 @@ def _page(
     attempt: Attempt,
 ) -> Columns:
     recommender = served.recommender
+    explores = question.exploration is not None and not question.rest
     with suppress(StageError), attempt.stage("rerank"):
-        return recommender.page(
-            rows, state, moment, question.k, with_rest=question.rest, reranker=question.reranker
+        page = recommender.page(
+            rows,
+            state,
+            moment,
+            question.k,
+            with_rest=question.rest or explores,
+            reranker=question.reranker,
         )
+        return _explored(page, question) if explores else page
     # Its order is lost; what may on no account be shown is not shown all the same.
     best = top(rows, len(rows))
     try:
@@ -271,6 +292,41 @@ def _page(
     best = taken(best, np.flatnonzero(may))
     best = best.assign(rank=np.arange(1, len(best) + 1))
     return best if question.rest else taken(best, np.arange(min(question.k, len(best))))
+
+
+def _explored(page: Columns, question: Question) -> Columns:
+    """The first k with some places drawn: `propensity` says with what probability. What is paid for or pinned stays
+    where it is."""
+    assert question.exploration is not None
+    fixed = np.isin(objects(page, "source"), [SPONSORED, PINNED])
+    fixed[question.k :] = False
+    free = np.flatnonzero(~fixed)
+    size = min(question.k, len(page))
+    order, chances = explore(
+        np.asarray(page["score"], dtype="float64")[free],
+        size - int(fixed.sum()),
+        question.exploration,
+        question.seed,
+    )
+    places, propensity = np.arange(size), np.ones(size)
+    drawn = ~fixed[:size]
+    places[drawn] = free[order[: int(drawn.sum())]]
+    propensity[drawn] = chances
+    return taken(page, places).assign(rank=np.arange(1, size + 1), propensity=propensity)
+
+
+def plain_answer(question: Question, served: Served) -> list[str]:
+    """The articles that a release answers with, without a ladder and without being logged.
+
+    Raises:
+        StageError: it has no such answer.
+    """
+    features = served.features(question.context)
+    attempt = Attempt(dict.fromkeys(STAGES, inf), Breakers())
+    found = _walked(question, served, features, attempt, _SoFar())
+    if found is None or attempt.trouble:
+        raise StageError(", ".join(attempt.trouble) or "no answer")
+    return list(found.rows["article_id"])
 
 
 def _rescued(question: Question, served: Served, attempt: Attempt, so_far: _SoFar) -> Found:

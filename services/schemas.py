@@ -319,6 +319,12 @@ class ExperimentInfo(BaseModel):
 
     name: str
     layer: str
-    share: float
-    description: str
+    share: float = Field(description="Of all customers.")
     variants: list[VariantInfo]
+
+
+class ExperimentsInfo(BaseModel):
+    """What is being tried, and what of it a customer gets."""
+
+    experiments: list[ExperimentInfo]
+    assigned: dict[str, str]

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from feature_repo.errors import InputError
+from pipelines.monitoring.answer_log import AnswerLog
+from pipelines.monitoring.answer_log import Event as Happened
 from pipelines.online import IMPRESSION, push
 from services.schemas import Event
 
@@ -27,18 +29,19 @@ def shop_now(moment: datetime, brought_at: datetime | None) -> datetime:
     return moment + max(now - brought_at, timedelta(0))
 
 
-def accept(events: Sequence[Event], now: datetime) -> tuple[int, list[Event]]:
-    """Bring events into the sessions of their customers.
+def accept(events: Sequence[Event], now: datetime, log: AnswerLog) -> int:
+    """Remember events, and bring them into the sessions of their customers.
 
     Args:
         now: the shop's present, for events that bring no time.
 
     Returns:
-        how many are in a session, and all events with their times.
+        how many are in a session.
 
     Raises:
-        InputError: an event is of the future; the text says which.
-        OnlineStoreError: the online store cannot be written; nothing was taken.
+        InputError: an event is of the future, or not one that can be loaded; the text says which.
+        AnswerLogError: they cannot be remembered; nothing was taken.
+        OnlineStoreError: they are remembered, and the online store cannot be written.
     """
     timed = [
         event if event.event_time else event.model_copy(update={"event_time": now})
@@ -51,9 +54,11 @@ def accept(events: Sequence[Event], now: datetime) -> tuple[int, list[Event]]:
                 f"events[{number}].event_time is {event.event_time.isoformat()}, which is yet to come: send when it "
                 "was, or leave it out."
             )
+    # What is on disk twice counts once, so whoever is told of trouble may send it again.
+    log.happened([Happened(**event.model_dump(include=set(Happened._fields))) for event in timed])
     acted = [event for event in timed if event.kind != IMPRESSION]
     if not acted:
-        return 0, timed
+        return 0
     frame = pd.DataFrame(
         {
             name: [getattr(event, name) for event in acted]
@@ -61,4 +66,4 @@ def accept(events: Sequence[Event], now: datetime) -> tuple[int, list[Event]]:
         }
     )
     frame["event_time"] = pd.to_datetime(frame["event_time"], utc=True)
-    return push(frame), timed
+    return push(frame)

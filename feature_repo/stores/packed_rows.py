@@ -370,6 +370,11 @@ class Matrix:
         Raises:
             InputError: there is no such feature.
         """
+        if self.schema.types.get(name) == "UNIX_TIMESTAMP":
+            slot = self.schema.slots[name]
+            there = self._there[:, slot] & (self.status == PRESENT)
+            moments = self._words[:, self.schema.first_slot + slot].astype("datetime64[us]")
+            return np.where(there, moments, np.datetime64("NaT", "us"))
         decoded = _DECODED.get(self.schema.types.get(name, ""))
         if len(self) > FEW or decoded is None:
             return np.asarray(self.column(name).to_numpy(zero_copy_only=False))

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from feature_repo.errors import LookbookError
-from pipelines.columns import Table, as_frame
+from pipelines.columns import SameTable, Table, as_frame
 from pipelines.rankers.calibration import Calibration
 
 PURCHASE = "purchase"
@@ -228,6 +228,10 @@ class Ranker(ABC):
     def effects(self, rows: Table) -> pd.DataFrame:
         """What each column added to each row's raw score of a purchase (R x columns)."""
         return self.explain(self._taken(rows))
+
+    def prepared(self, rows: SameTable) -> SameTable:
+        """The rows with what `judge` and `quick_effects` would otherwise each make of them."""
+        return rows
 
     def quick_effects(self, rows: Table) -> pd.DataFrame:
         """About the same in a time that a request has; their sum is as much as that of `effects`."""

@@ -4,7 +4,7 @@ Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al.
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
-from pipelines.columns import Columns, Table
+from pipelines.columns import Columns, SameTable, Table, coded
 from pipelines.rankers.base import PURCHASE, Parts, Ranker, learnable, require_columns
 
 FEW_ROWS = 2_000
+MATRIX = "matrix_of_the_ranker"
+"""A column of rows of numbers: what the trees are asked with."""
 
 
 class GradientBoosting(Ranker):
@@ -97,12 +99,22 @@ class GradientBoosting(Ranker):
             for name, found in categories.items()
         }
 
+    def prepared(self, rows: SameTable) -> SameTable:
+        if isinstance(rows, Columns):
+            return rows.assign(**{MATRIX: self._matrix(rows)})
+        return rows
+
     def _matrix(self, rows: Table) -> np.ndarray:
         """R x C float32, missing as NaN, a string as its place among the categories of training."""
+        if MATRIX in rows:
+            return np.asarray(rows[MATRIX])
         require_columns(rows, self.columns)
         matrix = np.empty((len(rows), len(self.columns)), dtype="float32")
         matrix[:, self._number_places] = _numbers(rows, self._numbers)
         for (place, name), codes in self._codes.items():
+            if (known := coded(rows, name)) is not None:
+                matrix[:, place] = known.mapped(partial(_code, codes))
+                continue
             # For the rows of one customer a plain dictionary is several times as quick as an index of pandas.
             found = map(codes.get, rows[name].tolist(), repeat(np.nan))
             matrix[:, place] = np.fromiter(found, "float32", len(rows))
@@ -153,6 +165,10 @@ class GradientBoosting(Ranker):
         self.booster = lightgbm.Booster(model_file=folder / "trees.txt")
         self.columns = said["columns"]
         self._take(said["categories"])
+
+
+def _code(codes: dict[str, float], name: Any) -> float:
+    return codes.get(name, np.nan)
 
 
 def _walk(node: dict[str, Any], parts: np.ndarray, changes: list[tuple[int, float]]) -> None:

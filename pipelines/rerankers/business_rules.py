@@ -116,11 +116,13 @@ class BusinessRules(Reranker):
 
     def left_out(self, slate: Slate) -> np.ndarray:
         found = np.zeros(len(slate), dtype=bool)
-        seen: set[str] = set()
         gone = self._never.union(slate.out_of_stock)
-        for position, article in enumerate(slate.ids):
-            found[position] = article in gone or article in seen
-            seen.add(article)
+        ids = slate.ids.tolist()
+        if gone or len(set(ids)) < len(ids):
+            seen: set[str] = set()
+            for position, article in enumerate(ids):
+                found[position] = article in gone or article in seen
+                seen.add(article)
         if self.on_sale_only:
             found |= slate.known(slate.facts.assortment.on_sale, 1.0) == 0
         if self.bought == "leave_out":
