@@ -2,7 +2,7 @@
 
 import { $, el, icon, isMissing, note, pairs, svg, unseen } from "/page/elements.js";
 import { nameOf } from "/page/garments.js";
-import { actions, chip, effectWords, named, price, tile } from "/page/cards.js";
+import { actions, chip, named, price, tile } from "/page/cards.js";
 import { ask, standing } from "/page/service.js";
 import { count, featureWords, looks, number, percent, sourceWords } from "/page/words.js";
 
@@ -107,7 +107,7 @@ function explained({ reason, candidate, shown, rank, candidates, chance, score, 
       svg("svg", { viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": "true" },
         svg("rect", { x: effect >= 0 ? 50 : 50 - width, width, height: 6 })),
       el("span", { class: "effect" }, unseen(effect >= 0 ? "raises the score by " : "lowers the score by "),
-        el("span", { "aria-hidden": "true" }, effectWords(effect)[0]), effectWords(effect).slice(1)));
+        el("span", { "aria-hidden": "true" }, effect >= 0 ? "+" : "−"), number(Math.abs(effect))));
   };
   const seen = Object.entries(features ?? {}).filter(([, value]) => !isMissing(value));
   return el("div", {},

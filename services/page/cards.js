@@ -3,7 +3,7 @@
 import { el, icon, isMissing, unseen } from "/page/elements.js";
 import { garment, nameOf, tintOf } from "/page/garments.js";
 import { standing, watch } from "/page/service.js";
-import { looks, number, priceWords } from "/page/words.js";
+import { looks, priceWords } from "/page/words.js";
 
 let pictures = false;
 /** Whether the shop has pictures: where it has none, none is asked for. */
@@ -99,9 +99,9 @@ function roving(list) {
 }
 
 /** Focuses a control of a card, if there is such a card. */
-export function focusOn(one, control) {
-  const target = one?.querySelector(`[data-control="${control}"]`) ?? one?.querySelector("[data-control]");
-  target?.focus();
+export function focusOn(one, control, how) {
+  const target = one?.querySelector(`[data-control="${CSS.escape(control)}"]`) ?? one?.querySelector("[data-control]");
+  target?.focus(how);
   return Boolean(target);
 }
 
@@ -146,9 +146,4 @@ export function chip(article, open, ...more) {
     tile(article), el("span", {}, named("span", nameOf(article)), el("span", { class: "quiet" }, looks(article)),
       article.why ? el("span", { class: "quiet" }, article.why) : null)),
     ...more);
-}
-
-/** Numbers as bars to the right and the left of a line, the widest filling its side. */
-export function effectWords(effect) {
-  return (effect >= 0 ? "+" : "−") + number(Math.abs(effect));
 }

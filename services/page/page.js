@@ -5,7 +5,7 @@ import { $, el, icon, note, tell } from "/page/elements.js";
 import { garment, nameOf } from "/page/garments.js";
 import { close as closeArticle, drawActions, openArticle, opened } from "/page/article.js";
 import { chip, focusOn, grid, havePictures, row } from "/page/cards.js";
-import { showExperiments, showMaking, showRelease, totalOf } from "/page/making.js";
+import { showExperiments, showMaking, totalOf } from "/page/making.js";
 import { startPicker } from "/page/picker.js";
 import { byPicture, byWords, startSearch } from "/page/search.js";
 import { ask, happened, myToken, remember, takeToken } from "/page/service.js";
@@ -78,7 +78,6 @@ let underWay = new AbortController();
 /** Asks for what the address says; `calmly` leaves the old page in place until the new one is there. */
 async function load(signal, calmly) {
   const panel = $("results");
-  const anchor = calmly ? placeNow() : null;
   panel.setAttribute("aria-busy", "true");
   try {
     const next = await VIEWS[viewOf(route)](signal);
@@ -86,7 +85,7 @@ async function load(signal, calmly) {
     const before = calmly ? answer?.articles : null;
     const fresh = before ? new Set([...next.articles].filter((id) => !before.has(id))) : new Set();
     answer = { ...next, fresh };
-    draw(anchor);
+    draw();
     return answer;
   } catch (error) {
     if (signal.aborted) return null;
@@ -174,11 +173,13 @@ const trouble = (message) => el("div", { class: "note trouble" }, el("p", {}, me
   el("button", { type: "button", onclick: show }, "Try again"));
 
 /** Puts the answer on the page, and hands the focus and the scrolled rows to their successors. */
-function draw(anchor) {
+function draw() {
+  const anchor = placeNow();
   const scrolled = new Map([...document.querySelectorAll("[data-row]")].map((one) =>
     [one.dataset.row, one.querySelector(".track").scrollLeft]));
   const rowTop = (name) => name && document.querySelector(`[data-row="${CSS.escape(name)}"]`)?.getBoundingClientRect().top;
-  const before = rowTop(anchor?.row);
+  const name = anchor?.row ?? toast?.row;
+  const before = rowTop(name);
   $("results").replaceChildren(...answer.draw());
   for (const one of document.querySelectorAll("[data-row]")) {
     one.querySelector(".track").scrollLeft = scrolled.get(one.dataset.row) ?? 0;
@@ -187,7 +188,7 @@ function draw(anchor) {
     if (answer.fresh?.has(one.dataset.article)) one.classList.add("fresh");
   }
   if (toast && !document.querySelector(".toast")) $("results").append(toastNode());
-  const after = rowTop(anchor?.row);
+  const after = rowTop(name);
   if (before && after) scrollBy(0, after - before);
   if (anchor) goBackTo(anchor);
   showNotes();
@@ -221,15 +222,12 @@ function placeNow(node = document.activeElement) {
     row: list.closest("[data-row]")?.dataset.row, part: list.closest("#session, #wardrobe, #results")?.id };
 }
 
-function goBackTo({ article, control, index, row: name, part }, skip = false) {
+function goBackTo({ article, control, index, row: name, part }) {
   if (document.activeElement !== document.body || $("article").open) return;
   const list = name ? document.querySelector(`[data-row="${CSS.escape(name)}"] .track`) : $(part ?? "results")?.querySelector("ul, ol");
   const all = [...(list?.children ?? [])];
-  const same = skip ? null : all.find((one) => one.dataset.article === article);
-  const target = (same ?? all[Math.min(index, all.length - 1)])?.querySelector(`[data-control="${control}"], [data-control]`);
-  if (same) same.querySelector(`[data-control="${control}"]`)?.focus({ preventScroll: true });
-  else if (target) (target.closest("[data-article]").querySelector(`[data-control="${control}"]`) ?? target).focus({ preventScroll: true });
-  else $("who-title").focus();
+  const next = all.find((one) => one.dataset.article === article) ?? all[Math.min(index, all.length - 1)];
+  if (!focusOn(next, control, { preventScroll: true })) $("who-title").focus({ preventScroll: true });
 }
 
 // ---- What the customer does ----------------------------------------------------------------------
@@ -253,7 +251,7 @@ async function act(what, article, from) {
     likes.keep();
   }
   if (what === "unlike") {
-    if (answer) draw(placeNow());
+    if (answer) draw();
     drawActions();
     tell(SAID.unlike.replace("{}", nameOf(article)));
     return;
@@ -281,7 +279,13 @@ async function act(what, article, from) {
   drawActions();
   const text = SAID[what].replace("{}", nameOf(article));
   toast = { text, row: place?.row ?? toast?.row, undo: UNDO[what] && { what: UNDO[what], article } };
+  const byToast = document.activeElement?.closest(".toast") !== null;
   await again(text);
+  // Who undid something goes on where it stands now.
+  if (byToast && document.activeElement === document.body) {
+    const back = [...document.querySelectorAll("#results [data-article]")].find((one) => one.dataset.article === id);
+    if (!focusOn(back, "open")) $("who-title").focus();
+  }
 }
 
 /** The next answer, in place of the one before. */
@@ -391,7 +395,7 @@ async function loadCustomer(signal) {
   showFacts(customer);
   showSession(cart, gone);
   showBought(customer.purchases);
-  if (states && answer) draw(placeNow());
+  if (states && answer) draw();
   return customer;
 }
 
@@ -458,8 +462,6 @@ function offerFilters() {
   };
   form.elements.type.replaceChildren(...options("product_type", "Every kind", route.type));
   form.elements.colour.replaceChildren(...options("colour", "Every colour", route.colour));
-  form.elements.from.value = route.from;
-  form.elements.to.value = route.to;
 }
 $("filters").addEventListener("change", ({ currentTarget }) => {
   if (!currentTarget.reportValidity()) return;
@@ -499,6 +501,10 @@ async function show() {
   $("words").value = route.search;
   $("logo").setAttribute("href", id ? addressOf(whoIs(route)) : "#");
   document.title = release ? "The release · Lookbook" : id ? `${titleOf(id)} · Lookbook` : "Lookbook";
+  for (const name of ["from", "to"]) {
+    const input = $("filters").elements[name];
+    if (input !== document.activeElement) input.value = route[name];
+  }
   for (const link of $("views").children) {
     link.href = addressOf({ ...whoIs(route), view: link.dataset.view === "home" ? "" : link.dataset.view });
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
@@ -540,6 +546,7 @@ async function showReleasePage(signal, focus) {
   const panel = $("results");
   panel.replaceChildren(skeletons());
   try {
+    const { showRelease } = await import("/page/release.js"); // few come here
     await showRelease(panel, signal);
     if (focus && !signal.aborted) $("release-title").focus();
   } catch (error) {
@@ -593,6 +600,6 @@ startSearch(
 // Pictures are asked for only once it is known that there are some; until then garments are drawn.
 ask("/release", {}).then(({ pictures }) => {
   havePictures(pictures);
-  if (pictures && answer) draw(placeNow());
+  if (pictures && answer) draw();
 }, () => { /* what else asks will say it */ });
 show();

@@ -75,7 +75,7 @@ export function featureWords(feature) {
 }
 
 export const number = (n) => n.toLocaleString("en", { maximumSignificantDigits: 3 });
-export const percent = (share) => `${number(100 * share)} %`;
+export const percent = (share) => `${number(100 * share)}\u00a0%`;
 /** Prices are in the shop's own unit, from hundredths to thousands. */
 export const priceWords = (price) => (Math.abs(price) < 1 ? number(price)
   : price.toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 }));
