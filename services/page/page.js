@@ -11,7 +11,7 @@ import { byPicture, byWords, startSearch } from "/page/search.js";
 import { ask, happened, myToken, remember, takeToken } from "/page/service.js";
 import { count, dayWords, fallbackWords, number, sentence, short } from "/page/words.js";
 
-const EACH = 10; // articles of a carousel
+const EACH = 8; // articles of a carousel
 const PICKS = 100;
 const PAGE = 24;
 const VISITOR = "visitor-";
@@ -589,7 +589,8 @@ addEventListener("hashchange", show);
 
 // A rail of clothes to walk in under.
 $("rail").replaceChildren(...[["Dress", "Dark Red"], ["Shirt", "Light Blue"], ["Trousers", "Dark Blue"], ["Coat", "Yellowish Brown"],
-  ["Skirt", "Lilac"], ["T-shirt", "White"], ["Sweater", "Green"], ["Jumpsuit", "Turquoise"], ["Shorts", "Beige"]].map(([product_type, colour]) =>
+  ["Skirt", "Lilac"], ["T-shirt", "White"],
+  ["Sweater", "Green"], ["Jumpsuit", "Turquoise"], ["Bag", "Dark Brown"], ["Shorts", "Beige"], ["Dress", "Yellow"]].map(([product_type, colour]) =>
   el("span", {}, garment({ article_id: "", product_type, colour }))));
 
 startPicker(() => route.customer ?? "", choose);
