@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 MOST_CUSTOMERS = 100
 MOST_ARTICLES = 100
@@ -45,7 +45,7 @@ Variants = Annotated[
     ),
 ]
 Values = Annotated[list[Text], Field(max_length=50)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class _Strict(BaseModel):
@@ -71,7 +71,7 @@ class Filters(_Strict):
 class Context(_Strict):
     """What the caller knows of a customer of whom the shop knows nothing; what the shop knows counts more."""
 
-    age: Annotated[int, Field(ge=0, le=120)] | None = None
+    age: Annotated[int, Field(ge=0, le=120, strict=True)] | None = None
     postal_code: Text | None = None
 
 
@@ -178,19 +178,26 @@ class FoundArticles(BaseModel):
     articles: list[SimilarArticle]
 
 
+def _as_written(value: Any) -> Any:
+    """A number is no moment here: nobody could tell seconds from milliseconds."""
+    if not isinstance(value, str | datetime):
+        raise ValueError("write it as 2020-09-23T12:00:00Z")
+    return value
+
+
 class Event(_Strict):
     """Something that a customer did with an article."""
 
     customer_id: CustomerId
     article_id: ArticleId
     kind: Literal["impression", "view", "cart", "purchase", "dismiss"]
-    event_time: AwareDatetime | None = Field(
+    event_time: Annotated[AwareDatetime, BeforeValidator(_as_written)] | None = Field(
         default=None, description="When, with its zone; the shop's present if left out."
     )
     request_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
         default=None, description="The answer that showed the article."
     )
-    position: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    position: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = Field(
         default=None, description="Its place in the list, from 1."
     )
     surface: Text | None = Field(default=None, description="The page or carousel it stood in.")
