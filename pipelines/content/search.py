@@ -46,7 +46,7 @@ FIELDS = {
     "index_group_name": Field(1.0),
     "section_name": Field(1.0),
     "garment_group_name": Field(0.7),
-    "detail_desc": Field(0.6),
+    "detail_desc": Field(0.8),
 }
 """What a word in each column of an article counts: docs/content.md says how it was chosen."""
 MOST_CHARACTERS = 200
@@ -60,9 +60,10 @@ NOT_THERE = (
 
 _NEAREST = 200
 """Articles by their words, and by their vectors, among which the best are chosen."""
-_FILLS, _SETTLES = 0.15, 0.02
-"""How much the likeness of vectors counts where no article has a word of the query, and at least: it then decides
-between those that have the same words."""
+_FILLS, _FOLLOWS = 0.2, 0.005
+"""How much the likeness of vectors counts where no article has a word of the query, and where enough have all: what is
+only like it then follows those that have its words."""
+_ROUNDING = 1e-6
 _LEAST_LIKE = 0.2
 """Cosine below which two texts have nothing to do with each other."""
 _AN_ID, _LIKE_AN_ID = 2.0, 1.5
@@ -71,6 +72,9 @@ _FEWEST_OF_AN_ID = 6
 """Characters of an id that say which articles are meant."""
 _SAMPLE = 2_000
 """Texts such as somebody types on which the recall of an index of texts is measured."""
+_MOST_NUMBERS = 30_000_000
+"""Of all vectors together, up to which looking at each takes no more than some milliseconds; FAISS's graphs and cells
+find too little of what short queries are near to before they are quicker (benchmarks/search.py)."""
 _FORMAT = 1
 _RECORD, _TEXT, _PICTURES, _ENCODER = "search.json", "text", "pictures", "encoder"
 
@@ -216,7 +220,10 @@ class SearchIndex:
             rows = np.flatnonzero(found.any(axis=1))
             if not len(rows):
                 return None
-            index = Index.build(found[rows], made_for=tag, queries=queries(folder))
+            below = _MOST_NUMBERS // found.shape[1]
+            index = Index.build(
+                found[rows], made_for=tag, queries=queries(folder), exact_below=below, half=True
+            )
             return _Vectors(tag, rows, index, folder)
 
         text = vectors(
@@ -232,9 +239,10 @@ class SearchIndex:
 
         An article that has the query's words comes first, the more so the rarer they are and the more they say of it:
         its kind and colour more than its description. The word at the end stands for all that begin so, unless white
-        space follows it; a word that none has for those one slip away. Vectors decide between equals, and count for
-        more the fewer of the words any article has (a convex combination; Bruch, Gai and Ingber, TOIS 2023). An article
-        id, or six or more characters at its beginning, finds its articles.
+        space follows it; a word that none has for those one slip away. Vectors count for what an article lacks of the
+        words, the more so the more all of them lack (after the convex combinations of Bruch, Gai and Ingber, TOIS
+        2023), and bring what is like it where few have its words. An article id, or six or more characters at its
+        beginning, finds its articles.
 
         Args:
             query: 1 to `MOST_CHARACTERS` characters.
@@ -259,15 +267,23 @@ class SearchIndex:
             scores[~may] = 0
         rows = _largest(scores, max(k, _NEAREST))
         points = scores[rows]
-        if self._text is not None and self._text_encoder is not None:
+        # Of the k that have most of the words, the share that they lack.
+        had = np.zeros(k, dtype="float32")
+        most = np.sort(covered[rows])[::-1][:k]
+        had[: len(most)] = most
+        missing = 1 - had
+        # Where all that is wanted has all words, vectors change nothing.
+        wanting = float(missing.max()) > _ROUNDING
+        if wanting and self._text is not None and self._text_encoder is not None:
             vector = self._text_encoder.encode_query(query)
             if vector.any():
                 near, _ = self._text.nearest(vector, max(k, _NEAREST), may)
-                missing = 1 - float(covered[rows].max(initial=0.0))
                 rows = np.union1d(rows, near)
                 like = self._text.likeness(vector, rows)
                 like[like < _LEAST_LIKE] = 0
-                points = scores[rows] + (_SETTLES + _FILLS * missing) * like
+                points = (
+                    scores[rows] + (_FOLLOWS + _FILLS * missing.mean() * (1 - covered[rows])) * like
+                )
         rows, points = _best(rows, points, k)
         named, named_points = self._by_id(query, may)
         if len(named):

@@ -152,12 +152,15 @@ class WordIndex:
 
         Returns:
             scores (A,), 0 to 1 and 0 if an article has none of the words, and how much of the query each has (A,),
-            0 to 1; words count by how rare they are, and those that no article has do not count.
+            0 to 1; words count by how rare they are.
         """
         total = np.zeros(self._size, dtype="float32")
         covered = np.zeros(self._size, dtype="float32")
         whole = 0.0
-        for words in filter(None, self._meant(query)):
+        for words in self._meant(query):
+            if not words:
+                whole += float(np.log1p(2 * self._size + 1))
+                continue
             rarity = float(self._rarity[max(words, key=lambda word: self._counts[word])])
             whole += rarity
             if len(words) == 1:
