@@ -60,10 +60,11 @@ NOT_THERE = (
 
 _NEAREST = 200
 """Articles by their words, and by their vectors, among which the best are chosen."""
-_FILLS, _FOLLOWS = 0.2, 0.005
-"""How much the likeness of vectors counts where no article has a word of the query, and where enough have all: what is
-only like it then follows those that have its words."""
-_ROUNDING = 1e-6
+_FILLS = 0.2
+"""How much the likeness of vectors counts where no article has a word of the query."""
+_ENOUGH = 12
+"""Articles that have all words, if nothing is to be filled in."""
+_BEHIND = 0.1
 _LEAST_LIKE = 0.2
 """Cosine below which two texts have nothing to do with each other."""
 _AN_ID, _LIKE_AN_ID = 2.0, 1.5
@@ -267,23 +268,19 @@ class SearchIndex:
             scores[~may] = 0
         rows = _largest(scores, max(k, _NEAREST))
         points = scores[rows]
-        # Of the k that have most of the words, the share that they lack.
-        had = np.zeros(k, dtype="float32")
-        most = np.sort(covered[rows])[::-1][:k]
-        had[: len(most)] = most
-        missing = 1 - had
-        # Where all that is wanted has all words, vectors change nothing.
-        wanting = float(missing.max()) > _ROUNDING
-        if wanting and self._text is not None and self._text_encoder is not None:
+        lacking = _lacking(covered[rows])
+        # Where enough have all words, vectors change nothing.
+        if (lacking or len(rows) < k) and self._text is not None and self._text_encoder is not None:
             vector = self._text_encoder.encode_query(query)
             if vector.any():
+                least = float(points.min(initial=1.0))
                 near, _ = self._text.nearest(vector, max(k, _NEAREST), may)
                 rows = np.union1d(rows, near)
                 like = self._text.likeness(vector, rows)
                 like[like < _LEAST_LIKE] = 0
-                points = (
-                    scores[rows] + (_FOLLOWS + _FILLS * missing.mean() * (1 - covered[rows])) * like
-                )
+                points = scores[rows] + _FILLS * lacking * (1 - covered[rows]) * like
+                # Behind those that have all words stands what is like them.
+                points = np.where(points > 0, points, least * _BEHIND * like)
         rows, points = _best(rows, points, k)
         named, named_points = self._by_id(query, may)
         if len(named):
@@ -452,6 +449,15 @@ def _largest(scores: np.ndarray, k: int) -> np.ndarray:
     least = np.partition(of_those, -k)[-k]
     above, equal = there[of_those > least], there[of_those == least]
     return np.concatenate([above, equal[: k - len(above)]])
+
+
+def _lacking(covered: np.ndarray) -> float:
+    """The share of a query that the `_ENOUGH` articles lack that have most of it; 0 if they have all."""
+    had = np.zeros(_ENOUGH)
+    most = np.sort(covered)[::-1][:_ENOUGH]
+    had[: len(most)] = most
+    lacking = float(1 - had.mean())
+    return lacking if lacking > 1e-6 else 0.0
 
 
 def _best(rows: np.ndarray, points: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

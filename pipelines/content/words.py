@@ -31,7 +31,11 @@ _SHORTEST_SLIP = 4
 """Letters from which on a word may have been mistyped: shorter ones are near too many others."""
 
 _JOINT = "['\\-\u2010\u2011\u2019]"
-_RUN = re.compile(f"[^\\W_]+(?:{_JOINT}[^\\W_]+)*")
+_LETTERS = (
+    "(?:[^\\W_]|[\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0900-\u0963\u0966-\u0ddf\u0e31-\u0e4e])+"
+)
+"""Letters and digits, and the marks with which other scripts write vowels."""
+_RUN = re.compile(f"{_LETTERS}(?:{_JOINT}{_LETTERS})*")
 _MARKS = re.compile("[\u0300-\u036f]")
 _OTHERWISE = {"women": "woman", "men": "man", "children": "child", "scarve": "scarf"}
 """Plurals of a shop that no rule makes, without their s."""
@@ -40,7 +44,9 @@ _ARRAYS, _NAMES = "words.npz", "words.json"
 
 def folded(text: str) -> str:
     """Without case, accents and the wide and narrow forms of letters."""
-    return _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    apart = _MARKS.sub("", unicodedata.normalize("NFKD", text.casefold()))
+    # Marks of other scripts make other letters, and stay.
+    return unicodedata.normalize("NFKC", apart)
 
 
 def singular(word: str) -> str:
