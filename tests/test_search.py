@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 import shutil
 import struct
 import subprocess
@@ -257,7 +258,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOKBOOK_HOME", str(folder / "home"))
         make_shop(folder / "files", pictures=True)
-        publishing.train(CUTOFF, ["popular"])
+        tag = publishing.train(CUTOFF, ["popular"])[publishing.SEARCH_PART]
+        made = release.create({publishing.SEARCH_PART: tag}, {}, open_version(tag).lineage, {})
+        release.promote(made.tag)
     return folder
 
 
@@ -618,6 +621,15 @@ def test_parts_that_do_not_belong_together_are_refused(
     with pytest.raises((SearchError, NearestError)) as told:
         SearchIndex.load(tmp_path)
     assert "\n" not in str(told.value)
+
+
+def test_the_python_of_the_page_runs(here: Path) -> None:
+    page = (places.PROJECT / "docs" / "content.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    assert block.count("/tmp/dress.jpg") == 1
+    said: dict[str, object] = {}
+    exec(block.replace("/tmp/dress.jpg", str(here / "files" / "images" / f"{COLD}.jpg")), said)
+    assert len(said["ids"]) == len(said["scores"]) == 12
 
 
 def test_a_release_has_its_search(shop: Path) -> None:
