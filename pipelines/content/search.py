@@ -159,7 +159,7 @@ class _Vectors:
 class SearchIndex:
     """The articles on sale, to be found by words and by pictures.
 
-    Many may ask at once. Memory: 8 bytes a pair of article and word, 4 bytes a number of a vector; the network that
+    Many may ask at once. Memory: 8 bytes a pair of article and word, 2 bytes a number of a vector; the network that
     looks at pictures, and torch, come with the first of them.
 
     Attributes:
