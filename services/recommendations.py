@@ -8,14 +8,15 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 # Before bentoml is imported: nothing is reported to anybody.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
 from anyio import to_thread
-from bentoml.exceptions import InvalidArgument, ServiceUnavailable
+from bentoml.exceptions import InvalidArgument, NotFound, ServiceUnavailable
+from bentoml.validators import ContentType
 from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,6 +26,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from feature_repo.errors import InputError, LookbookError
+from pipelines.content.search import SearchError
 from pipelines.rankers.base import ObjectiveError
 from services import access
 from services.answers import Answers
@@ -41,8 +43,10 @@ from services.schemas import (
     ExperimentsInfo,
     Explanation,
     Filters,
+    FoundArticles,
     Home,
     HowMany,
+    Query,
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
@@ -138,6 +142,8 @@ def _told() -> Iterator[None]:
         yield
     except (InputError, ObjectiveError) as error:
         raise InvalidArgument(str(error)) from error
+    except SearchError as error:
+        raise NotFound(str(error)) from error
     except LookbookError as error:
         log.exception("cannot answer")
         raise ServiceUnavailable(UNREADABLE) from error
@@ -246,6 +252,29 @@ class Recommender:
         """What is bought together with this article and is of another kind."""
         with _told():
             return self.answers.goes_with(article_id, k)
+
+    @bentoml.api
+    def search(
+        self,
+        query: Query,
+        k: HowMany = 24,
+        filters: Filters | None = None,
+        customer_id: CustomerId | None = None,
+    ) -> FoundArticles:
+        """Articles on sale by words, or by the beginning of their id."""
+        with _told():
+            return self.answers.search(query, k, filters, customer_id)
+
+    @bentoml.api
+    def search_by_picture(
+        self,
+        picture: Annotated[Path, ContentType("image/*")],
+        k: HowMany = 24,
+        customer_id: CustomerId | None = None,
+    ) -> FoundArticles:
+        """Articles on sale that look like a picture: a JPEG, PNG or WebP of at most 5 MB, in a form."""
+        with _told():
+            return self.answers.search_by_picture(picture.read_bytes(), k, customer_id)
 
     @bentoml.api
     def events(self, events: Events) -> Accepted:

@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
+from pipelines.content.search import MOST_CHARACTERS
+
 MOST_CUSTOMERS = 100
 MOST_ARTICLES = 100
 MOST_EVENTS = 500
@@ -25,6 +27,15 @@ ArticleId = Annotated[
 ]
 CustomerIds = Annotated[list[CustomerId], Field(min_length=1, max_length=MOST_CUSTOMERS)]
 ArticleIds = Annotated[list[ArticleId], Field(min_length=1, max_length=MOST_ARTICLES)]
+Query = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MOST_CHARACTERS,
+        description="Words of name, kind, colour or description; the last may be half written. Or an article's id.",
+        examples=["red dress"],
+    ),
+]
 HowMany = Annotated[int, Field(ge=1, le=100, description="At most so many recommendations.")]
 Each = Annotated[int, Field(ge=1, le=24, description="At most so many articles in each carousel.")]
 
@@ -174,6 +185,7 @@ class SimilarArticles(BaseModel):
 class FoundArticles(BaseModel):
     """What a search found, the best first."""
 
+    request_id: str = Field(description="Send it with the events that come of this answer.")
     release: str
     articles: list[SimilarArticle]
 
