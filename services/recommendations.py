@@ -68,8 +68,6 @@ HEADERS = {
 
 THREADS = 32
 """Requests of a process that may be under way; few of them are worked on at a time (`deadlines.AT_ONCE`)."""
-WORKERS = int(os.environ.get("LOOKBOOK_WORKERS") or 1)
-"""Processes, each with a release of its own in memory."""
 
 Answer = TypeVar("Answer", Recommendations, Home)
 
@@ -167,7 +165,6 @@ def _measured(answer: Answer) -> Answer:
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     threads=THREADS,
-    workers=WORKERS,
 )
 class Recommender:
     """Recommendations from the release in production."""
