@@ -5,6 +5,7 @@ Run it with `bentoml serve services.recommendations:Recommender` from the projec
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -99,6 +100,25 @@ async def _to_page(request: Request) -> Response:
     return RedirectResponse("/page/")
 
 
+class _Pictures(StaticFiles):
+    """The pictures of articles, as ARTICLE.jpg, from a folder in which they lie as Kaggle has them: 010/0108775015.jpg."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if not _PICTURE.fullmatch(path):
+            return Response(status_code=404)
+        response = await super().get_response(f"{path[:3]}/{path}", scope)
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
+
+
+_PICTURE = re.compile(r"\d{10}\.jpg")
+_PICTURES = os.environ.get("LOOKBOOK_PICTURES", "")
+if _PICTURES and not Path(_PICTURES).is_dir():
+    raise InputError(
+        f"LOOKBOOK_PICTURES is {_PICTURES!r}: give a folder of pictures, or leave it out."
+    )
+
+
 async def _no_icon(request: Request) -> Response:
     return Response(status_code=204)
 
@@ -129,6 +149,7 @@ site = Starlette(
         Route("/health", _health),
         Route("/favicon.ico", _no_icon),
         Mount("/page", _Page(directory=PAGE, html=True)),
+        *([Mount("/pictures", _Pictures(directory=_PICTURES))] if _PICTURES else []),
     ]
 )
 
@@ -315,7 +336,7 @@ class Recommender:
     @bentoml.api
     def release(self) -> ReleaseInfo:
         """The release being served: parts, data cutoff, metrics."""
-        return self.answers.release()
+        return self.answers.release().model_copy(update={"pictures": bool(_PICTURES)})
 
 
 def _plain(objective: Mapping[Any, float] | None) -> dict[str, float] | None:
