@@ -598,7 +598,8 @@ def _read_through_feast(rows: Table, plan: Plan) -> dict[str, Any]:
 
 def _newest_events(columns: dict[str, Any], plan: Plan) -> list[datetime]:
     """The newest event of each row that has any."""
-    lists = [columns[f"{read.view}__{read.events}"] for read in plan.reads if read.events]
+    found = [columns[f"{read.view}__{read.events}"] for read in plan.reads if read.events]
+    lists = [values.names if isinstance(values, Coded) else values for values in found]
     return [
         from_microseconds(int(moments[0]))
         for of_rows in lists

@@ -12,6 +12,7 @@ import numpy as np
 
 from feature_repo.errors import InputError
 from pipelines.columns import Columns
+from pipelines.content.search import NOT_THERE, SearchError, SearchIndex
 from pipelines.explaining import (
     DISPLAY_SERVICE,
     article_display,
@@ -23,7 +24,7 @@ from pipelines.explaining import (
 from pipelines.exploration import seed_of
 from pipelines.features import OnlineFeatures, stored_reads, warm_up
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.composing import load_recommender, require_fresh
+from pipelines.model_registry.composing import load_recommender, load_search, require_fresh
 from pipelines.model_registry.registry import RegistryError
 from pipelines.monitoring.answer_log import AnswerLog, Shown
 from pipelines.monitoring.served_log import ServedLog, Versions
@@ -36,7 +37,7 @@ from pipelines.warm_rows import WarmRows
 from services.carousels import DEPTH, carousels, complements
 from services.deadlines import Attempt, Workers, deadlines
 from services.experiments import CHANGES, Assigned, Experiments
-from services.request_path import Found, Question, RequestPath, Served
+from services.request_path import Found, Question, RequestPath, Served, allowed_by
 from services.schemas import (
     Accepted,
     Article,
@@ -50,6 +51,7 @@ from services.schemas import (
     ExperimentsInfo,
     Explanation,
     Filters,
+    FoundArticles,
     Home,
     NamedBy,
     Purchase,
@@ -106,6 +108,7 @@ def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
         nobody=one_customer("", OnlineFeatures(moment)),
         popular=_best_sellers(recommender),
         display=tuple(stored_reads(DISPLAY_SERVICE)),
+        search=_search_of(chosen) if alias == ALIAS else None,
     )
     _rehearse(served)
     return served
@@ -123,6 +126,15 @@ def _rehearse(served: Served) -> None:
             rows = served.recommender.ranked(rows, state)
             drivers_of(served.recommender, rows.take([0]), state)
         article_display(rows["article_id"][:1], features)
+
+
+def _search_of(chosen: releases.Release) -> SearchIndex | None:
+    try:
+        return load_search(chosen)
+    except RegistryError:
+        # Recommendations do not need it.
+        log.exception("there is no search")
+        return None
 
 
 def _warm(warm: WarmRows, recommender: Recommender) -> None:
@@ -438,6 +450,67 @@ class Answers:
             article_id, found, score, "Often bought together with {about}.", served
         )
 
+    def search(
+        self, query: str, k: int, filters: Filters | None = None, customer_id: str | None = None
+    ) -> FoundArticles:
+        """Articles on sale by words, or by the beginning of their id.
+
+        Args:
+            customer_id: who searches, for the log.
+
+        Raises:
+            InputError: the query is empty or too long.
+            SearchError: the release has no search.
+        """
+        served = self._served
+        found = _require_search(served).by_text(query, k, allowed_by(filters, served))
+        return self._found(*found, f"Matches “{' '.join(query.split())}”.", served, customer_id)
+
+    def search_by_picture(
+        self, picture: bytes, k: int, customer_id: str | None = None
+    ) -> FoundArticles:
+        """Articles on sale that look like a picture.
+
+        Raises:
+            InputError: it is no picture that can be read.
+            SearchError: the release has no search, or the shop no pictures.
+        """
+        served = self._served
+        found = _require_search(served).by_picture(picture, k)
+        return self._found(*found, "Looks like your picture.", served, customer_id)
+
+    def _found(
+        self,
+        found: np.ndarray,
+        score: np.ndarray,
+        reason: str,
+        served: Served,
+        customer_id: str | None,
+    ) -> FoundArticles:
+        shown = self._shown(found.tolist(), served)
+        articles = [
+            SimilarArticle(
+                article_id=article, rank=rank, score=value, reason=reason, **shown[article]
+            )
+            for rank, (article, value) in enumerate(
+                zip(found.tolist(), score.tolist(), strict=True), start=1
+            )
+        ]
+        request_id = uuid.uuid4().hex
+        if customer_id is not None:
+            self._answered.answered(
+                request_id=request_id,
+                customer_id=customer_id,
+                surface="search",
+                asked_at=self.now(),
+                moment=served.moment,
+                release=served.release.tag,
+                shown=[
+                    Shown(one.article_id, one.rank, None, "search", one.score) for one in articles
+                ],
+            )
+        return FoundArticles(request_id=request_id, release=served.release.tag, articles=articles)
+
     def _articles(
         self,
         article_id: str,
@@ -645,6 +718,12 @@ class Answers:
             parts=served.release.parts,
             metrics=served.release.metrics,
         )
+
+
+def _require_search(served: Served) -> SearchIndex:
+    if served.search is None:
+        raise SearchError(NOT_THERE)
+    return served.search
 
 
 def _named_by(recommender: Recommender, one: Columns) -> list[NamedBy]:

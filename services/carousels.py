@@ -234,9 +234,8 @@ def _explained(
                 if row.source is not None:
                     source[places[article]] = row.source
     best = taken(found.rows.assign(source=source), np.array(at, dtype=np.intp))
-    # The page names what led to an article; what moved each score is asked of one at a time (`explain`).
     rows = explained(
-        recommender, best, found.state, found.display, found.moment, objective, ranked=False
+        recommender, best, found.state, found.display, found.moment, objective, ranked=found.ranked
     )
     for number, one in zip(whose, rows, strict=True):
         said[number, one["article_id"]] = one

@@ -5,17 +5,19 @@ Run it with `bentoml serve services.recommendations:Recommender` from the projec
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 # Before bentoml is imported: nothing is reported to anybody.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import bentoml
 from anyio import to_thread
-from bentoml.exceptions import InvalidArgument, ServiceUnavailable
+from bentoml.exceptions import InvalidArgument, NotFound, ServiceUnavailable
+from bentoml.validators import ContentType
 from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,6 +27,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from feature_repo.errors import InputError, LookbookError
+from pipelines.content.search import SearchError
 from pipelines.rankers.base import ObjectiveError
 from services import access
 from services.answers import Answers
@@ -41,8 +44,10 @@ from services.schemas import (
     ExperimentsInfo,
     Explanation,
     Filters,
+    FoundArticles,
     Home,
     HowMany,
+    Query,
     Recommendations,
     ReleaseInfo,
     SampleCustomer,
@@ -64,8 +69,6 @@ HEADERS = {
 
 THREADS = 32
 """Requests of a process that may be under way; few of them are worked on at a time (`deadlines.AT_ONCE`)."""
-WORKERS = int(os.environ.get("LOOKBOOK_WORKERS") or 1)
-"""Processes, each with a release of its own in memory."""
 
 Answer = TypeVar("Answer", Recommendations, Home)
 
@@ -95,6 +98,25 @@ class _Page(StaticFiles):
 async def _to_page(request: Request) -> Response:
     # BentoML's own index loads scripts from outside; the shop's page stands there instead.
     return RedirectResponse("/page/")
+
+
+class _Pictures(StaticFiles):
+    """The pictures of articles, as ARTICLE.jpg, from a folder in which they lie as Kaggle has them: 010/0108775015.jpg."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if not _PICTURE.fullmatch(path):
+            return Response(status_code=404)
+        response = await super().get_response(f"{path[:3]}/{path}", scope)
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
+
+
+_PICTURE = re.compile(r"\d{10}\.jpg")
+_PICTURES = os.environ.get("LOOKBOOK_PICTURES", "")
+if _PICTURES and not Path(_PICTURES).is_dir():
+    raise InputError(
+        f"LOOKBOOK_PICTURES is {_PICTURES!r}: give a folder of pictures, or leave it out."
+    )
 
 
 async def _no_icon(request: Request) -> Response:
@@ -127,6 +149,7 @@ site = Starlette(
         Route("/health", _health),
         Route("/favicon.ico", _no_icon),
         Mount("/page", _Page(directory=PAGE, html=True)),
+        *([Mount("/pictures", _Pictures(directory=_PICTURES))] if _PICTURES else []),
     ]
 )
 
@@ -138,6 +161,8 @@ def _told() -> Iterator[None]:
         yield
     except (InputError, ObjectiveError) as error:
         raise InvalidArgument(str(error)) from error
+    except SearchError as error:
+        raise NotFound(str(error)) from error
     except LookbookError as error:
         log.exception("cannot answer")
         raise ServiceUnavailable(UNREADABLE) from error
@@ -161,7 +186,6 @@ def _measured(answer: Answer) -> Answer:
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     threads=THREADS,
-    workers=WORKERS,
 )
 class Recommender:
     """Recommendations from the release in production."""
@@ -248,6 +272,29 @@ class Recommender:
             return self.answers.goes_with(article_id, k)
 
     @bentoml.api
+    def search(
+        self,
+        query: Query,
+        k: HowMany = 24,
+        filters: Filters | None = None,
+        customer_id: CustomerId | None = None,
+    ) -> FoundArticles:
+        """Articles on sale by words, or by the beginning of their id."""
+        with _told():
+            return self.answers.search(query, k, filters, customer_id)
+
+    @bentoml.api
+    def search_by_picture(
+        self,
+        picture: Annotated[Path, ContentType("image/*")],
+        k: HowMany = 24,
+        customer_id: CustomerId | None = None,
+    ) -> FoundArticles:
+        """Articles on sale that look like a picture: a JPEG, PNG or WebP of at most 5 MB, in a form."""
+        with _told():
+            return self.answers.search_by_picture(picture.read_bytes(), k, customer_id)
+
+    @bentoml.api
     def events(self, events: Events) -> Accepted:
         """What customers did; the next answer knows it. Either all are taken or none."""
         with _told():
@@ -289,7 +336,7 @@ class Recommender:
     @bentoml.api
     def release(self) -> ReleaseInfo:
         """The release being served: parts, data cutoff, metrics."""
-        return self.answers.release()
+        return self.answers.release().model_copy(update={"pictures": bool(_PICTURES)})
 
 
 def _plain(objective: Mapping[Any, float] | None) -> dict[str, float] | None:

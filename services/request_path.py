@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipelines.columns import Columns, objects, taken, texts
+from pipelines.content.search import SearchIndex
 from pipelines.explaining import article_display, displayed
 from pipelines.exploration import Exploration, explore
 from pipelines.features import OnlineFeatures
@@ -73,6 +74,8 @@ class Served:
     """What sells best everywhere."""
     display: tuple["StoredRead", ...]
     """What `article_display` reads."""
+    search: SearchIndex | None = None
+    """None for a release from before there was search, or whose encoder is gone."""
 
     def features(self, context: Context | None = None) -> OnlineFeatures:
         """
@@ -442,12 +445,13 @@ def _allowed(rows: Columns, filters: Filters | None, features: Any) -> Columns:
     return taken(rows, np.flatnonzero(keep))
 
 
-def _matching(filters: Filters | None, served: Served) -> Sequence[str]:
-    """What sells best of all that is asked for, as a narrow filter leaves little of what retrievers name."""
+def _fitting(filters: Filters | None, served: Served) -> np.ndarray | None:
+    """Which articles of the facts are what is asked for (A,), on sale or not; None if nothing is asked for, or there
+    are no facts."""
     facts = served.recommender.facts
     if facts is None or not (_wishes(filters) or _priced(filters)):
-        return ()
-    fits = facts.assortment.on_sale.copy()
+        return None
+    fits = np.ones(len(facts.assortment), dtype=bool)
     for kind, values in _wishes(filters).items():
         number = {name: place for place, name in enumerate(facts.names[kind])}
         fits &= np.isin(facts.groups[kind], [number[v] for v in values if v in number])
@@ -455,7 +459,33 @@ def _matching(filters: Filters | None, served: Served) -> Sequence[str]:
         fits &= np.nan_to_num(facts.price, nan=-1.0) >= filters.price_min
     if filters is not None and filters.price_max is not None:
         fits &= np.nan_to_num(facts.price, nan=np.inf) <= filters.price_max
-    places = np.flatnonzero(fits)
+    return fits
+
+
+def _matching(filters: Filters | None, served: Served) -> Sequence[str]:
+    """What sells best of all that is asked for, as a narrow filter leaves little of what retrievers name."""
+    facts, fits = served.recommender.facts, _fitting(filters, served)
+    if facts is None or fits is None:
+        return ()
+    places = np.flatnonzero(fits & facts.assortment.on_sale)
     best = places[np.argsort(-facts.share[places], kind="stable")[:MATCHED]]
     found: list[str] = facts.assortment.ids[best].tolist()
     return found
+
+
+def allowed_by(filters: Filters | None, served: Served) -> np.ndarray | None:
+    """Which articles of the search index a filter leaves (A,); all if None."""
+    if filters is None or served.search is None:
+        return None
+    ids = served.search.assortment.ids
+    allowed = np.ones(len(ids), dtype=bool)
+    fits, facts = _fitting(filters, served), served.recommender.facts
+    if fits is not None and facts is not None:
+        if served.search.assortment is facts.assortment:
+            allowed &= fits
+        else:
+            place = facts.assortment.places(ids)
+            allowed &= (place >= 0) & fits[place]
+    gone = served.search.assortment.places(list(filters.exclude))
+    allowed[gone[gone >= 0]] = False
+    return allowed

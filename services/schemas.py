@@ -3,7 +3,9 @@
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipelines.content.search import MOST_CHARACTERS
 
 MOST_CUSTOMERS = 100
 MOST_ARTICLES = 100
@@ -25,6 +27,15 @@ ArticleId = Annotated[
 ]
 CustomerIds = Annotated[list[CustomerId], Field(min_length=1, max_length=MOST_CUSTOMERS)]
 ArticleIds = Annotated[list[ArticleId], Field(min_length=1, max_length=MOST_ARTICLES)]
+Query = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MOST_CHARACTERS,
+        description="Words of name, kind, colour or description; the last may be half written. Or an article's id.",
+        examples=["red dress"],
+    ),
+]
 HowMany = Annotated[int, Field(ge=1, le=100, description="At most so many recommendations.")]
 Each = Annotated[int, Field(ge=1, le=24, description="At most so many articles in each carousel.")]
 
@@ -45,7 +56,7 @@ Variants = Annotated[
     ),
 ]
 Values = Annotated[list[Text], Field(max_length=50)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class _Strict(BaseModel):
@@ -71,7 +82,7 @@ class Filters(_Strict):
 class Context(_Strict):
     """What the caller knows of a customer of whom the shop knows nothing; what the shop knows counts more."""
 
-    age: Annotated[int, Field(ge=0, le=120)] | None = None
+    age: Annotated[int, Field(ge=0, le=120, strict=True)] | None = None
     postal_code: Text | None = None
 
 
@@ -174,8 +185,16 @@ class SimilarArticles(BaseModel):
 class FoundArticles(BaseModel):
     """What a search found, the best first."""
 
+    request_id: str = Field(description="Send it with the events that come of this answer.")
     release: str
     articles: list[SimilarArticle]
+
+
+def _as_written(value: Any) -> Any:
+    """A number is no moment here: nobody could tell seconds from milliseconds."""
+    if not isinstance(value, str | datetime):
+        raise ValueError("write it as 2020-09-23T12:00:00Z")
+    return value
 
 
 class Event(_Strict):
@@ -184,13 +203,13 @@ class Event(_Strict):
     customer_id: CustomerId
     article_id: ArticleId
     kind: Literal["impression", "view", "cart", "purchase", "dismiss"]
-    event_time: AwareDatetime | None = Field(
+    event_time: Annotated[AwareDatetime, BeforeValidator(_as_written)] | None = Field(
         default=None, description="When, with its zone; the shop's present if left out."
     )
     request_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
         default=None, description="The answer that showed the article."
     )
-    position: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+    position: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = Field(
         default=None, description="Its place in the list, from 1."
     )
     surface: Text | None = Field(default=None, description="The page or carousel it stood in.")
@@ -287,6 +306,9 @@ class ReleaseInfo(BaseModel):
     moment: datetime
     parts: dict[str, str]
     metrics: dict[str, Any]
+    pictures: bool = Field(
+        default=False, description="Whether /pictures/ARTICLE.jpg has pictures of articles."
+    )
 
 
 class ShadowReport(BaseModel):

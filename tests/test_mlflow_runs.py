@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -75,10 +75,15 @@ def _runs(client: Any) -> dict[str, Any]:
     return by_tag
 
 
+def _made_from(tags: Iterable[str]) -> set[str]:
+    """The versions themselves, and what they were made from: a search index from its encoders."""
+    return {one for tag in tags for one in (tag, *open_version(tag).lineage.parents)}
+
+
 def test_what_is_trained_becomes_runs(own_shop: Path, mlflow: Any) -> None:
     tags = publishing.train(CUTOFF, ["similar"])
     runs = _runs(mlflow)
-    assert set(runs) == set(tags.values())
+    assert set(runs) == _made_from(tags.values())
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     version, run = open_version(tags["similar"]), runs[tags["similar"]]
     assert run.info.run_name == version.tag
@@ -103,7 +108,7 @@ def test_releases_and_aliases_are_mirrored(own_shop: Path, mlflow: Any) -> None:
     old = release.get("production")
     new = composing.create_release()
     runs = _runs(mlflow)
-    assert set(runs) == {new.tag, *new.parts.values()}
+    assert set(runs) == {new.tag} | _made_from(new.parts.values())
     said = runs[new.tag].data.tags
     for role, part in new.parts.items():
         assert said[f"lookbook.part.{role}"] == part
@@ -121,12 +126,23 @@ def test_releases_and_aliases_are_mirrored(own_shop: Path, mlflow: Any) -> None:
     assert (aliased("production"), aliased("previous")) == (old.tag, new.tag)
 
     runs = _runs(mlflow)
-    assert set(runs) == {old.tag, *old.parts.values(), new.tag, *new.parts.values()}
+    assert set(runs) == {old.tag, new.tag} | _made_from({*old.parts.values(), *new.parts.values()})
     assert len(mlflow.search_model_versions("name = 'lookbook'")) == 2
     figures = runs[old.tag].data.metrics
     for end in ("mean", "low", "high"):
         assert figures[f"MAP_at_12/{end}"] == old.metrics["MAP@12"][end]
     assert json.loads(runs[old.tag].data.params["weeks"]) == old.metrics["weeks"]
+
+
+def test_a_search_index_without_its_encoder_is_mirrored(own_shop: Path, mlflow: Any) -> None:
+    """As in a registry that the release was carried to: the encoders are no parts of it."""
+    search = open_version(release.get("production").parts[publishing.SEARCH_PART])
+    (encoder,) = search.lineage.parents
+    shutil.rmtree(open_version(encoder).path.parent)
+    new = composing.create_release()
+    runs = _runs(mlflow)
+    assert set(runs) == {new.tag, *new.parts.values()}
+    assert runs[search.tag].data.tags["lookbook.part.text_encoder"] == encoder
 
 
 @pytest.fixture

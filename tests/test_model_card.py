@@ -195,7 +195,7 @@ def test_a_release_is_made_again_of_what_it_was_declared_as(tmp_path: Path) -> N
     assert "release.yaml" in commands("multi_task:3", declared)[-1]
 
 
-@pytest.mark.parametrize("name", [*RETRIEVERS, *RANKERS, "sample_customers"])
+@pytest.mark.parametrize("name", [*RETRIEVERS, *RANKERS, "sample_customers", "search_index"])
 def test_every_model_has_a_card(name: str) -> None:
     lineage = replace(LINEAGE, settings={}, feature_service=None, feature_schema_hash=None)
     card = model_card(version(f"{name}:1", lineage), EVALUATION)

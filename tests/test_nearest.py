@@ -305,3 +305,31 @@ assert torch.get_num_threads() == pipelines.nearest.faiss.omp_get_max_threads() 
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_products_are_those_of_the_vectors(index: Index) -> None:
+    """Also of an index that was saved, whose bytes do not depend on what was asked before."""
+    places = np.array([7, 0, 1_999, 7])
+    np.testing.assert_allclose(index.products(ASKED[0], places), SHOP[places] @ ASKED[0], atol=1e-5)
+    assert index.products(ASKED[0], np.zeros(0, "int64")).shape == (0,)
+    with pytest.raises(NearestError, match="shape"):
+        index.products(ASKED[0, :3], places)
+
+
+def test_numbers_of_two_bytes_take_half_and_find_the_same(tmp_path: Path) -> None:
+    whole = Index.build(SHOP, made_for="towers-1", kind="exact")
+    half = Index.build(SHOP, made_for="towers-1", kind="exact", half=True)
+    half.save(tmp_path)
+    again = Index.load(tmp_path, made_for="towers-1")
+    assert again.kind == "exact"
+    assert (tmp_path / "nearest.faiss").stat().st_size < 0.51 * SHOP.nbytes + 500
+    allowed = np.random.default_rng(3).random(len(SHOP)) < 0.3
+    for those in (None, allowed):
+        scores, places = again.search(ASKED, 20, those)
+        np.testing.assert_allclose(scores, whole.search(ASKED, 20, those)[0], atol=1e-3)
+        assert those is None or allowed[places].all()
+        np.testing.assert_allclose(again.products(ASKED[3], places[3]), scores[3], atol=1e-6)
+    # Equal ones stand in order of place.
+    twins = np.concatenate([SHOP[:50]] * 40)
+    _, places = Index.build(twins, made_for="x", half=True).search(SHOP[:1], 30)
+    assert (np.diff(places[0]) > 0).all()

@@ -373,8 +373,7 @@ def test_helping_processes_register_nothing(
         monkeypatch.setenv("RANK", "0")
         assert set(publishing.train(CUTOFF, ["popular"])) == {
             "popular",
-            publishing.FACTS_PART,
-            publishing.SAMPLE_PART,
+            *publishing.BESIDE,
         }
 
 

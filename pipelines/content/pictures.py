@@ -17,12 +17,13 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from feature_repo import places
 from feature_repo.errors import LookbookError
+from pipelines.content.pixels import NOT_A_PICTURE, as_pixels
 from pipelines.neural.training import Batch, TrainingSettings, device_here, seeded, train
 from pipelines.neural.weights import load_network, save_network
 
@@ -36,8 +37,6 @@ SHIFT = 4
 _SETTINGS, _NETWORK = "settings.json", "picture_encoder.safetensors"
 _BATCH = 256
 _READERS = 4
-_NOT_A_PICTURE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for a file that it cannot read."""
 
 Progress = Callable[[str], None]
 
@@ -85,7 +84,7 @@ def decoded(
             try:
                 with Image.open(file) as picture:
                     return as_pixels(picture, width, height)
-            except _NOT_A_PICTURE as error:
+            except NOT_A_PICTURE as error:
                 return str(error) or type(error).__name__
 
         waiting = iter(files.items())
@@ -103,28 +102,6 @@ def decoded(
                 if len(files) > 1000:
                     progress(f"{done:,} of {len(files):,} pictures read")
         yield Pictures(names, pixels[: len(names)], broken)
-
-
-def as_pixels(picture: Image.Image, width: int, height: int) -> np.ndarray:
-    """A picture of any size and kind as uint8 (height, width, 3): the right way up, whole, on white.
-
-    Raises:
-        OSError: its data are damaged.
-    """
-    # JPEGs are decoded at an eighth of their size where that is enough.
-    picture.draft("RGB", (2 * width, 2 * height))
-    picture = ImageOps.exif_transpose(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        ground = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(ground, picture)
-    picture = picture.convert("RGB")
-    # Pictures of nearly this shape are stretched a little, others get a white margin.
-    if abs(picture.width * height / (picture.height * width) - 1) < 0.05:
-        picture = picture.resize((width, height), Image.Resampling.BOX)
-    else:
-        picture = ImageOps.pad(picture, (width, height), Image.Resampling.BOX, color="white")
-    return np.asarray(picture, dtype=np.uint8)
 
 
 class PictureNetwork(nn.Module):
@@ -415,7 +392,7 @@ class PictureEncoder:
         """
         try:
             pixels = as_pixels(picture, self.width, self.height)
-        except _NOT_A_PICTURE as error:
+        except NOT_A_PICTURE as error:
             raise PictureError(f"The picture cannot be read: {error}") from error
         found: np.ndarray = self.encode(pixels[None])[0]
         return found

@@ -7,6 +7,7 @@ from datetime import date, datetime
 from typing import Any
 
 from pipelines.article_facts import ArticleFacts
+from pipelines.content.search import SearchIndex
 from pipelines.features import moment_of, schema_hash
 from pipelines.model_catalog import (
     RELEASE,
@@ -15,7 +16,14 @@ from pipelines.model_catalog import (
     make_retriever,
 )
 from pipelines.model_registry import release
-from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_FILE, SAMPLE_PART, lineage_of
+from pipelines.model_registry.publishing import (
+    BESIDE,
+    FACTS_PART,
+    SAMPLE_FILE,
+    SAMPLE_PART,
+    SEARCH_PART,
+    lineage_of,
+)
 from pipelines.model_registry.registry import (
     RegistryError,
     Version,
@@ -56,6 +64,7 @@ def create_release(
     parts = {role: version.tag for role, version in opened.items()}
     ranker = opened[settings.ranker].lineage
     facts = _loaded("The release", opened, declared).facts
+    _loaded_search("The release", opened[SEARCH_PART])
     if facts is not None and (named := chain.named()):
         for article, place in zip(named, facts.assortment.places(named), strict=True):
             if place < 0:
@@ -164,7 +173,7 @@ def newest_parts(
     Raises:
         RegistryError: one of the tags is unknown or damaged, or of a model that the release does not have.
     """
-    roles = (*settings.retrievers, settings.ranker, FACTS_PART, SAMPLE_PART)
+    roles = (*settings.retrievers, settings.ranker, *BESIDE)
     for role in tags or ():
         if role not in roles:
             raise RegistryError(f"The release has no {role}; its parts are: {', '.join(roles)}.")
@@ -249,6 +258,29 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
     return recommender, sample
 
 
+def load_search(chosen: release.Release) -> SearchIndex | None:
+    """What finds a release's articles by words and pictures, every file checked; None if the release is older than
+    search: `search.NOT_THERE` says what to do then.
+
+    Raises:
+        RegistryError: the part is damaged, or cannot be loaded here.
+    """
+    if SEARCH_PART not in chosen.parts:
+        return None
+    return _loaded_search(chosen.tag, open_version(chosen.parts[SEARCH_PART]))
+
+
+def _loaded_search(what: str, version: Version) -> SearchIndex:
+    """
+    Raises:
+        RegistryError: it cannot be loaded.
+    """
+    try:
+        return SearchIndex.load(version.path)
+    except Exception as error:
+        raise _unloadable(what, SEARCH_PART, error) from error
+
+
 def _loaded(what: str, versions: Mapping[str, Version], recorded: Mapping[str, Any]) -> Recommender:
     """
     Args:
@@ -279,13 +311,16 @@ def _loaded(what: str, versions: Mapping[str, Version], recorded: Mapping[str, A
         steps: dict[str, dict[str, Any]] = recorded.get("rerankers", {})
         reranker = make_chain(list(steps.items())) if steps else None
     except Exception as error:  # each library has its own for a file that it cannot read
-        reason = (str(error).partition("\n")[0] or repr(error)).rstrip(".")
-        raise RegistryError(
-            f"{what} cannot be loaded by this code, its {part}: {reason}. Train again, or go back to the code "
-            "that made it."
-        ) from error
+        raise _unloadable(what, part, error) from error
     weights: dict[str, float] = recorded.get("weights", {})
     return Recommender(retrievers, per_source, ranker, weights, reranker, facts)
+
+
+def _unloadable(what: str, part: str, error: Exception) -> RegistryError:
+    reason = (str(error).partition("\n")[0] or repr(error)).rstrip(".")
+    return RegistryError(
+        f"{what} cannot be loaded by this code, its {part}: {reason}. Train again, or go back to the code that made it."
+    )
 
 
 def require_fresh(chosen: release.Release, moment: datetime, *, online: bool = True) -> None:

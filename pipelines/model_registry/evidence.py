@@ -45,9 +45,10 @@ def require_loads(chosen: releases.Release) -> None:
     """
 
     def loaded() -> Said:
-        from pipelines.model_registry.composing import load_recommender
+        from pipelines.model_registry.composing import load_recommender, load_search
 
         load_recommender(chosen)
+        load_search(chosen)
         return {"loads": True}
 
     parts = {role: part.content_hash for role, part in chosen.open_parts().items()}

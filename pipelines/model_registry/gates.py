@@ -37,6 +37,7 @@ from pipelines.model_catalog import GATES, RELEASE
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import declared_as, load_recommender, require_fresh
 from pipelines.model_registry.evidence import kept, require_loads
+from pipelines.model_registry.publishing import SEARCH_PART
 from pipelines.model_registry.registry import RegistryError, Version
 from pipelines.monitoring import parity
 from pipelines.monitoring.served_log import ServedLog, Settings, Versions
@@ -325,10 +326,10 @@ class _Subject:
 
 
 def _answers(chosen: releases.Release, parts: Mapping[str, Version]) -> Said:
-    """What a release's answers depend on."""
+    """What a release's recommendations depend on."""
     return {
         "settings": {n: value for n, value in chosen.settings.items() if n in ANSWERING},
-        "parts": {role: part.content_hash for role, part in parts.items()},
+        "parts": {role: part.content_hash for role, part in parts.items() if role != SEARCH_PART},
         "features": chosen.feature_services,
     }
 

@@ -20,7 +20,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from pipelines.model_registry.registry import Version, log, open_version
+from pipelines.model_registry.registry import Version, list_versions, log, open_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -124,7 +124,10 @@ class _Mirror:
         tags = _tags(version)
         for part in version.lineage.parents:
             name = part.partition(":")[0]
-            tags |= {f"lookbook.part.{name}": part, f"lookbook.run.{name}": self.run(part)}
+            tags[f"lookbook.part.{name}"] = part
+            # The encoders of a search index, of which it holds a copy, need not have come along with it.
+            if part in {found.tag for found in list_versions(name)}:
+                tags[f"lookbook.run.{name}"] = self.run(part)
         moment = int(version.created.timestamp() * 1000)
         figures = {key: value for key, value in _flat(version.metrics).items() if value is not None}
         said = _flat(version.lineage.settings)

@@ -8,7 +8,7 @@ from pipelines.features import FeatureError, schema_hash
 from pipelines.model_catalog import ReleaseSettings
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import newest_parts, require_fit
-from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART
+from pipelines.model_registry.publishing import BESIDE
 from pipelines.model_registry.registry import RegistryError, Version
 
 NOT_TRAINED = "not trained yet"
@@ -72,8 +72,7 @@ def plan(settings: ReleaseSettings, alias: str = "production") -> Plan:
     changes = [*_parts(before, after)]
     changes += _settings(flat({} if old is None else old.settings), flat(settings.to_dict()))
     changes += _features({} if old is None else old.feature_services, after)
-    # These two come with whatever is trained.
-    to_train = [role for role in to_train if role not in (FACTS_PART, SAMPLE_PART)]
+    to_train = [role for role in to_train if role not in BESIDE]
     hindrance = ""
     if not to_train:
         try:

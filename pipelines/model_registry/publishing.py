@@ -14,6 +14,7 @@ import duckdb
 from feature_repo import places
 from pipelines import feature_tables
 from pipelines.article_facts import ArticleFacts
+from pipelines.content.search import SearchIndex
 from pipelines.data.split import first_day
 from pipelines.features import hash_of, service_views
 from pipelines.model_catalog import (
@@ -38,6 +39,10 @@ from pipelines.warehouse import reading
 SAMPLE_PART = "sample_customers"
 FACTS_PART = "article_facts"
 """What re-ranking must know of articles."""
+SEARCH_PART = "search_index"
+"""The articles on sale, to be found by words and pictures."""
+BESIDE = (FACTS_PART, SAMPLE_PART, SEARCH_PART)
+"""What comes with whatever is trained."""
 SAMPLE_FILE = "customers.json"
 _SAMPLE_SQL = """
 WITH counted AS (
@@ -119,7 +124,7 @@ def train(
         for name in names or [*settings.retrievers, settings.ranker]:
             trained[name] = train_part(con, past, name, data, settings, progress)
             progress(f"trained {name}")
-        for name in (FACTS_PART, SAMPLE_PART):
+        for name in BESIDE:
             trained[name] = train_part(con, past, name, data, settings, progress)
     if helping:
         return {}
@@ -153,6 +158,8 @@ def train_part(
         return ArticleFacts.at(past).save, lineage_of(CONTENT_SERVICE, cutoff, data, {})
     if name == SAMPLE_PART:
         return _sample(con, cutoff, data)
+    if name == SEARCH_PART:
+        return _search(past, data)
     if name in RANKERS:
         return _train_ranker(con, cutoff, name, data, settings, progress, anew=anew)
     made_with = settings.settings_of(name) if model is None else dict(model)
@@ -211,6 +218,13 @@ def lineage_of(service: str | None, cutoff: date, data: str, settings: dict[str,
         seed=int(settings.get("model", {}).get("seed", 0)),
         settings=settings,
     )
+
+
+def _search(past: Past, data: str) -> Trained:
+    """It reads no feature: words and vectors are those of the warehouse, for vectors must be those of their encoders."""
+    search = SearchIndex.at(past)
+    lineage = lineage_of(None, past.cutoff, data, {"encoders": search.encoders})
+    return search.save, replace(lineage, parents=tuple(search.encoders.values()))
 
 
 def _sample(con: duckdb.DuckDBPyConnection, cutoff: date, data: str) -> Trained:

@@ -445,6 +445,10 @@ def _find(tag: str) -> Path:
 
     if name not in names and name in {**RETRIEVERS, **RANKERS}:
         raise RegistryError(f"{name} has not been trained yet: run `lookbook train {name}`.")
+    from pipelines.model_registry.publishing import BESIDE
+
+    if name not in names and name in BESIDE:
+        raise RegistryError(f"{name} has not been trained yet: run `lookbook train`.")
     near = near or difflib.get_close_matches(name, names, n=3) or names[:10]
     raise RegistryError(f"{tag} is unknown: the nearest known are {', '.join(near)}.")
 

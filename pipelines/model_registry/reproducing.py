@@ -10,7 +10,7 @@ from pipelines.features import schema_hash
 from pipelines.model_catalog import RANKERS, RELEASE, RETRIEVERS, ReleaseSettings
 from pipelines.model_registry import release as releases
 from pipelines.model_registry.composing import recorded_settings
-from pipelines.model_registry.publishing import FACTS_PART, SAMPLE_PART, train_part
+from pipelines.model_registry.publishing import BESIDE, train_part
 from pipelines.model_registry.registry import (
     Lineage,
     RegistryError,
@@ -81,7 +81,7 @@ def reproduce(
     chosen = releases.get(tag_or_alias)
     opened = chosen.open_parts()
     for role in opened:
-        if role not in (*RETRIEVERS, *RANKERS, FACTS_PART, SAMPLE_PART):
+        if role not in (*RETRIEVERS, *RANKERS, *BESIDE):
             raise RegistryError(
                 f"{chosen.tag} has a {role}, which this Lookbook does not know: go back to the code that made it "
                 f"({chosen.lineage.commit})."
