@@ -19,7 +19,7 @@ const VISITOR = "visitor-";
 // ---- Where we are: all of it stands in the fragment, so that it can be shared ---------------------
 
 const KEYS = ["customer", "age", "area", "view", "search", "type", "colour", "from", "to"];
-let route = {};
+let route = { customer: "" };
 
 function readRoute() {
   const hash = new URLSearchParams(location.hash.slice(1));
@@ -130,18 +130,18 @@ const VIEWS = {
         : [note(filtered ? "Nothing fits these filters. Clear one of them." : "Nothing to recommend yet: the shop has no sales to learn from.")]) };
   },
 
-  search: (signal) => found(byWords(route.search, shopper.id, signal), "search", `“${route.search}”`),
+  search: (signal) => found(byWords(route.search, shopper.id, signal), `“${route.search}”`),
 
   async picture(signal) {
     if (!looked) return { articles: new Set(), said: "No picture.", draw: () => [note("The picture is gone with the page that it was chosen on. Choose it again, beside the search words.")] };
-    return found(byPicture(looked.jpeg, signal), "search/picture", "your picture", looked.canvas);
+    return found(byPicture(looked.jpeg, shopper.id, signal), "your picture", looked.canvas);
   },
 
   welcome: async () => ({ articles: new Set(), said: "", draw: () => [] }),
 };
 
-async function found(asking, surface, what, canvas) {
-  const { articles } = await asking;
+async function found(asking, what, canvas) {
+  const { articles, request_id } = await asking;
   return { articles: idsOf(articles), said: `${count(articles.length, "article")} found.`, draw: () => {
     const rest = articles.filter(({ article_id }) => !shopper.dismissed.has(article_id));
     const gone = articles.length - rest.length;
@@ -149,7 +149,7 @@ async function found(asking, surface, what, canvas) {
       el("h2", {}, articles.length ? `What looks like ${what}` : `Nothing for ${what}`),
       gone ? el("p", { class: "quiet" }, `${gone} left out that you waved away.`) : null,
       el("a", { href: addressOf(whoIs(route)) }, shopper.id ? "Back to the shop" : "Back")),
-    ...(rest.length ? [grid(rest, { surface }, shopper)] : articles.length ? [] : [note("Try fewer or other words: a kind of garment, a colour, a pattern.")])];
+    ...(rest.length ? [grid(rest, { request_id, surface: "search" }, shopper)] : articles.length ? [] : [note("Try fewer or other words: a kind of garment, a colour, a pattern.")])];
   } };
 }
 
@@ -510,13 +510,14 @@ async function show() {
     if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
-  if (release) return showReleasePage(signal, Boolean(was.customer) || was.release === false);
+  if (release) return showReleasePage(signal, was.release === false);
   if (view === "welcome") {
     $("results").replaceChildren();
     return;
   }
 
   $("results").replaceChildren(skeletons());
+  if (was.customer !== id || viewOf(was) !== view) scrollTo(0, 0);
   tell("Loading");
   const jobs = [load(signal, false)];
   if (id) {
@@ -545,6 +546,7 @@ const titleOf = (id) => (id.startsWith(VISITOR) ? "Somebody new" : `Customer ${s
 async function showReleasePage(signal, focus) {
   const panel = $("results");
   panel.replaceChildren(skeletons());
+  scrollTo(0, 0);
   try {
     const { showRelease } = await import("/page/release.js"); // few come here
     await showRelease(panel, signal);

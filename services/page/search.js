@@ -11,10 +11,11 @@ export const byWords = (query, customer_id, signal) =>
   ask("/search", { query, k: K, ...(customer_id && { customer_id }) }, { signal });
 
 /** What the shop has that looks like a picture. */
-export function byPicture(picture, signal) {
+export function byPicture(picture, customer_id, signal) {
   const form = new FormData();
   form.append("picture", picture, "picture.jpg");
   form.append("k", String(K));
+  if (customer_id) form.append("customer_id", customer_id);
   return ask("/search_by_picture", form, { signal });
 }
 

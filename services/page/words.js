@@ -14,13 +14,13 @@ const FALLBACKS = {
   __proto__: null,
   unknown_customer: "This customer is new to us, so these are popular with everyone.",
   no_ranker: "The ranker is not available: this is the order of the sources, not a personal ranking.",
-  popular_near_you: "There was no time for a personal ranking: these are popular near this customer.",
+  popular_near_you: "A simpler answer than usual: what is popular near this customer, or at their age.",
   popular: "Only what is popular is available at the moment.",
 };
 
 const STAGES = {
   __proto__: null, queue: "Waiting", customer: "Customer", candidates: "Candidates", features: "Features",
-  rank: "Ranking", rerank: "Shop’s rules", display: "Words and prices",
+  rank: "Ranking", rerank: "Shop’s rules", display: "Words and prices", experiment: "Experiment",
 };
 
 const ABOUT = {
@@ -58,7 +58,8 @@ export function troubleWords(trouble) {
   const [stage, source] = where.split(".");
   const who = source ? `The source “${sourceWords(source)}”` : `The step “${stageWords(stage)}”`;
   const what = { __proto__: null, slow: "took too long, so it was left out", failed: "failed, so it was left out",
-    resting: "has failed often and rests for a while" }[why];
+    resting: "has failed often and rests for a while",
+    objective: "asks for what this release has not learnt, so it was left out" }[why];
   return what ? `${who} ${what}.` : `${who} did not do its work (${sentence(why || "no reason given")}).`;
 }
 
