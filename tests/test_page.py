@@ -1223,6 +1223,29 @@ def test_filters_and_the_experiment_switch_change_the_answer(real_visit: Visit) 
     assert shown(tab) != before
 
 
+def test_search_as_it_is(real_visit: Visit) -> None:
+    tab = real_visit.go(token=True)
+    tab.locator("#suggestions button").first.click()
+    name = cards(tab).first.locator(".open").inner_text(timeout=15_000)
+    tab.get_by_role("searchbox").fill(name)
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("heading", name=f"What looks like “{name}”")).to_be_visible()
+    expect(cards(tab).first).to_contain_text(name)
+    tab.get_by_role("searchbox").fill("zzzzqqqq")
+    tab.keyboard.press("Enter")
+    expect(tab.get_by_role("heading", name="Nothing for “zzzzqqqq”")).to_be_visible()
+
+    # This shop has no pictures, and says so.
+    small = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(small, "PNG")
+    tab.locator("#picture").set_input_files(
+        {"name": "red.png", "mimeType": "image/png", "buffer": small.getvalue()}
+    )
+    expect(tab.locator("#results .trouble p")).to_contain_text("picture")
+    assert all("status of 4" in complaint for complaint in real_visit.complaints)
+    real_visit.complaints.clear()
+
+
 def test_the_release_as_it_is(real_visit: Visit) -> None:
     tab = real_visit.go(more="release", token=True)
     expect(tab.locator("#results")).to_contain_text("release:")

@@ -75,12 +75,19 @@ let facets = null; // {of, articles}: what the filters offer
 let looked = null; // {canvas, jpeg}: the picture that is searched by
 let underWay = new AbortController();
 
+// Pictures are asked for only where the shop says that it has some; drawings do not wait long for its word.
+const pictured = Promise.race([ask("/release", {}).then(({ pictures }) => {
+  havePictures(pictures);
+  document.documentElement.classList.toggle("pictured", pictures === true);
+  if (pictures && answer) draw();
+}, () => { /* what else asks will say it */ }), new Promise((done) => setTimeout(done, 500))]);
+
 /** Asks for what the address says; `calmly` leaves the old page in place until the new one is there. */
 async function load(signal, calmly) {
   const panel = $("results");
   panel.setAttribute("aria-busy", "true");
   try {
-    const next = await VIEWS[viewOf(route)](signal);
+    const [next] = await Promise.all([VIEWS[viewOf(route)](signal), pictured]);
     if (signal.aborted) return null;
     const before = calmly ? answer?.articles : null;
     const fresh = before ? new Set([...next.articles].filter((id) => !before.has(id))) : new Set();
@@ -384,6 +391,7 @@ async function loadCustomer(signal) {
     if (!signal.aborted) $("bought").replaceChildren(note(error.message));
     throw error;
   });
+  await pictured;
   if (signal.aborted) return null;
   const newest = new Map();
   for (const one of customer.session ?? []) if (!newest.has(one.article_id)) newest.set(one.article_id, one);
@@ -600,9 +608,4 @@ startSearch(
   (search) => go({ ...whoIs(route), search }),
   (picture) => { looked = picture; go({ ...whoIs(route), view: "picture" }); },
   (message) => { $("notes").replaceChildren(note(message)); tell(message); });
-// Pictures are asked for only once it is known that there are some; until then garments are drawn.
-ask("/release", {}).then(({ pictures }) => {
-  havePictures(pictures);
-  if (pictures && answer) draw();
-}, () => { /* what else asks will say it */ });
 show();
