@@ -559,7 +559,7 @@ def test_a_card_marks_the_purchase_that_it_speaks_of(visit: Visit) -> None:
     tab = visit.go(JADE)
     expect(bought(tab)).to_have_count(18)
     cards(row(tab, "Top picks for you")).nth(1).hover()
-    expect(tab.locator(".history .linked .name")).to_have_text(["Tilly tee", "Queen Sweater"])
+    expect(tab.locator("#bought .linked .name")).to_have_text(["Tilly tee", "Queen Sweater"])
 
 
 def test_sponsored_articles_are_called_so(visit: Visit) -> None:
@@ -720,7 +720,7 @@ def test_the_token_does_not_stay_in_the_address(visit: Visit) -> None:
     assert tab.url.endswith(f"#customer={JADE}")
     expect(tab.get_by_role("button", name=re.compile("^Give the shop.s token"))).to_be_hidden()
     one = cards(row(tab, "Trending now")).nth(2)
-    does(one, "Add to cart").click()
+    does(one, "Add to cart").dblclick()  # the second press is a slip
     expect(tab.locator(".toast")).to_contain_text("is in your cart.")
     expect(does(one, "In your cart")).to_be_visible()
     tab.reload()
@@ -894,6 +894,19 @@ def test_the_experiment_switch(visit: Visit) -> None:
     expect(tab.locator("#notes")).to_be_empty()
     assert "variants" not in visit.shop.last("/home")
 
+    # One that has ended since does not shut the shop.
+    choice.get_by_label("Diverse").check()
+    expect(tab.locator("#notes")).to_contain_text("by hand as")
+    gone = {"error": "There is no experiment 'diverse_page'; there are: none."}
+    tab.route("**/home", lambda route: route.fulfill(status=400, json=gone))
+    tab.reload()
+    expect(tab.locator("#results .trouble")).to_contain_text("There is no experiment")
+    tab.unroute("**/home")
+    tab.get_by_role("button", name="As dealt, without my switches").click()
+    expect(cards(tab)).to_have_count(35)
+    assert "variants" not in visit.shop.last("/home")
+    visit.complaints.clear()
+
 
 def test_the_release_in_production(visit: Visit) -> None:
     tab = visit.go(token=True)
@@ -935,8 +948,19 @@ def test_no_mouse_is_needed(visit: Visit) -> None:
     expect(tab.get_by_role("status").last).to_contain_text("5 carousels")
     expect(picker).to_be_focused()
 
+    # One stop for all that was bought, and the arrows inside.
+    tab.get_by_role("link", name="Made in").focus()
+    press("Tab")
+    expect(bought(tab).first.get_by_role("button")).to_be_focused()
+    press("ArrowRight")
+    expect(bought(tab).nth(1).get_by_role("button")).to_be_focused()
+    press("Tab")
+    expect(tab.get_by_role("link", name="For you")).to_be_focused()
+    press("Tab")
+    press("Tab")
     top = row(tab, "Top picks for you")
-    top.get_by_role("button", name="On: ").focus()
+    expect(top.get_by_role("button", name="Back: ")).to_be_focused()
+    press("Tab")
     press("Tab")
     expect(cards(top).first.locator(".open")).to_be_focused()
     press("ArrowRight")

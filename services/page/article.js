@@ -2,7 +2,7 @@
 
 import { $, el, icon, isMissing, note, pairs, svg, unseen } from "/page/elements.js";
 import { nameOf } from "/page/garments.js";
-import { actions, chip, named, price, tile } from "/page/cards.js";
+import { actions, chip, chips, named, price, tile } from "/page/cards.js";
 import { ask, standing } from "/page/service.js";
 import { count, featureWords, looks, number, percent, sourceWords } from "/page/words.js";
 
@@ -77,7 +77,7 @@ function show() {
   fill(why, "Why it is here", shopper.id && ask("/explain", { customer_id: shopper.id, article_id: article.article_id,
     ...(shopper.context && { context: shopper.context }) }, { signal }), explained, signal);
   const row = (surface) => ({ articles }) => (articles.length
-    ? el("ul", { class: "chips" }, articles.map((other) => {
+    ? chips(articles.map((other) => {
       const one = chip(other, open);
       for (const [name, value] of Object.entries(standing({ position: other.rank, surface }))) if (value) one.setAttribute(name, value);
       return one;

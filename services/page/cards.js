@@ -78,24 +78,26 @@ export function card(article, at, shopper) {
   does?.heart, does?.cross);
 }
 
-/** Only one card of a list is on the way of the Tab key; the arrows go from card to card. */
-function roving(list) {
-  const cards = () => [...list.children];
+/** Only one article of a list is on the way of the Tab key; the arrows go from article to article. */
+export function roving(list) {
+  const all = [...list.children];
+  const holding = (node) => all.find((one) => one.contains(node));
   const hold = (current) => {
-    for (const one of cards()) {
+    for (const one of all) {
       for (const control of one.querySelectorAll("button")) control.tabIndex = one === current ? 0 : -1;
     }
   };
-  hold(list.firstElementChild);
-  list.addEventListener("focusin", ({ target }) => hold(target.closest(".card")));
+  hold(all[0]);
+  list.setAttribute("aria-describedby", "arrows");
+  list.addEventListener("focusin", ({ target }) => hold(holding(target)));
   list.addEventListener("keydown", (event) => {
-    const all = cards();
-    const now = all.indexOf(event.target.closest(".card"));
+    const now = all.indexOf(holding(event.target));
     const next = { __proto__: null, ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: all.length - 1 }[event.key];
     if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     focusOn(all[next], event.target.dataset.control);
   });
+  return list;
 }
 
 /** Focuses a control of a card, if there is such a card. */
@@ -109,8 +111,7 @@ const calmly = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "
 
 /** A row that is swiped, scrolled or stepped through. */
 export function row(number, { name, title, articles }, at, shopper, after) {
-  const track = el("ul", { class: "track", "aria-describedby": "arrows" },
-    ...articles.map((article) => card(article, at, shopper)));
+  const track = roving(el("ul", { class: "track" }, articles.map((article) => card(article, at, shopper))));
   const step = (label, sign, way) => el("button", { type: "button", class: "step", "aria-label": `${label}: ${title}`,
     onclick: () => track.scrollBy({ left: way * 0.85 * track.clientWidth, behavior: calmly() }) }, icon(sign));
   const steps = [step("Back", "back", -1), step("On", "on", 1)];
@@ -125,18 +126,17 @@ export function row(number, { name, title, articles }, at, shopper, after) {
     el("div", { class: "row-head" }, el("h2", { id: `row-${number}` }, title), el("div", { class: "steps" }, steps)),
     track, after);
   new ResizeObserver(ends).observe(track);
-  roving(track);
   watch(track.children);
   return section;
 }
 
 export function grid(articles, at, shopper) {
-  const list = el("ul", { class: "grid", "aria-describedby": "arrows" },
-    ...articles.map((article) => card(article, at, shopper)));
-  if (articles.length) roving(list);
+  const list = roving(el("ul", { class: "grid" }, articles.map((article) => card(article, at, shopper))));
   watch(list.children);
   return list;
 }
+
+export const chips = (all) => roving(el("ul", { class: "chips" }, all));
 
 /** Something small to open: a picture and a name. */
 export function chip(article, open, ...more) {

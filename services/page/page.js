@@ -4,11 +4,11 @@
 import { $, el, icon, note, tell } from "/page/elements.js";
 import { garment, nameOf } from "/page/garments.js";
 import { close as closeArticle, drawActions, openArticle, opened } from "/page/article.js";
-import { chip, focusOn, grid, havePictures, row } from "/page/cards.js";
+import { chip, chips, focusOn, grid, havePictures, row } from "/page/cards.js";
 import { showExperiments, showMaking, totalOf } from "/page/making.js";
 import { startPicker } from "/page/picker.js";
 import { byPicture, byWords, startSearch } from "/page/search.js";
-import { ask, happened, myToken, remember, takeToken } from "/page/service.js";
+import { ask, happened, myToken, remember, takeToken, unwatch } from "/page/service.js";
 import { count, dayWords, fallbackWords, number, sentence, short } from "/page/words.js";
 
 const EACH = 8; // articles of a carousel
@@ -176,8 +176,10 @@ function inParts(articles, at) {
   return [holder];
 }
 
-const trouble = (message) => el("div", { class: "note trouble" }, el("p", {}, message),
-  el("button", { type: "button", onclick: show }, "Try again"));
+const trouble = (message) => el("div", { class: "note trouble" }, el("p", {}, message), el("div", { class: "buttons" },
+  el("button", { type: "button", onclick: show }, "Try again"),
+  // An experiment that was switched by hand may have ended since.
+  Object.keys(forced.value).length ? el("button", { type: "button", onclick: () => force(null) }, "As dealt, without my switches") : null));
 
 /** Puts the answer on the page, and hands the focus and the scrolled rows to their successors. */
 function draw() {
@@ -187,6 +189,7 @@ function draw() {
   const rowTop = (name) => name && document.querySelector(`[data-row="${CSS.escape(name)}"]`)?.getBoundingClientRect().top;
   const name = anchor?.row ?? toast?.row;
   const before = rowTop(name);
+  unwatch();
   $("results").replaceChildren(...answer.draw());
   for (const one of document.querySelectorAll("[data-row]")) {
     one.querySelector(".track").scrollLeft = scrolled.get(one.dataset.row) ?? 0;
@@ -247,17 +250,25 @@ const SAID = {
 };
 const UNDO = { __proto__: null, dismiss: "undo", cart: "put_back" };
 
+const underWayWith = new Set(); // articles: a second press is a slip of the finger
+
 /** Tells the shop, and fetches the next answer at once. */
 async function act(what, article, from) {
   const { article_id: id } = article;
-  const place = placeNow(from?.querySelector("[data-control]:focus") ?? from?.querySelector("[data-control]"));
-  if (what === "unlike" || what === "like") {
-    if (what === "like" && !myToken() && !(await wantToken())) return;
-    shopper.liked[what === "like" ? "add" : "delete"](id);
-    likes.value[shopper.id] = [...shopper.liked];
-    likes.keep();
+  if (underWayWith.has(id)) return;
+  underWayWith.add(id);
+  try {
+    await doIt(what, article, from);
+  } finally {
+    underWayWith.delete(id);
   }
+}
+
+async function doIt(what, article, from) {
+  const { article_id: id } = article;
+  const place = placeNow(from?.querySelector("[data-control]:focus") ?? from?.querySelector("[data-control]"));
   if (what === "unlike") {
+    like(id, false);
     if (answer) draw();
     drawActions();
     tell(SAID.unlike.replace("{}", nameOf(article)));
@@ -271,7 +282,7 @@ async function act(what, article, from) {
     await happened(who, id, KINDS[what], from);
   } catch (error) {
     from?.classList.remove("leaving");
-    if (error.status === 401 && await wantToken("The shop does not know this token.")) return act(what, article, from);
+    if (error.status === 401 && await wantToken("The shop does not know this token.")) return doIt(what, article, from);
     toast = { text: error.status === 401 ? "Nothing was told to the shop: it wants its token." : error.message, row: place?.row };
     showToast();
     return;
@@ -279,10 +290,8 @@ async function act(what, article, from) {
   if (shopper.id !== who) return; // somebody else has come in since
   shopper.inCart[what === "cart" ? "add" : "delete"](id);
   shopper.dismissed[what === "dismiss" ? "add" : "delete"](id);
-  if (what === "dismiss") {
-    shopper.liked.delete(id);
-    if (opened()) closeArticle();
-  }
+  if (what === "like" || what === "dismiss") like(id, what === "like");
+  if (what === "dismiss" && opened()) closeArticle();
   drawActions();
   const text = SAID[what].replace("{}", nameOf(article));
   toast = { text, row: place?.row ?? toast?.row, undo: UNDO[what] && { what: UNDO[what], article } };
@@ -293,6 +302,12 @@ async function act(what, article, from) {
     const back = [...document.querySelectorAll("#results [data-article]")].find((one) => one.dataset.article === id);
     if (!focusOn(back, "open")) $("who-title").focus();
   }
+}
+
+function like(id, whether) {
+  shopper.liked[whether ? "add" : "delete"](id);
+  likes.value[shopper.id] = [...shopper.liked];
+  likes.keep();
 }
 
 /** The next answer, in place of the one before. */
@@ -433,7 +448,7 @@ function showSession(cart, gone) {
     "aria-label": `${label}: ${nameOf(article)}`, onclick: ({ currentTarget }) => act(what, article, currentTarget.closest("li")) }, label);
   const part = (id, title, articles, ...does) => (articles.length ? el("section", { "aria-labelledby": id },
     el("h2", { id }, title, el("span", { class: "count" }, ` ${articles.length}`)),
-    el("ul", { class: "chips" }, articles.map((article) => chip(article, open, el("span", { class: "buttons" },
+    chips(articles.map((article) => chip(article, open, el("span", { class: "buttons" },
       does.map(([label, what]) => small(label, what, article))))))) : null);
   $("session").replaceChildren(...[part("cart-title", "In your cart", cart, ["Buy", "purchase"], ["Put back", "put_back"]),
     part("gone-title", "Not for you", gone, ["Undo", "undo"])].filter(Boolean));
@@ -445,7 +460,7 @@ function showBought(purchases) {
   const held = placeNow();
   const list = $("bought").querySelector("ul");
   const left = list?.scrollLeft ?? 0;
-  const next = el("ul", { class: "chips history" }, purchases.map((article) => chip({ ...article,
+  const next = chips(purchases.map((article) => chip({ ...article,
     why: dayWords(article.last_bought) + (article.times > 1 ? ` · ${article.times} times` : "") }, open)));
   $("bought").replaceChildren(next);
   next.scrollLeft = left;
@@ -455,7 +470,7 @@ function showBought(purchases) {
 /** Marks the purchases that the card under the pointer or the focus speaks of. */
 function markPurchases({ target }) {
   const { article, because } = target.closest?.(".card")?.dataset ?? {};
-  for (const item of document.querySelectorAll(".history > li")) {
+  for (const item of document.querySelectorAll("#bought li")) {
     item.classList.toggle("linked", [article, because].includes(item.dataset.article));
   }
 }

@@ -130,6 +130,11 @@ function tellWhatWasSeen(keepalive = false) {
 setInterval(tellWhatWasSeen, EVERY_MS);
 addEventListener("visibilitychange", () => document.visibilityState === "hidden" && tellWhatWasSeen(true));
 
+/** Watches none of those any more that were not seen yet. */
+export function unwatch() {
+  eyes.disconnect();
+}
+
 /** Tells the shop what the customer did with an article; `from` is its card, if it stood on one. */
 export function happened(customer_id, article_id, kind, from) {
   const event = { customer_id, article_id, kind, ...(from ? placeOf(from) : {}) };
