@@ -15,6 +15,9 @@ const EACH = 8; // articles of a carousel
 const PICKS = 100;
 const PAGE = 24;
 const VISITOR = "visitor-";
+const QUICK_MS = 150; // what comes sooner needs no placeholder
+const PATIENT_MS = 500;
+const later = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // ---- Where we are: all of it stands in the fragment, so that it can be shared ---------------------
 
@@ -80,14 +83,17 @@ const pictured = Promise.race([ask("/release", {}).then(({ pictures }) => {
   havePictures(pictures);
   document.documentElement.classList.toggle("pictured", pictures === true);
   if (pictures && answer) draw();
-}, () => { /* what else asks will say it */ }), new Promise((done) => setTimeout(done, 500))]);
+}, () => { /* what else asks will say it */ }), later(PATIENT_MS)]);
+
+// What stands above the rows comes first, so that nothing jumps; but nobody waits long for it.
+let arrived = Promise.resolve();
 
 /** Asks for what the address says; `calmly` leaves the old page in place until the new one is there. */
 async function load(signal, calmly) {
   const panel = $("results");
   panel.setAttribute("aria-busy", "true");
   try {
-    const [next] = await Promise.all([VIEWS[viewOf(route)](signal), pictured]);
+    const [next] = await Promise.all([VIEWS[viewOf(route)](signal), pictured, arrived]);
     if (signal.aborted) return null;
     const before = calmly ? answer?.articles : null;
     const fresh = before ? new Set([...next.articles].filter((id) => !before.has(id))) : new Set();
@@ -433,6 +439,7 @@ function showFacts({ known, age, age_bucket, postal_code, club_member_status, pu
   ];
   $("facts").replaceChildren(...facts.filter(Boolean).map((fact) => el("li", {}, fact)));
   $("tell-us").hidden = known;
+  $("wardrobe").hidden = !known && !purchases.length;
   if (postal_code) offerArea(postal_code);
 }
 
@@ -539,26 +546,34 @@ async function show() {
     return;
   }
 
-  $("results").replaceChildren(skeletons());
+  $("results").replaceChildren();
+  setTimeout(() => {
+    if (!signal.aborted && !answer && !$("results").hasChildNodes()) $("results").replaceChildren(skeletons());
+  }, QUICK_MS);
   if (was.customer !== id || viewOf(was) !== view) scrollTo(0, 0);
   tell("Loading");
-  const jobs = [load(signal, false)];
+  let customerComes = null;
+  arrived = Promise.resolve();
   if (id) {
     if (was.customer !== id) {
+      $("shop").classList.add("arriving");
       $("who-title").replaceChildren(...(id.startsWith(VISITOR) ? ["Somebody new"] : ["Customer ", el("code", { title: id }, short(id))]));
       for (const part of ["facts", "session", "bought", "experiments"]) $(part).replaceChildren();
       $("bought").append(el("div", { class: "chips-to-be" }));
       $("tell-us").hidden = true;
+      $("wardrobe").hidden = id.startsWith(VISITOR);
     }
     $("tell-us").elements.age.value = route.age;
     $("tell-us").elements.area.value = route.area;
-    jobs.push(loadCustomer(signal));
+    customerComes = loadCustomer(signal);
+    arrived = Promise.race([customerComes.catch(() => null), later(PATIENT_MS)])
+      .then(() => signal.aborted || $("shop").classList.remove("arriving"));
     showExperiments(id, forced.value, force, signal);
   }
-  const [seen, customer] = await Promise.allSettled(jobs);
+  const [seen, customer] = await Promise.allSettled([load(signal, false), customerComes]);
   if (signal.aborted) return;
   const said = [
-    customer && (customer.value ? `${count(customer.value.purchases.length, "article")} bought.` : customer.reason.message),
+    id && (customer.value ? `${count(customer.value.purchases.length, "article")} bought.` : customer.reason.message),
     seen.value ? `${seen.value.said.replace(/\.?$/, ".")}` : seen.reason.message,
   ];
   tell(`${id ? `${titleOf(id)}: ` : ""}${[...new Set(said.filter(Boolean))].join(" ")}`);
