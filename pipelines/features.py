@@ -635,7 +635,7 @@ def _as_column(values: Any, kind: str) -> np.ndarray | Coded:
 def _distinct(rows: Table, keys: tuple[str, ...]) -> tuple[dict[str, list[Any]], np.ndarray]:
     """The values of the keys, each combination once, and for each row its place among them."""
     known = coded(rows, keys[0]) if len(keys) == 1 else None
-    if known is not None and len(known.names) == 2:
+    if known is not None and len(known.names) == 2 and not known.codes.any():
         return {keys[0]: [_key(known.names[0])]}, known.codes
     if len(keys) == 1:
         places_of, found = pd.factorize(rows[keys[0]], use_na_sentinel=False)

@@ -4,17 +4,19 @@ A request works through its stages in a thread of a pool, while the one that ask
 it is allowed. What is too slow is left behind with its thread, and the answer is made of what is there by then.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from feature_repo.errors import InputError, LookbookError
+
+log = logging.getLogger(__name__)
 
 STAGES = ("queue", "customer", "candidates", "features", "rank", "rerank", "display")
 MILLISECONDS = {
@@ -34,7 +36,8 @@ AT_ONCE = 2
 """Requests of a process that are worked on at a time: more would only wait for each other."""
 MOST_THREADS = 32
 """Also those that were left behind."""
-
+SOON = 0.7
+"""From this share of its time on a stage should come to an end with what it has, instead of being left behind."""
 
 T = TypeVar("T")
 
@@ -71,30 +74,36 @@ def deadlines(text: str | None = None) -> dict[str, float]:
 
 @dataclass
 class Breakers:
-    """Which stages are not tried now: each that has failed often gets a rest, then one try."""
+    """Which stages, or parts of one, are not tried now: each that has failed often gets a rest, then one try."""
 
     failures: dict[str, int] = field(default_factory=dict)
     rest_until: dict[str, float] = field(default_factory=dict)
+    _lock: Any = field(default_factory=threading.Lock)
 
     def may(self, stage: str) -> bool:
-        until = self.rest_until.get(stage)
-        if until is None:
+        if stage not in self.rest_until:
             return True
-        if perf_counter() < until:
-            return False
-        # One request tries; the others go on resting until it has succeeded.
-        self.rest_until[stage] = perf_counter() + REST_SECONDS
-        return True
+        with self._lock:
+            until, now = self.rest_until.get(stage), perf_counter()
+            if until is None:
+                return True
+            if now < until:
+                return False
+            # One request tries; the others go on resting until it has succeeded.
+            self.rest_until[stage] = now + REST_SECONDS
+            return True
 
     def succeeded(self, stage: str) -> None:
-        if self.failures.get(stage):
-            self.failures[stage] = 0
-            self.rest_until.pop(stage, None)
+        if stage in self.failures:
+            with self._lock:
+                self.failures.pop(stage, None)
+                self.rest_until.pop(stage, None)
 
     def failed(self, stage: str) -> None:
-        self.failures[stage] = self.failures.get(stage, 0) + 1
-        if self.failures[stage] >= TRIES:
-            self.rest_until[stage] = perf_counter() + REST_SECONDS
+        with self._lock:
+            self.failures[stage] = self.failures.get(stage, 0) + 1
+            if self.failures[stage] >= TRIES:
+                self.rest_until[stage] = perf_counter() + REST_SECONDS
 
 
 @dataclass
@@ -105,6 +114,7 @@ class Attempt:
         spent: {stage: seconds}, of those that have ended.
         trouble: "stage:why" of what went wrong on the way.
         left: whether nobody waits for it any more.
+        blamed: the part of the stage under way that is being waited for, if it is known.
     """
 
     limits: dict[str, float]
@@ -112,44 +122,60 @@ class Attempt:
     spent: dict[str, float] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
     left: bool = False
+    blamed: str = ""
     _stage: str = "queue"
     _since: float = field(default_factory=perf_counter)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[float]:
-        """A stage; gives the time (`perf_counter`) at which it must be over.
+        """A stage; gives the time (`perf_counter`) at which it should be over.
 
         Raises:
             StageError: it is not tried now, nobody waits any more, or it failed.
         """
+        if self.left:
+            raise StageError("nobody waits")
         if not self.breakers.may(name):
             self.trouble.append(f"{name}:resting")
             raise StageError(f"{name} rests")
-        self._stage, self._since = name, perf_counter()
+        self._stage, self._since, self.blamed = name, perf_counter(), ""
         try:
-            yield self._since + self.limits[name]
+            yield self._since + SOON * self.limits[name]
         except Exception as error:
             if not self.left:
+                log.warning("%s failed", name, exc_info=error)
                 self.trouble.append(f"{name}:failed")
                 self.breakers.failed(name)
+                self._end()
             raise StageError(f"{name} failed: {error}") from error
-        finally:
-            self.spent[name] = self.spent.get(name, 0.0) + perf_counter() - self._since
         if self.left:
             raise StageError("nobody waits")
+        self._end()
         self.breakers.succeeded(name)
+
+    def _end(self) -> None:
+        took = perf_counter() - self._since
+        self.spent = {**self.spent, self._stage: self.spent.get(self._stage, 0.0) + took}
 
     @property
     def seconds_left(self) -> float:
         """Of the stage under way."""
         return self._since + self.limits[self._stage] - perf_counter()
 
+    def began(self) -> None:
+        """It has got a place: what is waited for now is its first stage."""
+        self._end()
+        self._since = perf_counter()
+
     def leave(self) -> None:
         """Wait no longer for the stage under way."""
         self.left = True
-        self.trouble.append(f"{self._stage}:slow")
-        if self._stage != "queue":
-            self.breakers.failed(self._stage)
+        self._end()
+        slow = self.blamed or self._stage
+        self.trouble = [*self.trouble, f"{slow}:slow"]
+        if slow != "queue":
+            # The others of the stage may go on where one of its parts is to blame.
+            self.breakers.failed(slow)
 
 
 class Workers:
@@ -177,23 +203,19 @@ class Workers:
         ):
             attempt.leave()
             return None
-        attempt.spent["queue"] = perf_counter() - attempt._since
-        future: Future[T] = self._pool.submit(work)
-        attempt._since = perf_counter()
-        while True:
-            try:
-                found = future.result(max(attempt.seconds_left, 0.001))
-            except Late:
-                if future.done() or attempt.seconds_left > 0:
-                    continue
+        try:
+            attempt.began()
+            future: Future[T] = self._pool.submit(work)
+        except BaseException:
+            self._slots.release()
+            raise
+        while not wait([future], max(attempt.seconds_left, 0.001)).done:
+            if attempt.seconds_left <= 0:
                 attempt.leave()
                 self._left_behind(future)
                 return None
-            except BaseException:
-                self._slots.release()
-                raise
-            self._slots.release()
-            return found
+        self._slots.release()
+        return future.result()
 
     def _left_behind(self, future: "Future[T]") -> None:
         with self._lock:
