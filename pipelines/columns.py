@@ -91,8 +91,15 @@ class Columns:
         return {name: values for name, values in found.items() if name not in without}
 
     def take(self, places: np.ndarray | Sequence[int]) -> Self:
-        """The rows at these places, in this order."""
-        at = np.asarray(places, dtype=np.intp)
+        """The rows at these places, in this order.
+
+        Raises:
+            ValueError: truth values are given for places.
+        """
+        at = np.asarray(places)
+        if at.dtype == bool:
+            raise ValueError("Rows are taken by their places, not by truth values.")
+        at = at.astype(np.intp, copy=False)
         made = type(self)({}, len(at))
         made._behind = dict.fromkeys(self.columns, self)
         made._at = {id(self): at}
@@ -138,6 +145,7 @@ __all__ = [
     "Table",
     "as_frame",
     "coded",
+    "decoded",
     "objects",
     "taken",
     "texts",
@@ -164,6 +172,11 @@ def taken(table: SameTable, places: np.ndarray) -> SameTable:
 def coded(table: Table, name: str) -> Coded | None:
     """A column by its names, if it came so."""
     return table.coded(name) if isinstance(table, Columns) else None
+
+
+def decoded(values: np.ndarray | Coded) -> np.ndarray:
+    """A column's values (R,)."""
+    return values.decoded() if isinstance(values, Coded) else values
 
 
 def as_frame(table: Table) -> pd.DataFrame:

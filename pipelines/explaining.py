@@ -1,6 +1,7 @@
 """Recommendations in words: names, reasons, and what moved the score."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +22,10 @@ BROUGHT = {
     MATCHING: "Sells well among what you asked for.",
 }
 """Why an article is there that no retriever named."""
+POPULAR = "Popular."
+"""Said of what was found without a retriever."""
+CHOSEN = "Chosen for you."
+"""Said where a reason cannot be had."""
 
 PRICE = "article_activity__latest_price"
 DISPLAYED = {
@@ -47,12 +52,14 @@ def explained(
     objective: Objective | None = None,
     *,
     ranked: bool = True,
+    plain: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of `Recommender.recommend`, which must carry their features, in words.
 
     Args:
         objective: what they were put in order by; drivers are known of purchases alone.
         ranked: whether a ranker has put them in order, so that there are drivers.
+        plain: ask no model: nothing is said of what led to an article, nor of what moved its score.
 
     Returns:
         for each row article_id, rank, score, source, because, because_name, reason, drivers (the
@@ -60,10 +67,14 @@ def explained(
     """
     if not len(best):
         return []
-    because = _led_by(recommender, best, Asked(state, moment))
+    because: list[str | None] = [None] * len(best)
+    if not plain:
+        because = _led_by(recommender, best, Asked(state, moment))
     shown = display([*best["article_id"], *filter(None, because)])
     purchases = objective is None or {n for n, weight in objective.items() if weight} == {PURCHASE}
-    drivers = drivers_of(recommender, best, state) if purchases and ranked else [[]] * len(best)
+    drivers: list[list[dict[str, Any]]] = [[] for _ in range(len(best))]
+    if purchases and ranked and not plain:
+        drivers = drivers_of(recommender, best, state)
     answers = []
     for place, led_by in enumerate(because):
         row = Row(best, place)
@@ -77,7 +88,7 @@ def explained(
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
-                "reason": _reason(recommender, row, led_name),
+                "reason": _reason(recommender, row, led_name, plain),
                 "drivers": drivers[place],
                 **article,
             }
@@ -90,7 +101,7 @@ def _led_by(recommender: Recommender, best: Table, asked: Asked) -> list[str | N
     because: list[str | None] = [None] * len(best)
     sources = objects(best, "source")
     for source in dict.fromkeys(sources):
-        if source not in BROUGHT:
+        if source in recommender.retrievers:
             places = np.flatnonzero(sources == source)
             pairs = {name: objects(best, name)[places] for name in ("customer_id", "article_id")}
             led = recommender.retrievers[source].because(asked, Columns(pairs))
@@ -99,10 +110,17 @@ def _led_by(recommender: Recommender, best: Table, asked: Asked) -> list[str | N
     return because
 
 
-def _reason(recommender: Recommender, row: Mapping[Hashable, Any], led_name: str | None) -> str:
+def _reason(
+    recommender: Recommender, row: Mapping[Hashable, Any], led_name: str | None, plain: bool
+) -> str:
     if row["source"] in BROUGHT:
         return BROUGHT[row["source"]]
-    return recommender.retrievers[row["source"]].reason(row, led_name)
+    retriever = recommender.retrievers.get(row["source"])
+    if retriever is None:
+        return POPULAR
+    with suppress(*([Exception] if plain else [])):
+        return retriever.reason(row, led_name)
+    return CHOSEN
 
 
 def full_name(article: Mapping[str, Any]) -> str | None:

@@ -18,7 +18,7 @@ from feature_repo.errors import InputError, LookbookError
 
 log = logging.getLogger(__name__)
 
-STAGES = ("queue", "customer", "candidates", "features", "rank", "rerank", "display")
+STAGES = ("queue", "customer", "candidates", "features", "rank", "rerank", "display", "rescue")
 MILLISECONDS = {
     "queue": 400.0,
     "customer": 150.0,
@@ -27,6 +27,7 @@ MILLISECONDS = {
     "rank": 250.0,
     "rerank": 150.0,
     "display": 150.0,
+    "rescue": 150.0,
 }
 """What each stage may take unless LOOKBOOK_DEADLINES says otherwise: some ten times what it takes on a busy core."""
 TRIES = 5
@@ -36,6 +37,8 @@ AT_ONCE = 2
 """Requests of a process that are worked on at a time: more would only wait for each other."""
 MOST_THREADS = 32
 """Also those that were left behind."""
+QUEUE_AGAIN = 0.05
+"""Seconds in which the second attempt of a request must find a place."""
 SOON = 0.7
 """From this share of its time on a stage should come to an end with what it has, instead of being left behind."""
 
@@ -114,7 +117,6 @@ class Attempt:
         spent: {stage: seconds}, of those that have ended.
         trouble: "stage:why" of what went wrong on the way.
         left: whether nobody waits for it any more.
-        blamed: the part of the stage under way that is being waited for, if it is known.
     """
 
     limits: dict[str, float]
@@ -122,9 +124,10 @@ class Attempt:
     spent: dict[str, float] = field(default_factory=dict)
     trouble: list[str] = field(default_factory=list)
     left: bool = False
-    blamed: str = ""
-    _stage: str = "queue"
-    _since: float = field(default_factory=perf_counter)
+    _under_way: tuple[str, float] = field(default_factory=lambda: ("queue", perf_counter()))
+    """The stage, and when it began."""
+    _part: str = ""
+    """What of the stage is under way, if it has parts."""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[float]:
@@ -138,44 +141,87 @@ class Attempt:
         if not self.breakers.may(name):
             self.trouble.append(f"{name}:resting")
             raise StageError(f"{name} rests")
-        self._stage, self._since, self.blamed = name, perf_counter(), ""
+        began = perf_counter()
+        self._part, self._under_way = "", (name, began)
         try:
-            yield self._since + SOON * self.limits[name]
+            yield began + SOON * self.limits[name]
         except Exception as error:
-            if not self.left:
-                log.warning("%s failed", name, exc_info=error)
-                self.trouble.append(f"{name}:failed")
-                self.breakers.failed(name)
-                self._end()
+            self._failed(name, error)
             raise StageError(f"{name} failed: {error}") from error
+        finally:
+            if not self.left:
+                self._ended(name, began)
         if self.left:
             raise StageError("nobody waits")
-        self._end()
         self.breakers.succeeded(name)
 
-    def _end(self) -> None:
-        took = perf_counter() - self._since
-        self.spent = {**self.spent, self._stage: self.spent.get(self._stage, 0.0) + took}
+    def part(self, name: str, until: float, work: Callable[[], T]) -> T | None:
+        """What a part of the stage gives; None if it fails, or is not tried now. The stage goes on without it.
+
+        Args:
+            until: as the stage has given it; from then on no further part is tried.
+        """
+        if perf_counter() > until:
+            self.trouble.append(f"{name}:late")
+            return None
+        if not self.breakers.may(name):
+            self.trouble.append(f"{name}:resting")
+            return None
+        self._part = name
+        try:
+            found = work()
+        except Exception as error:
+            self._failed(name, error)
+            return None
+        finally:
+            self._part = ""
+        if not self.left:
+            self.breakers.succeeded(name)
+        return found
+
+    def _failed(self, what: str, error: Exception) -> None:
+        if not self.left:
+            log.warning("%s failed", what, exc_info=error)
+            self.trouble.append(f"{what}:failed")
+            self.breakers.failed(what)
+
+    def _ended(self, stage: str, began: float) -> None:
+        # Whoever has not waited for it may be reading what was there before.
+        took = self.spent.get(stage, 0.0) + perf_counter() - began
+        self.spent = {**self.spent, stage: took}
 
     @property
     def seconds_left(self) -> float:
         """Of the stage under way."""
-        return self._since + self.limits[self._stage] - perf_counter()
+        stage, began = self._under_way
+        return began + self.limits[stage] - perf_counter()
 
-    def began(self) -> None:
-        """It has got a place: what is waited for now is its first stage."""
-        self._end()
-        self._since = perf_counter()
+    @property
+    def busy(self) -> bool:
+        """Whether there was no place for it."""
+        return self.left and self._under_way[0] == "queue"
+
+    def begin(self) -> None:
+        """It has a place; what is waited for now is that its first stage begins."""
+        self._ended(*self._under_way)
+        self._under_way = ("queue", perf_counter())
 
     def leave(self) -> None:
         """Wait no longer for the stage under way."""
+        (stage, began), part = self._under_way, self._part
         self.left = True
-        self._end()
-        slow = self.blamed or self._stage
+        self._ended(stage, began)
+        # Where one part is to blame, the others may be tried again.
+        slow = part or stage
         self.trouble = [*self.trouble, f"{slow}:slow"]
         if slow != "queue":
-            # The others of the stage may go on where one of its parts is to blame.
             self.breakers.failed(slow)
+
+    def again(self) -> "Attempt":
+        """Another one for the same request: that which has been left may still be under way."""
+        return Attempt(
+            self.limits | {"queue": QUEUE_AGAIN}, self.breakers, {**self.spent}, [*self.trouble]
+        )
 
 
 class Workers:
@@ -204,7 +250,7 @@ class Workers:
             attempt.leave()
             return None
         try:
-            attempt.began()
+            attempt.begin()
             future: Future[T] = self._pool.submit(work)
         except BaseException:
             self._slots.release()
