@@ -37,6 +37,8 @@ AT_ONCE = 2
 """Requests of a process that are worked on at a time: more would only wait for each other."""
 MOST_THREADS = 32
 """Also those that were left behind."""
+LOOKS = 0.02
+"""Seconds after which whoever waits looks what stage is under way: what most answers do not take."""
 QUEUE_AGAIN = 0.05
 """Seconds in which the second attempt of a request must find a place."""
 SOON = 0.7
@@ -255,7 +257,8 @@ class Workers:
         except BaseException:
             self._slots.release()
             raise
-        while not wait([future], max(attempt.seconds_left, 0.001)).done:
+        # The stage changes meanwhile, and the next may have less time than the one that was under way.
+        while not wait([future], min(max(attempt.seconds_left, 0.001), LOOKS)).done:
             if attempt.seconds_left <= 0:
                 attempt.leave()
                 self._left_behind(future)
