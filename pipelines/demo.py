@@ -29,6 +29,8 @@ ONLINE_RETAIL = "online-retail"
 ONLINE_RETAIL_FILE = places.PROJECT / "data" / "online_retail.parquet"
 SERVICE = "services.recommendations:Recommender"
 EVALUATED_WEEKS = 2
+PICTURES = 400
+"""Of so many of the made-up shop's articles; to learn from them takes half a minute."""
 START_SECONDS = 120
 LOG_SECONDS = 60
 CHECKED_REQUESTS = 2
@@ -60,11 +62,12 @@ def run(
     say(f"State is kept in {places.home()}")
     _require_free(port)
     started = time.perf_counter()
-    made = prepare(_loadable(source, say), say)
+    loadable = _loadable(source, say)
+    made = prepare(loadable, say)
     say(f"Ready after {time.perf_counter() - started:.0f} s.")
     if serve is None:
         serve = not (os.environ.get("CI") or os.environ.get("SERVE") == "0")
-    with _served(port, say) as address:
+    with _served(port, say, Path(loadable) / "images") as address:
         since = datetime.now(UTC)
         customer = _check(address, say)
         _compare(since, say)
@@ -113,7 +116,7 @@ def _loadable(source: str, say: Say) -> str:
     if not folder.exists():
         from pipelines.data.synthetic import synthesize
 
-        made = synthesize(folder)
+        made = synthesize(folder, images=PICTURES)
         say(
             f"[1/9] Made a shop up: {made.customers:,} customers, {made.articles:,} articles, "
             f"{made.transactions:,} transactions"
@@ -157,8 +160,12 @@ def _indented(text: str) -> str:
 
 
 @contextmanager
-def _served(port: int, say: Say) -> Iterator[str]:
-    """`bentoml serve` in a process of its own; gives its address once it answers."""
+def _served(port: int, say: Say, pictures: Path | None = None) -> Iterator[str]:
+    """`bentoml serve` in a process of its own; gives its address once it answers.
+
+    Args:
+        pictures: a folder of the articles' pictures, if it is there.
+    """
     address = f"http://127.0.0.1:{port}"
     _require_free(port)
     say(f"[8/9] bentoml serve {SERVICE}")
@@ -174,6 +181,8 @@ def _served(port: int, say: Say) -> Iterator[str]:
         "LOOKBOOK_SERVED_SAMPLE": "1",
         "LOOKBOOK_SERVED_SECONDS": "1",
     }
+    if pictures is not None and pictures.is_dir():
+        environment.setdefault("LOOKBOOK_PICTURES", str(pictures.resolve()))
     with log.open("w") as stream:
         process = subprocess.Popen(
             command, stdout=stream, stderr=stream, env=environment, start_new_session=True

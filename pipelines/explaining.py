@@ -1,6 +1,6 @@
 """Recommendations in words: names, reasons, and what moved the score."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -11,11 +11,14 @@ import pandas as pd
 from pipelines.columns import Columns, Row, Table, objects, texts
 from pipelines.features import Features
 from pipelines.rankers.base import PURCHASE, Objective
+from pipelines.reasons import moved_by
 from pipelines.recommender import MATCHING, PINNED, SPONSORED, Recommender, with_history
 from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
-SHOWN_DRIVERS = 3
+REPURCHASE = "repurchase"
+SHOWN_DRIVERS, TRIED_DRIVERS = 3, 8
+"""So many columns are told of; among so many of the strongest is looked for one of which a sentence can be said."""
 BROUGHT = {
     SPONSORED: "Sponsored.",
     PINNED: "Chosen by the shop.",
@@ -74,7 +77,7 @@ def explained(
     purchases = objective is None or {n for n, weight in objective.items() if weight} == {PURCHASE}
     drivers: list[list[dict[str, Any]]] = [[] for _ in range(len(best))]
     if purchases and ranked and not plain:
-        drivers = drivers_of(recommender, best, state)
+        drivers = drivers_of(recommender, best, state, TRIED_DRIVERS)
     answers = []
     for place, led_by in enumerate(because):
         row = Row(best, place)
@@ -88,8 +91,8 @@ def explained(
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
-                "reason": _reason(recommender, row, led_name, plain),
-                "drivers": drivers[place],
+                "reason": _reason(recommender, row, led_name, drivers[place], plain),
+                "drivers": drivers[place][:SHOWN_DRIVERS],
                 **article,
             }
         )
@@ -111,16 +114,27 @@ def _led_by(recommender: Recommender, best: Table, asked: Asked) -> list[str | N
 
 
 def _reason(
-    recommender: Recommender, row: Mapping[Hashable, Any], led_name: str | None, plain: bool
+    recommender: Recommender,
+    row: Mapping[Hashable, Any],
+    led_name: str | None,
+    drivers: Sequence[Mapping[str, Any]],
+    plain: bool,
 ) -> str:
+    """What the source says, and what moved the score most, as far as that can be said."""
     if row["source"] in BROUGHT:
         return BROUGHT[row["source"]]
     retriever = recommender.retrievers.get(row["source"])
     if retriever is None:
         return POPULAR
+    said = CHOSEN
     with suppress(*([Exception] if plain else [])):
-        return retriever.reason(row, led_name)
-    return CHOSEN
+        said = retriever.reason(row, led_name)
+    columns = [driver["feature"] for driver in drivers]
+    if row["source"] == REPURCHASE:
+        # That they bought it, and when, has been said.
+        columns = [name for name in columns if not name.startswith("customer_article")]
+    moved = moved_by(row, columns)
+    return said if moved is None else f"{said} {moved}"
 
 
 def full_name(article: Mapping[str, Any]) -> str | None:

@@ -489,7 +489,12 @@ class Access:
             self._take(self._events, exchange.client, known)
         if route.pictures:
             self._take(self._pictures, exchange.client, known)
-        sent = _header(scope, b"content-type").decode("latin-1").partition(";")[0].strip().lower()
+        sent, _, more = _header(scope, b"content-type").decode("latin-1").lower().partition(";")
+        sent = sent.strip()
+        if sent.startswith("multipart/") and "boundary=" not in more:
+            raise _Refused(
+                415, "type", "The header Content-Type names no boundary of the form's parts."
+            )
         if route.media_type and sent != route.media_type and (sent or _has_body(scope)):
             asked = f"Send the body as {route.media_type}, and say so in the header Content-Type."
             raise _Refused(415, "type", asked)

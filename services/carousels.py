@@ -254,7 +254,6 @@ def _explained(
                 if row.source is not None:
                     source[places[article]] = row.source
     best = taken(found.rows.assign(source=source), np.array(at, dtype=np.intp))
-    # The page names what led to an article; what moved each score is asked of one at a time (`explain`).
     rows = explained(
         recommender,
         best,
@@ -262,7 +261,7 @@ def _explained(
         found.display,
         found.moment,
         objective,
-        ranked=False,
+        ranked=found.ranked,
         plain=found.plain,
     )
     for number, one in zip(whose, rows, strict=True):

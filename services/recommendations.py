@@ -5,6 +5,7 @@ Run it with `bentoml serve services.recommendations:Recommender` from the projec
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,8 +69,6 @@ HEADERS = {
 
 THREADS = 32
 """Requests of a process that may be under way; few of them are worked on at a time (`deadlines.AT_ONCE`)."""
-WORKERS = int(os.environ.get("LOOKBOOK_WORKERS") or 1)
-"""Processes, each with a release of its own in memory."""
 
 Answer = TypeVar("Answer", Recommendations, Home)
 
@@ -99,6 +98,25 @@ class _Page(StaticFiles):
 async def _to_page(request: Request) -> Response:
     # BentoML's own index loads scripts from outside; the shop's page stands there instead.
     return RedirectResponse("/page/")
+
+
+class _Pictures(StaticFiles):
+    """The pictures of articles, as ARTICLE.jpg, from a folder in which they lie as Kaggle has them: 010/0108775015.jpg."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if not _PICTURE.fullmatch(path):
+            return Response(status_code=404)
+        response = await super().get_response(f"{path[:3]}/{path}", scope)
+        response.headers["Cache-Control"] = "public, max-age=86400"
+        return response
+
+
+_PICTURE = re.compile(r"\d{10}\.jpg")
+_PICTURES = os.environ.get("LOOKBOOK_PICTURES", "")
+if _PICTURES and not Path(_PICTURES).is_dir():
+    raise InputError(
+        f"LOOKBOOK_PICTURES is {_PICTURES!r}: give a folder of pictures, or leave it out."
+    )
 
 
 async def _no_icon(request: Request) -> Response:
@@ -131,6 +149,7 @@ site = Starlette(
         Route("/health", _health),
         Route("/favicon.ico", _no_icon),
         Mount("/page", _Page(directory=PAGE, html=True)),
+        *([Mount("/pictures", _Pictures(directory=_PICTURES))] if _PICTURES else []),
     ]
 )
 
@@ -167,7 +186,6 @@ def _measured(answer: Answer) -> Answer:
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     threads=THREADS,
-    workers=WORKERS,
 )
 class Recommender:
     """Recommendations from the release in production."""
@@ -318,7 +336,7 @@ class Recommender:
     @bentoml.api
     def release(self) -> ReleaseInfo:
         """The release being served: parts, data cutoff, metrics."""
-        return self.answers.release()
+        return self.answers.release().model_copy(update={"pictures": bool(_PICTURES)})
 
 
 def _plain(objective: Mapping[Any, float] | None) -> dict[str, float] | None:

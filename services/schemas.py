@@ -306,6 +306,9 @@ class ReleaseInfo(BaseModel):
     moment: datetime
     parts: dict[str, str]
     metrics: dict[str, Any]
+    pictures: bool = Field(
+        default=False, description="Whether /pictures/ARTICLE.jpg has pictures of articles."
+    )
 
 
 class ShadowReport(BaseModel):

@@ -683,9 +683,11 @@ def get(url: str) -> tuple[int, Any]:
         return error.code, json.load(error)
 
 
-def post(url: str, body: Any) -> tuple[int, Any]:
-    data = json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+def post(url: str, body: Any, token: str = "") -> tuple[int, Any]:
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, json.load(response)
@@ -703,9 +705,7 @@ def test_over_http_there_is_an_answer_without_store_and_whole_ones_with_it(
     online_folder = home / "online"
     shutil.copytree(online_folder, tmp_path / "kept")
     with serve(home) as address:
-        known = get(f"{address}/sample_customers")
-        status, samples = post(f"{address}/sample_customers", {})
-        assert status == 200, known
+        samples = post(f"{address}/sample_customers", {})[1]
         body = {"customer_id": samples[3]["customer_id"], "k": 6}
         status, usual = post(f"{address}/recommend", body)
         assert (status, usual["fallback"], usual["trouble"]) == (200, None, [])
@@ -722,7 +722,9 @@ def test_over_http_there_is_an_answer_without_store_and_whole_ones_with_it(
         assert str(home) not in json.dumps(health)
         assert get(f"{address}/health?strict=1")[0] == 503
         event = {"customer_id": "x", "article_id": usual["recommendations"][0]["article_id"]}
-        assert post(f"{address}/events", {"events": [event | {"kind": "view"}]})[0] == 503
+        said = {"events": [event | {"kind": "view"}]}
+        token = (home / "token").read_text().strip()
+        assert post(f"{address}/events", said, token)[0] == 503
         with urllib.request.urlopen(f"{address}/metrics", timeout=10) as response:
             metrics = response.read().decode()
         assert 'lookbook_fallbacks_total{reason="popular"}' in metrics

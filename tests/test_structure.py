@@ -28,7 +28,7 @@ FLOORS = {
     ],
     "parts": ["assortment", "nearest", "neural", "growing_file", "steady_features", "exploration"],
     "data": ["data", "negatives"],
-    "models": ["retrievers", "rankers", "article_facts", "rerankers"],
+    "models": ["retrievers", "rankers", "article_facts", "rerankers", "reasons"],
     "model_catalog": ["model_catalog"],
     "recommender": ["recommender", "training", "sizing"],
     "above": ["content", "evaluation", "model_registry", "monitoring", "explaining", "leak_lab"],

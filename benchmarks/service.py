@@ -1,0 +1,336 @@
+"""The service under load: one client, sixteen clients, and a hundred thousand requests.
+
+    LOOKBOOK_HOME=/tmp/big python benchmarks/service.py --make          # a made-up shop with 100,000 articles: half an hour
+    LOOKBOOK_HOME=/tmp/big python benchmarks/service.py                 # prints the tables of docs/benchmarks.md
+    LOOKBOOK_HOME=/tmp/big python benchmarks/service.py --requests 5000 # a shorter look at memory
+
+The service runs as a user starts it (`bentoml serve`), with two processes, on this machine only; those who ask are a process
+of their own on the same cores, so that what they cost counts against it. Every answer is checked: 200, twelve articles,
+no fallback. In the same run stand an empty endpoint of BentoML, which is what HTTP alone costs, and the same
+recommendation in this process: through data frames, as evaluation does it, and as the service does it, with equal articles.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# Before any library starts its threads, or reads what a release is.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "LOOKBOOK_RELEASE": os.environ.get("LOOKBOOK_RELEASE")
+    or str(Path(__file__).with_name("service.yaml")),
+}
+
+import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
+
+HERE = Path(__file__).resolve().parent
+K = 12
+CUSTOMERS = 2_000
+WARM_UP = 300
+ALONE = 2_000
+TOGETHER = 6_000
+CLIENTS = 16
+WORKERS = 2
+MADE = {"customers": 60_000, "articles": 100_000, "days": 180, "interactions": 7}
+
+EMPTY = """
+import bentoml
+
+@bentoml.service(workers={workers}, metrics={{"enabled": False}}, logging={{"access": {{"enabled": False}}}})
+class Empty:
+    @bentoml.api
+    def recommend(self, customer_id: str, k: int = 12) -> dict:
+        return {{}}
+"""
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--make", action="store_true", help="make the shop and its release first")
+    asked.add_argument("--requests", type=int, default=100_000, help="for the look at memory")
+    given = asked.parse_args()
+    if given.make:
+        _make()
+    customers = _customers()
+    _in_process(customers[:200])
+    bodies = [json.dumps({"customer_id": one, "k": K}).encode() for one in customers]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "empty.py").write_text(EMPTY.format(workers=WORKERS))
+        with _served("empty:Empty", Path(folder), "/livez") as (port, _):
+            _table("an empty endpoint", port, bodies, None)
+    with _served("services.recommendations:Recommender", HERE.parent, "/health") as (port, process):
+        _table("`/recommend`", port, bodies, _checked)
+        _table("`/home`", port, bodies, _checked_home, "/home")
+        _stages(port)
+        _memory(port, process, bodies, given.requests)
+
+
+def _make() -> None:
+    from pipelines import content, feature_tables, features, online
+    from pipelines.data.load import load
+    from pipelines.data.synthetic import synthesize
+    from pipelines.model_registry import composing, publishing, release
+
+    def say(text: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    folder = Path(os.environ["LOOKBOOK_HOME"]) / "made-up-shop"
+    if not folder.exists():
+        synthesize(folder, **MADE)
+    load(str(folder), progress=say)
+    content.embed(progress=say)
+    built = feature_tables.build(progress=say)
+    features.apply()
+    online.materialize(built.through)
+    tags = publishing.train(built.end, progress=say)
+    release.promote(composing.create_release(tags).tag, why="benchmark")
+
+
+def _customers() -> list[str]:
+    """Customers drawn from all, those without purchases included."""
+    from pipelines.warehouse import reading
+
+    with reading() as con:
+        known = con.execute("SELECT customer_id FROM staging.customers ORDER BY ALL").fetchall()
+    return random.Random(7).sample([row[0] for row in known], CUSTOMERS)
+
+
+def _in_process(customers: list[str]) -> None:
+    from pipelines.features import OnlineFeatures
+    from pipelines.recommender import one_customer
+    from services.answers import Answers, load_served
+
+    served = load_served()
+    counts = []
+    for customer in customers:
+        state = one_customer(customer, served.features())
+        counts.append(len(served.recommender.candidates(state, served.moment)))
+    facts = served.recommender.facts
+    assert facts is not None
+    assert served.recommender.ranker is not None
+    print(
+        f"{len(facts.assortment):,} articles, {int(facts.assortment.on_sale.sum()):,} on sale; "
+        f"{np.median(counts):.0f} candidates (5% to 95%: {np.percentile(counts, 5):.0f} to "
+        f"{np.percentile(counts, 95):.0f}); ranker {served.recommender.ranker.name}; "
+        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}\n"
+    )
+    answers = Answers()
+
+    def framed(customer: str) -> list[str]:
+        features = OnlineFeatures(served.moment)
+        found = served.recommender.recommend([customer], features, served.moment, K)
+        return found["article_id"].tolist()
+
+    def columns(customer: str) -> list[str]:
+        return [one.article_id for one in answers.recommend(customer, K).recommendations]
+
+    times: dict[str, list[float]] = {"data frames": [], "columns, with reasons": []}
+    for customer in customers:
+        found = []
+        for name, ask in zip(times, (framed, columns), strict=True):
+            started = time.perf_counter()
+            found.append(ask(customer))
+            times[name].append(1000 * (time.perf_counter() - started))
+        assert found[0] == found[1], customer
+    answers.stop()
+    print("| one recommendation in process | p50 ms | p99 ms |\n|---|---|---|")
+    for name, spent in times.items():
+        print(f"| {name} | {np.percentile(spent, 50):.1f} | {np.percentile(spent, 99):.1f} |")
+    print("\nEqual articles for every customer.\n")
+    print(
+        "| over HTTP | one client, p50 ms | p99 ms | 16 clients, requests a second | p50 ms | p99 ms | failed |\n"
+        "|---|---|---|---|---|---|---|",
+        flush=True,
+    )
+
+
+@contextmanager
+def _served(
+    service: str, folder: Path, probe: str
+) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "BENTOML_DO_NOT_TRACK": "True",
+        "BENTOML_CONFIG_OPTIONS": f"services.lookbook.workers={WORKERS}",
+        "LOOKBOOK_RATE_PER_SECOND": "0",
+        "LOOKBOOK_LOG": "warning",
+    }
+    command = [sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                if _get(port, probe)[0] == 200:
+                    break
+            except OSError:
+                assert process.poll() is None, "the service ended"
+            time.sleep(0.2)
+        # The other processes load too.
+        time.sleep(5 if probe == "/health" else 1)
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def _checked(body: bytes) -> bool:
+    answer = json.loads(body)
+    return len(answer["recommendations"]) == K and answer["fallback"] in (None, "unknown_customer")
+
+
+def _checked_home(body: bytes) -> bool:
+    answer = json.loads(body)
+    return bool(answer["carousels"]) and answer["fallback"] in (None, "unknown_customer")
+
+
+def _asked(
+    port: int,
+    bodies: list[bytes],
+    requests: int,
+    clients: int,
+    right: Callable[[bytes], bool] | None,
+    path: str,
+) -> tuple[list[float], int, float]:
+    """Milliseconds of each request, how many failed, and how long all took."""
+    spent: list[list[float]] = [[] for _ in range(clients)]
+    failed = [0] * clients
+    headers = {"Content-Type": "application/json"}
+
+    def client(number: int) -> None:
+        # Each has a connection of its own to either process, as far as the kernel shares them out.
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for turn in range(number, requests, clients):
+            started = time.perf_counter()
+            try:
+                connection.request("POST", path, bodies[turn % len(bodies)], headers)
+                answer = connection.getresponse()
+                body = answer.read()
+            except OSError:
+                failed[number] += 1
+                connection.close()
+                continue
+            spent[number].append(1000 * (time.perf_counter() - started))
+            # One answer of twenty is looked into: to read all would cost those who ask more than those who answer.
+            ok = answer.status == 200 and (right is None or turn % 20 or right(body))
+            failed[number] += not ok
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    took = time.perf_counter() - started
+    return [one for own in spent for one in own], sum(failed), took
+
+
+def _table(
+    name: str,
+    port: int,
+    bodies: list[bytes],
+    right: Callable[[bytes], bool] | None,
+    path: str = "/recommend",
+) -> None:
+    _asked(port, bodies, WARM_UP, CLIENTS, None, path)
+    alone, failed, _ = _asked(port, bodies, ALONE, 1, right, path)
+    together, others, took = _asked(port, bodies, TOGETHER, CLIENTS, right, path)
+    p50, p99 = np.percentile(alone, [50, 99])
+    many50, many99 = np.percentile(together, [50, 99])
+    print(
+        f"| {name} | {p50:.1f} | {p99:.1f} | {TOGETHER / took:,.0f} | {many50:.1f} | {many99:.1f} | {failed + others} |",
+        flush=True,
+    )
+
+
+def _stages(port: int) -> None:
+    """What the metrics say that each stage took."""
+    sums: dict[str, dict[str, float]] = {}
+    for family in text_string_to_metric_families(_get(port, "/metrics")[1].decode()):
+        if family.name == "lookbook_stage_seconds":
+            for sample in family.samples:
+                kind = sample.name.rsplit("_", 1)[-1]
+                if kind in ("sum", "count"):
+                    sums.setdefault(sample.labels["stage"], {})[kind] = sample.value
+    print("\n| stage | mean ms |\n|---|---|")
+    for stage, of in sums.items():
+        print(f"| {stage} | {1000 * of['sum'] / of['count']:.2f} |")
+    print("\nOver all requests so far, those of 16 clients too.\n", flush=True)
+
+
+def _memory(
+    port: int, process: "subprocess.Popen[bytes]", bodies: list[bytes], requests: int
+) -> None:
+    """What the service's processes hold together while requests go on."""
+    print("| requests | GB of the service | of them private |\n|---|---|---|")
+    steps = 10
+    for step in range(steps + 1):
+        if step:
+            _, failed, _ = _asked(port, bodies, requests // steps, CLIENTS, _checked, "/recommend")
+            assert not failed, f"{failed} failed"
+        held, private = _held(process.pid)
+        print(
+            f"| {step * (requests // steps):,} | {held / 1e6:.3f} | {private / 1e6:.3f} |",
+            flush=True,
+        )
+
+
+def _held(pid: int) -> tuple[int, int]:
+    """Kilobytes of a process and those below it: proportional, and private."""
+    held = private = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        own = int(status.parent.name)
+        try:
+            if not _is_below(own, pid):
+                continue
+            for line in (status.parent / "smaps_rollup").read_text().splitlines():
+                name, _, size = line.partition(":")
+                if name == "Pss":
+                    held += int(size.split()[0])
+                elif name in ("Private_Clean", "Private_Dirty"):
+                    private += int(size.split()[0])
+        except OSError:
+            continue
+    return held, private
+
+
+def _is_below(pid: int, above: int) -> bool:
+    while pid > 1:
+        if pid == above:
+            return True
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return False
+
+
+if __name__ == "__main__":
+    main()
