@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_repo.coded import texts
+
 ON_SALE_DAYS = 60
 """Days without a sale or an impression after which an article is taken to be gone."""
 
@@ -112,6 +114,11 @@ class Assortment:
     @cached_property
     def _place_of(self) -> dict[str, int]:
         return {article: place for place, article in enumerate(self.ids)}
+
+    @cached_property
+    def names(self) -> np.ndarray:
+        """The ids and None: `Coded.names` of rows that number articles by their place."""
+        return texts(*self.ids, None)
 
     def places(self, ids: np.ndarray | list[str]) -> np.ndarray:
         """The place of each id (R,), -1 where it is not known."""

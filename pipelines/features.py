@@ -40,6 +40,8 @@ from pipelines.warm_rows import WarmRows
 if TYPE_CHECKING:
     from feast import FeatureStore
 
+    from feature_repo.stores.lmdb_rows import Snapshot
+
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
@@ -564,6 +566,9 @@ def _read_rows(rows: Table, plan: Plan, warm: WarmRows | None = None) -> dict[st
                     )
                     columns |= {f"{read.view}__{name}": of for name, of in held[1].items()}
                     continue
+            if (own := _own_rows(snapshot, names[read.view], rows, read)) is not None:
+                columns |= {f"{read.view}__{name}": values for name, values in own.items()}
+                continue
             keys, places_of = _distinct(rows, read.keys)
             matrix = snapshot.read_matrix(names[read.view], keys, read.numbers)
             # One array for all numbers of a view: pandas takes its time over every column.
@@ -575,6 +580,34 @@ def _read_rows(rows: Table, plan: Plan, warm: WarmRows | None = None) -> dict[st
                 columns[f"{read.view}__{name}"] = (
                     Coded.of(values, places_of) if one_key else values[places_of]
                 )
+    return columns
+
+
+def _own_rows(
+    snapshot: "Snapshot", view: str, rows: Table, read: _Read
+) -> dict[str, np.ndarray] | None:
+    """A view by one customer and many articles: {feature: values (R,)}, of which few are there; None if it is no such
+    read, or looking up each pair is quicker."""
+    if len(read.keys) != 2:
+        return None
+    one, many = (coded(rows, key) for key in read.keys)
+    if one is None or many is None or len(one.names) != 2 or one.names[0] is None:
+        return None
+    found = snapshot.beginning_with(view, read.keys[0], str(one.names[0]), len(rows))
+    if found is None:
+        return None
+    wanted = rows[read.keys[1]].tolist()
+    hits = [place for place, text in enumerate(wanted) if text and text.encode() in found]
+    matrix = snapshot.matrix_of(view, read.numbers, [found[wanted[hit].encode()] for hit in hits])
+    columns: dict[str, np.ndarray] = {}
+    for name, values in zip(read.numbers, matrix.values.T, strict=True):
+        columns[name] = np.full(len(wanted), np.nan)
+        columns[name][hits] = values
+    for name in read.others:
+        values = matrix.objects(name)
+        missing: Any = np.datetime64("NaT", "us") if values.dtype.kind == "M" else None
+        columns[name] = np.full(len(wanted), missing, dtype=values.dtype)
+        columns[name][hits] = values
     return columns
 
 

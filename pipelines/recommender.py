@@ -80,7 +80,9 @@ class Recommender:
         parts = [found.ids for found in assortments.values()]
         ids = parts[0] if len(parts) == 1 else np.unique(np.concatenate([NO_IDS, *parts]))
         self._ids = ids
-        self._names = texts(*ids, None)
+        self._names = (
+            next(iter(assortments.values())).names if len(parts) == 1 else texts(*ids, None)
+        )
         self._places = {
             digest: None if len(parts) == 1 else np.searchsorted(ids, found.ids)
             for digest, found in assortments.items()

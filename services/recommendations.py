@@ -13,6 +13,8 @@ from typing import Annotated, Any, TypeVar
 
 # Before bentoml is imported: nothing is reported to anybody.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+# And before any library starts threads: such as wait for each other would otherwise burn a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import bentoml
 from anyio import to_thread

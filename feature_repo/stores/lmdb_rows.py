@@ -451,6 +451,46 @@ class Snapshot:
             return [None if key is None else get(key, None, database) for key in keys]
         return list(map(get, keys, repeat(None), repeat(database)))
 
+    def beginning_with(
+        self, name: str, key: str, first: str, most: int
+    ) -> dict[bytes, bytes] | None:
+        """All rows of a view with two keys whose first is this text: {second key, encoded: packed row}.
+
+        One look takes all of them, where a customer has a few articles and hundreds are asked about.
+
+        Args:
+            name: of the view, as the store has it.
+            key: which must be the first.
+            most: how many may be looked through.
+
+        Returns:
+            None if there are more, or the view's keys are no two texts of which all is kept.
+        """
+        view, database = self.view(name), self._database(name)
+        (begin,) = _encoded("", "STRING", [first])
+        kinds = [kind for _, kind in view.keys]
+        if view.keys[0][0] != key or kinds != ["STRING"] * 2 or len(begin) > _LONGEST_KEY // 2:
+            return None
+        if database is None:
+            return {}
+        begin += b"\0\0"
+        found: dict[bytes, bytes] = {}
+        with self._txn.cursor(db=database) as cursor:
+            there = cursor.set_range(begin)
+            for whole, row in cursor.iternext(keys=True, values=True) if there else ():
+                if not whole.startswith(begin):
+                    break
+                if len(found) == most or len(whole) == _LONGEST_KEY:
+                    return None
+                found[whole[len(begin) :]] = row
+        return found
+
+    def matrix_of(self, name: str, features: Sequence[str], rows: Sequence[bytes]) -> Matrix:
+        """Features of packed rows of a view."""
+        known = self.view(name)
+        at = microseconds_now() if known.ttl else 0
+        return Matrix.of_rows(known.by_number, known.schema, tuple(features), rows, known.ttl, at)
+
     def entries(self, view: View) -> int:
         """How many rows it has."""
         database = self._database(view.name)

@@ -378,14 +378,23 @@ class Matrix:
         decoded = _DECODED.get(self.schema.types.get(name, ""))
         if len(self) > FEW or decoded is None:
             return np.asarray(self.column(name).to_numpy(zero_copy_only=False))
-        # Arrow takes its time over every column: of few rows they are read one by one.
+        # Arrow and numpy take their time over every column: of few rows values are read one by one.
         found = np.empty(len(self), dtype=object)
         slot = self.schema.slots[name]
-        there = self._there[:, slot] & (self.status == PRESENT)
-        for row in np.flatnonzero(there).tolist():
-            word = int(self._words[row, self.schema.first_slot + slot])
-            begin = 8 * self.schema.words + (word & 0xFFFFFFFF)
-            found[row] = decoded(self._rows[row][begin : begin + (word >> 32)])
+        for row, (bits, words) in enumerate(self._one_by_one):
+            if bits >> slot & 1:
+                begin = 8 * self.schema.words + (words[slot] & 0xFFFFFFFF)
+                found[row] = decoded(self._rows[row][begin : begin + (words[slot] >> 32)])
+        return found
+
+    @cached_property
+    def _one_by_one(self) -> list[tuple[int, list[int]]]:
+        """Of each row the bits of the values that are there, as one number, and its slots."""
+        found = []
+        for words, status in zip(self._words, self.status, strict=True):
+            bits = words[_HEADER : self.schema.first_slot].tobytes() if status == PRESENT else b""
+            slots = words[self.schema.first_slot :].tolist()
+            found.append((int.from_bytes(bits, "little"), slots))
         return found
 
     @cached_property

@@ -64,6 +64,8 @@ class GradientBoosting(Ranker):
             "verbosity": -1,
         }
         self.trees = trees
+        self._under_way = 0
+        """How many requests are being scored: about, for nothing depends on it but time."""
         self.columns: list[str] = []
         self._take({})
         self.booster: lightgbm.Booster | None = None
@@ -126,9 +128,15 @@ class GradientBoosting(Ranker):
         return self.booster
 
     def _raw(self, rows: Table) -> dict[str, np.ndarray]:
-        # For few rows threads cost more than they bring, and a service has others to do.
-        threads = {"num_threads": 1} if len(rows) < FEW_ROWS else {}
-        scores = self._fitted().predict(self._matrix(rows), **threads)
+        matrix, threads = self._matrix(rows), {}
+        if few := len(rows) < FEW_ROWS:
+            # Two share the rows of one request as long as no other wants the second core.
+            threads = {"num_threads": 1 if self._under_way else 2}
+        self._under_way += few
+        try:
+            scores = self._fitted().predict(matrix, **threads)
+        finally:
+            self._under_way -= few
         return {PURCHASE: np.asarray(scores, dtype="float64")}
 
     def explain(self, rows: Table) -> pd.DataFrame:

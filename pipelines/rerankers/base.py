@@ -17,7 +17,7 @@ import pandas as pd
 
 from feature_repo.errors import LookbookError
 from pipelines.article_facts import ArticleFacts
-from pipelines.columns import SameTable, Table, objects, taken
+from pipelines.columns import Coded, SameTable, Table, coded, objects, taken
 from pipelines.retrievers.base import days_since_epoch, recent_lists
 
 LEAST = 1e-6
@@ -89,19 +89,22 @@ class Slate:
         bought: Bought = NOTHING,
         out_of_stock: Collection[str] = (),
         sponsored: Sequence[str] = (),
+        article: np.ndarray | None = None,
     ) -> Self:
         """A slate of candidates in the ranker's order.
 
         Args:
             chance: of each candidate (C,), as a ranker's calibration gives it; stretches of equal
                 chances become slopes. Without it the n-th counts 1 / log2(n + 1), as in DCG.
+            article: their places in the assortment of the facts, if they are known already.
         """
         listed = np.asarray(ids, dtype=object)
         if chance is None:
             relevance = by_rank(len(listed))
         else:
             relevance = _sloping(np.nan_to_num(np.asarray(chance, dtype="float64")))
-        article = facts.assortment.places(listed)
+        if article is None:
+            article = facts.assortment.places(listed)
         return cls(listed, article, relevance, facts, moment, bought, out_of_stock, sponsored)
 
     def __len__(self) -> int:
@@ -280,7 +283,13 @@ def rerank(
     chain = Chain(reranker.steps if isinstance(reranker, Chain) else [reranker], most)
     purchases = {} if state is None else bought_by(state, moment)
     # Customers are sorted as `top` sorts them.
-    customer, names = pd.factorize(rows["customer_id"], sort=True)
+    one = coded(rows, "customer_id")
+    if one is not None and len(one.names) == 2:
+        customer, found = one.codes, one.names[:1]
+    else:
+        customer, found = pd.factorize(rows["customer_id"], sort=True)
+    names = list(found)
+    article = coded(rows, "article_id")
     sorted_rows = np.lexsort((np.asarray(rows["rank"]), customer))
     starts = np.searchsorted(customer[sorted_rows], np.arange(len(names) + 1))
     ids = objects(rows, "article_id")
@@ -296,6 +305,7 @@ def rerank(
             bought=purchases.get(name, NOTHING),
             out_of_stock=out_of_stock,
             sponsored=sponsored,
+            article=_places(article, own, facts),
         )
         arranged = chain.arranged(slate, k)
         page = own[arranged.order if with_rest else arranged.order[:k]]
@@ -311,6 +321,13 @@ def rerank(
             ON_SLOT: np.isin(places, np.concatenate(paid)),
         }
     )
+
+
+def _places(article: Coded | None, rows: np.ndarray, facts: ArticleFacts) -> np.ndarray | None:
+    """Where articles stand in the assortment, if their names are numbered as there."""
+    if article is None or article.names is not facts.assortment.names:
+        return None
+    return article.codes[rows]
 
 
 def bought_by(state: Table, moment: datetime) -> dict[str, Bought]:

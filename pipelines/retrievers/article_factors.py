@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from pipelines.assortment import Assortment
@@ -113,7 +112,7 @@ class ArticleFactors(Retriever):
     def because(self, asked: Asked, pairs: Table) -> list[str | None]:
         history = asked.history(self.assortment)
         weights = habit(history)
-        customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
+        customers = asked.positions(pairs)
         places = self.assortment.places(list(pairs["article_id"]))
         found: list[str | None] = [None] * len(pairs)
         for customer in np.unique(customers[customers >= 0]):

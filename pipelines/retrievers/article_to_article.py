@@ -18,10 +18,10 @@ from pipelines.retrievers.base import (
     Retriever,
     Weights,
     best_of_sums,
+    cells_of,
     largest,
 )
 
-NO_CELLS = np.array([], dtype="int64")
 _BLOCK = 2_000
 """Articles whose likeness is computed at a time: what bounds the memory of fitting."""
 
@@ -88,7 +88,7 @@ class ArticleToArticle(Retriever):
         )
 
     def because(self, asked: Asked, pairs: Table) -> list[str | None]:
-        customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
+        customers = asked.positions(pairs)
         places = self.assortment.places(list(pairs["article_id"]))
         found: list[str | None] = [None] * len(pairs)
         seeds = self.seeds(asked)
@@ -97,10 +97,9 @@ class ArticleToArticle(Retriever):
             # Of equal ones the first article counts, whenever it was met.
             bought, which = np.unique(seeds.row[own], return_inverse=True)
             weight = np.bincount(which, seeds.weight[own], len(bought))
-            starts, ends = self.likeness.indptr[bought], self.likeness.indptr[bought + 1]
-            cells = np.concatenate([NO_CELLS, *map(np.arange, starts, ends)])
-            share = np.repeat(weight, ends - starts) * self.likeness.data[cells]
-            article, by = self.likeness.indices[cells], np.repeat(bought, ends - starts)
+            cells, sizes = cells_of(self.likeness, bought)
+            share = np.repeat(weight, sizes) * self.likeness.data[cells]
+            article, by = self.likeness.indices[cells], np.repeat(bought, sizes)
             for pair in np.flatnonzero((customers == customer) & (places >= 0)):
                 here = np.flatnonzero(article == places[pair])
                 if len(here) and share[here].max() > 0:

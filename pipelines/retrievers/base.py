@@ -190,6 +190,13 @@ class Asked:
         """Customer ids (N,)."""
         return np.asarray(self.state["customer_id"])
 
+    def positions(self, pairs: Table) -> np.ndarray:
+        """The position of each pair's customer (R,), -1 of one who is not asked about."""
+        if len(self) == 1:
+            # An index of pandas costs more than the rest of a request for one.
+            return np.where(np.asarray(pairs["customer_id"]) == self.customers[0], 0, -1)
+        return pd.Index(self.customers).get_indexer(pd.Index(pairs["customer_id"]))
+
     @cached_property
     def purchases(self) -> pd.DataFrame:
         """`recent_purchases` of the state."""
@@ -455,9 +462,7 @@ def best_of_sums(
         best = best_of_sparse(scores, on_sale, k + most)
         return without(best, weights.customer, weights.row, k)
     # For one, making sparse matrices costs more than what is in them.
-    starts = matrix.indptr[weights.row]
-    sizes = matrix.indptr[weights.row + 1] - starts
-    cells = np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    cells, sizes = cells_of(matrix, weights.row)
     value = matrix.data[cells] * np.repeat(weights.weight, sizes)
     scores = np.bincount(matrix.indices[cells], value, matrix.shape[1])
     if not rows_too:
@@ -468,6 +473,13 @@ def best_of_sums(
     if len(found) > k:
         article = article[found >= np.partition(found, -k)[-k]]
     return ranked(np.zeros(len(article), dtype="int64"), article, scores[article], k)
+
+
+def cells_of(matrix: sparse.csr_matrix, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the values of these rows stand in the matrix, one row after the other, and how many each has."""
+    starts = matrix.indptr[rows]
+    sizes = matrix.indptr[rows + 1] - starts
+    return np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes), sizes
 
 
 def without(found: Proposals, customer: np.ndarray, article: np.ndarray, k: int) -> Proposals:

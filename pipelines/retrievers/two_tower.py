@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
@@ -477,7 +476,7 @@ class TwoTower(Retriever):
         if self.towers is None:
             return found
         history = asked.history(self.assortment)
-        customers = pd.Index(asked.customers).get_indexer(pd.Index(pairs["customer_id"]))
+        customers = asked.positions(pairs)
         wanted = self.assortment.places(list(pairs["article_id"]))
         for pair, (customer, place) in enumerate(zip(customers, wanted, strict=True)):
             own = slice(*np.searchsorted(history.customer, [customer, customer + 1]))
