@@ -591,7 +591,9 @@ def _own_rows(
     if len(read.keys) != 2:
         return None
     one, many = (coded(rows, key) for key in read.keys)
-    if one is None or many is None or len(one.names) != 2 or one.names[0] is None:
+    if one is None or many is None or len(one.names) != 2 or one.codes.any():
+        return None
+    if one.names[0] is None:
         return None
     found = snapshot.beginning_with(view, read.keys[0], str(one.names[0]), len(rows))
     if found is None:
@@ -605,8 +607,9 @@ def _own_rows(
         columns[name][hits] = values
     for name in read.others:
         values = matrix.objects(name)
-        missing: Any = np.datetime64("NaT", "us") if values.dtype.kind == "M" else None
-        columns[name] = np.full(len(wanted), missing, dtype=values.dtype)
+        moments = values.dtype.kind == "M"
+        missing = np.datetime64("NaT", "us") if moments else None
+        columns[name] = np.full(len(wanted), missing, values.dtype if moments else object)
         columns[name][hits] = values
     return columns
 

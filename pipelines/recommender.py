@@ -166,6 +166,7 @@ class Recommender:
         *,
         matching: Sequence[str] = (),
         ask: Ask | None = None,
+        reranker: Reranker | None = None,
     ) -> pd.DataFrame: ...
 
     @overload
@@ -177,6 +178,7 @@ class Recommender:
         *,
         matching: Sequence[str] = (),
         ask: Ask | None = None,
+        reranker: Reranker | None = None,
     ) -> Columns: ...
 
     def candidates(
@@ -187,6 +189,7 @@ class Recommender:
         *,
         matching: Sequence[str] = (),
         ask: Ask | None = None,
+        reranker: Reranker | None = None,
     ) -> Table:
         """The union of what the retrievers name.
 
@@ -197,6 +200,7 @@ class Recommender:
                 re-ranker brings; those that are not on sale are left out.
             matching: the same of what a request asks for, as if by a retriever `matching`.
             ask: asks each retriever in its stead, and says what it proposes: nothing, perhaps, if that fails.
+            reranker: another than the recommender's own, for an experiment.
 
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
@@ -210,9 +214,10 @@ class Recommender:
             propose = partial(retriever.propose, asked, self.per_source[name])
             named[name] = propose() if ask is None else ask(name, propose)
         brought = {SPONSORED: [*sponsored], PINNED: [], MATCHING: [*matching]}
-        if self.reranker is not None:
-            brought[SPONSORED] += self.reranker.brings("sponsored")
-            brought[PINNED] += self.reranker.brings("pinned")
+        chosen = reranker or self.reranker
+        if chosen is not None:
+            brought[SPONSORED] += chosen.brings("sponsored")
+            brought[PINNED] += chosen.brings("pinned")
         for source, articles in brought.items():
             if articles:
                 named[source] = self._brought(len(asked), articles)

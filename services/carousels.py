@@ -85,7 +85,8 @@ def _chosen(
     def least(row: _Row) -> int:
         return min(k, 1 if row.name in SHORT else LEAST)
 
-    left = list(wanted)
+    alone = [len(without_repeats([row.articles[:DEPTH]], k, facts)[0]) for row in wanted]
+    left = [row for row, most in zip(wanted, alone, strict=True) if most >= least(row)]
     while True:
         shown = without_repeats([row.articles[:DEPTH] for row in left], k, facts, claim="rank")
         lacks = [len(of) - least(row) for row, of in zip(left, shown, strict=True)]

@@ -298,7 +298,9 @@ def _walked(
         with attempt.stage("candidates") as until:
             matching = _matching(question.filters, served)
             ask, answered = _asking(attempt, until)
-            rows = recommender.candidates(state, moment, matching=matching, ask=ask)
+            rows = recommender.candidates(
+                state, moment, matching=matching, ask=ask, reranker=question.reranker
+            )
             if not answered:
                 raise LookbookError("no retriever has answered")
             rows = _allowed(rows, question.filters, features)

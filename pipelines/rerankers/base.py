@@ -284,11 +284,11 @@ def rerank(
     purchases = {} if state is None else bought_by(state, moment)
     # Customers are sorted as `top` sorts them.
     one = coded(rows, "customer_id")
-    if one is not None and len(one.names) == 2:
-        customer, found = one.codes, one.names[:1]
+    if one is not None and len(one.names) == 2 and not one.codes.any():
+        customer, names = one.codes, list(one.names[:1])
     else:
-        customer, found = pd.factorize(rows["customer_id"], sort=True)
-    names = list(found)
+        customer, distinct = pd.factorize(rows["customer_id"], sort=True)
+        names = list(distinct)
     article = coded(rows, "article_id")
     sorted_rows = np.lexsort((np.asarray(rows["rank"]), customer))
     starts = np.searchsorted(customer[sorted_rows], np.arange(len(names) + 1))
