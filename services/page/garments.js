@@ -69,6 +69,9 @@ function shapeOf({ name, product_type: type, product_group: group }) {
   return !type && /\bbags?\b/i.test(name) ? "bag" : "tag"; // other words of a name mislead: "coat hanger"
 }
 
+/** The garment's own colour, for the field behind it; null where none is known. */
+export const tintOf = (article) => paintOf(article.colour ?? article.name).fill ?? null;
+
 /** A drawing of the article; a tag with its initials where nothing says what it looks like. */
 export function garment(article) {
   const shape = shapeOf(article);
