@@ -78,7 +78,9 @@ def explained(
     drivers: list[list[dict[str, Any]]] = [[] for _ in range(len(best))]
     if purchases and ranked and not plain:
         drivers = drivers_of(recommender, best, state, TRIED_DRIVERS)
-    answers = []
+    answers: list[dict[str, Any]] = []
+    # What has been said of one article tells less of the next.
+    told: set[str] = set()
     for place, led_by in enumerate(because):
         row = Row(best, place)
         article = shown[row["article_id"]]
@@ -133,8 +135,11 @@ def _reason(
     if row["source"] == REPURCHASE:
         # That they bought it, and when, has been said.
         columns = [name for name in columns if not name.startswith("customer_article")]
-    moved = moved_by(row, columns)
-    return said if moved is None else f"{said} {moved}"
+    moved = moved_by(row, columns, told)
+    if moved is None:
+        return said
+    told.add(moved)
+    return f"{said} {moved}"
 
 
 def full_name(article: Mapping[str, Any]) -> str | None:
