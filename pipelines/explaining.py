@@ -93,7 +93,7 @@ def explained(
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
-                "reason": _reason(recommender, row, led_name, drivers[place], plain),
+                "reason": _reason(recommender, row, led_name, drivers[place], told, plain=plain),
                 "drivers": drivers[place][:SHOWN_DRIVERS],
                 **article,
             }
@@ -120,9 +120,11 @@ def _reason(
     row: Mapping[Hashable, Any],
     led_name: str | None,
     drivers: Sequence[Mapping[str, Any]],
+    told: set[str],
+    *,
     plain: bool,
 ) -> str:
-    """What the source says, and what moved the score most, as far as that can be said."""
+    """What the source says, and what moved the score most, as far as that can be said and has not been told."""
     if row["source"] in BROUGHT:
         return BROUGHT[row["source"]]
     retriever = recommender.retrievers.get(row["source"])
