@@ -4,7 +4,7 @@ It has the few ways of a DataFrame that the recommender's path uses, so that the
 `in`, `[name]`, `columns`, `empty`, `assign` and `drop`. What is read from either goes through `np.asarray`.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -80,15 +80,26 @@ class Columns:
     def assign(self, **columns: np.ndarray | Coded) -> Self:
         """With these columns, new or in the place of others."""
         made = type(self)(columns, self._size)
-        made._of |= {n: values for n, values in self._of.items() if n not in columns}
-        made._coded |= {n: values for n, values in self._coded.items() if n not in columns}
-        made._behind = {n: of for n, of in self._behind.items() if n not in columns}
+        for name in ("_of", "_coded", "_behind"):
+            getattr(made, name).update(self._kept(name, columns))
         made._at = self._at
         return made
 
+    def _kept(self, kind: str, without: Container[str]) -> dict[str, Any]:
+        # A copy first: a request that was left behind may still be filling them in its thread.
+        found = getattr(self, kind).copy()
+        return {name: values for name, values in found.items() if name not in without}
+
     def take(self, places: np.ndarray | Sequence[int]) -> Self:
-        """The rows at these places, in this order."""
-        at = np.asarray(places, dtype=np.intp)
+        """The rows at these places, in this order.
+
+        Raises:
+            ValueError: truth values are given for places.
+        """
+        at = np.asarray(places)
+        if at.dtype == bool:
+            raise ValueError("Rows are taken by their places, not by truth values.")
+        at = at.astype(np.intp, copy=False)
         made = type(self)({}, len(at))
         made._behind = dict.fromkeys(self.columns, self)
         made._at = {id(self): at}
@@ -98,8 +109,7 @@ class Columns:
         """Without these columns."""
         made = type(self)({}, self._size)
         for name in ("_of", "_coded", "_behind"):
-            kept = {n: values for n, values in getattr(self, name).items() if n not in columns}
-            setattr(made, name, kept)
+            setattr(made, name, self._kept(name, columns))
         made._at = self._at
         return made
 
@@ -135,6 +145,7 @@ __all__ = [
     "Table",
     "as_frame",
     "coded",
+    "decoded",
     "objects",
     "taken",
     "texts",
@@ -161,6 +172,11 @@ def taken(table: SameTable, places: np.ndarray) -> SameTable:
 def coded(table: Table, name: str) -> Coded | None:
     """A column by its names, if it came so."""
     return table.coded(name) if isinstance(table, Columns) else None
+
+
+def decoded(values: np.ndarray | Coded) -> np.ndarray:
+    """A column's values (R,)."""
+    return values.decoded() if isinstance(values, Coded) else values
 
 
 def as_frame(table: Table) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Recommendations in words: names, reasons, and what moved the score."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +25,10 @@ BROUGHT = {
     MATCHING: "Sells well among what you asked for.",
 }
 """Why an article is there that no retriever named."""
+POPULAR = "Popular."
+"""Said of what was found without a retriever."""
+CHOSEN = "Chosen for you."
+"""Said where a reason cannot be had."""
 
 PRICE = "article_activity__latest_price"
 DISPLAYED = {
@@ -50,12 +55,14 @@ def explained(
     objective: Objective | None = None,
     *,
     ranked: bool = True,
+    plain: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of `Recommender.recommend`, which must carry their features, in words.
 
     Args:
         objective: what they were put in order by; drivers are known of purchases alone.
         ranked: whether a ranker has put them in order, so that there are drivers.
+        plain: ask no model: nothing is said of what led to an article, nor of what moved its score.
 
     Returns:
         for each row article_id, rank, score, source, because, because_name, reason, drivers (the
@@ -63,13 +70,17 @@ def explained(
     """
     if not len(best):
         return []
-    because = _led_by(recommender, best, Asked(state, moment))
+    because: list[str | None] = [None] * len(best)
+    if not plain:
+        because = _led_by(recommender, best, Asked(state, moment))
     shown = display([*best["article_id"], *filter(None, because)])
     purchases = objective is None or {n for n, weight in objective.items() if weight} == {PURCHASE}
-    drivers: list[list[dict[str, Any]]] = [[]] * len(best)
-    if purchases and ranked:
+    drivers: list[list[dict[str, Any]]] = [[] for _ in range(len(best))]
+    if purchases and ranked and not plain:
         drivers = drivers_of(recommender, best, state, TRIED_DRIVERS)
-    answers = []
+    answers: list[dict[str, Any]] = []
+    # What has been said of one article tells less of the next.
+    told: set[str] = set()
     for place, led_by in enumerate(because):
         row = Row(best, place)
         article = shown[row["article_id"]]
@@ -82,7 +93,7 @@ def explained(
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
-                "reason": _reason(recommender, row, led_name, drivers[place]),
+                "reason": _reason(recommender, row, led_name, drivers[place], told, plain=plain),
                 "drivers": drivers[place][:SHOWN_DRIVERS],
                 **article,
             }
@@ -95,7 +106,7 @@ def _led_by(recommender: Recommender, best: Table, asked: Asked) -> list[str | N
     because: list[str | None] = [None] * len(best)
     sources = objects(best, "source")
     for source in dict.fromkeys(sources):
-        if source not in BROUGHT:
+        if source in recommender.retrievers:
             places = np.flatnonzero(sources == source)
             pairs = {name: objects(best, name)[places] for name in ("customer_id", "article_id")}
             led = recommender.retrievers[source].because(asked, Columns(pairs))
@@ -109,17 +120,28 @@ def _reason(
     row: Mapping[Hashable, Any],
     led_name: str | None,
     drivers: Sequence[Mapping[str, Any]],
+    told: set[str],
+    *,
+    plain: bool,
 ) -> str:
-    """What the source says, and what moved the score most, as far as that can be said."""
+    """What the source says, and what moved the score most, as far as that can be said and has not been told."""
     if row["source"] in BROUGHT:
         return BROUGHT[row["source"]]
-    said: str = recommender.retrievers[row["source"]].reason(row, led_name)
+    retriever = recommender.retrievers.get(row["source"])
+    if retriever is None:
+        return POPULAR
+    said = CHOSEN
+    with suppress(*([Exception] if plain else [])):
+        said = retriever.reason(row, led_name)
     columns = [driver["feature"] for driver in drivers]
     if row["source"] == REPURCHASE:
         # That they bought it, and when, has been said.
         columns = [name for name in columns if not name.startswith("customer_article")]
-    moved = moved_by(row, columns)
-    return said if moved is None else f"{said} {moved}"
+    moved = moved_by(row, columns, told)
+    if moved is None:
+        return said
+    told.add(moved)
+    return f"{said} {moved}"
 
 
 def full_name(article: Mapping[str, Any]) -> str | None:

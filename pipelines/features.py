@@ -591,7 +591,9 @@ def _own_rows(
     if len(read.keys) != 2:
         return None
     one, many = (coded(rows, key) for key in read.keys)
-    if one is None or many is None or len(one.names) != 2 or one.names[0] is None:
+    if one is None or many is None or len(one.names) != 2 or one.codes.any():
+        return None
+    if one.names[0] is None:
         return None
     found = snapshot.beginning_with(view, read.keys[0], str(one.names[0]), len(rows))
     if found is None:
@@ -605,8 +607,9 @@ def _own_rows(
         columns[name][hits] = values
     for name in read.others:
         values = matrix.objects(name)
-        missing: Any = np.datetime64("NaT", "us") if values.dtype.kind == "M" else None
-        columns[name] = np.full(len(wanted), missing, dtype=values.dtype)
+        moments = values.dtype.kind == "M"
+        missing = np.datetime64("NaT", "us") if moments else None
+        columns[name] = np.full(len(wanted), missing, values.dtype if moments else object)
         columns[name][hits] = values
     return columns
 
@@ -668,7 +671,7 @@ def _as_column(values: Any, kind: str) -> np.ndarray | Coded:
 def _distinct(rows: Table, keys: tuple[str, ...]) -> tuple[dict[str, list[Any]], np.ndarray]:
     """The values of the keys, each combination once, and for each row its place among them."""
     known = coded(rows, keys[0]) if len(keys) == 1 else None
-    if known is not None and len(known.names) == 2:
+    if known is not None and len(known.names) == 2 and not known.codes.any():
         return {keys[0]: [_key(known.names[0])]}, known.codes
     if len(keys) == 1:
         places_of, found = pd.factorize(rows[keys[0]], use_na_sentinel=False)

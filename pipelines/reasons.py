@@ -1,6 +1,6 @@
 """What moved a score, as a sentence for the customer: said only where the features themselves bear it out."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,19 +8,20 @@ import numpy as np
 Row = Mapping[Hashable, Any]
 
 
-def moved_by(row: Row, drivers: Sequence[str]) -> str | None:
+def moved_by(row: Row, drivers: Sequence[str], already: Collection[str] = ()) -> str | None:
     """The first of the columns that moved the score most, strongest first, of which something can be said.
 
     Args:
         row: a recommendation with the columns that the ranker saw.
         drivers: columns that raised its score, the strongest first.
+        already: sentences that need not be said again.
 
     Returns:
         a sentence; None if none of them says anything to a customer.
     """
     for driver in drivers:
         for ends, sentence in SENTENCES.items():
-            if driver.startswith(ends) and (said := sentence(row)):
+            if driver.startswith(ends) and (said := sentence(row)) and said not in already:
                 return said
     return None
 

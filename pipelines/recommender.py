@@ -4,11 +4,11 @@ One table flows through it, a row for each customer and candidate, and gains col
 customer_id, article_id, source, score, rank.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from math import inf
+from functools import partial
 from time import perf_counter
 from typing import Any, overload
 
@@ -38,7 +38,6 @@ from pipelines.retrievers.base import (
     session_lists,
     top,
 )
-from pipelines.retrievers.base import NOTHING as NO_PROPOSALS
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
 SPONSORED, PINNED, MATCHING = "sponsored", "pinned", "matching"
@@ -50,6 +49,8 @@ AGES = ((20, "under 20"), (25, "20-24"), (30, "25-29"), (40, "30-39"), (50, "40-
 BATCH_CUSTOMERS = 2_000
 RERANKED = 200
 """Of each customer so many of the first candidates that may be shown may come to the page by re-ranking."""
+Ask = Callable[[str, Callable[[], Proposals]], Proposals]
+"""Gets a retriever's name and how it is asked."""
 NO_IDS = np.array([], dtype=object)
 NO_PAIRS = np.array([], dtype="int64")
 
@@ -164,8 +165,8 @@ class Recommender:
         sponsored: Sequence[str] = (),
         *,
         matching: Sequence[str] = (),
-        lost: dict[str, Exception] | None = None,
-        until: float = inf,
+        ask: Ask | None = None,
+        reranker: Reranker | None = None,
     ) -> pd.DataFrame: ...
 
     @overload
@@ -176,8 +177,8 @@ class Recommender:
         sponsored: Sequence[str] = (),
         *,
         matching: Sequence[str] = (),
-        lost: dict[str, Exception] | None = None,
-        until: float = inf,
+        ask: Ask | None = None,
+        reranker: Reranker | None = None,
     ) -> Columns: ...
 
     def candidates(
@@ -187,8 +188,8 @@ class Recommender:
         sponsored: Sequence[str] = (),
         *,
         matching: Sequence[str] = (),
-        lost: dict[str, Exception] | None = None,
-        until: float = inf,
+        ask: Ask | None = None,
+        reranker: Reranker | None = None,
     ) -> Table:
         """The union of what the retrievers name.
 
@@ -198,8 +199,8 @@ class Recommender:
             sponsored: articles that are named to everybody, as if by a retriever `sponsored`, beside what the
                 re-ranker brings; those that are not on sale are left out.
             matching: the same of what a request asks for, as if by a retriever `matching`.
-            lost: if given, a retriever that fails names nothing and is told of here, instead of failing all.
-            until: from this time on (`perf_counter`) no further retriever is asked, and those are lost too.
+            ask: asks each retriever in its stead, and says what it proposes: nothing, perhaps, if that fails.
+            reranker: another than the recommender's own, for an experiment.
 
         Returns:
             one row for each customer and article: customer_id, article_id, postal_code, source and
@@ -210,19 +211,13 @@ class Recommender:
         asked = Asked(state, moment)
         named = {}
         for name, retriever in self.retrievers.items():
-            try:
-                if lost is not None and perf_counter() > until:
-                    raise TimeoutError("there was no time left")
-                named[name] = retriever.propose(asked, self.per_source[name])
-            except Exception as error:
-                if lost is None:
-                    raise
-                lost[name] = error
-                named[name] = NO_PROPOSALS
+            propose = partial(retriever.propose, asked, self.per_source[name])
+            named[name] = propose() if ask is None else ask(name, propose)
         brought = {SPONSORED: [*sponsored], PINNED: [], MATCHING: [*matching]}
-        if self.reranker is not None:
-            brought[SPONSORED] += self.reranker.brings("sponsored")
-            brought[PINNED] += self.reranker.brings("pinned")
+        chosen = reranker or self.reranker
+        if chosen is not None:
+            brought[SPONSORED] += chosen.brings("sponsored")
+            brought[PINNED] += chosen.brings("pinned")
         for source, articles in brought.items():
             if articles:
                 named[source] = self._brought(len(asked), articles)
@@ -288,17 +283,25 @@ class Recommender:
         source = np.where(paid, SPONSORED, objects(page, "source"))
         return page.assign(source=source).drop(columns=[ON_SLOT])
 
-    def may_be_shown(self, articles: Sequence[str], state: Table, moment: datetime) -> np.ndarray:
+    def may_be_shown(
+        self,
+        articles: Sequence[str],
+        state: Table,
+        moment: datetime,
+        reranker: Reranker | None = None,
+    ) -> np.ndarray:
         """Whether the re-ranker leaves the articles (A,) on the page of one customer.
 
         Args:
             state: their row of `customer_state`.
+            reranker: another than the recommender's own, for an experiment.
         """
-        if self.reranker is None or self.facts is None:
+        chosen = reranker or self.reranker
+        if chosen is None or self.facts is None:
             return np.ones(len(articles), dtype=bool)
         bought = next(iter(bought_by(state, moment).values()), NOTHING)
         slate = Slate.of(articles, self.facts, moment, bought=bought)
-        return ~self.reranker.left_out(slate)
+        return ~chosen.left_out(slate)
 
     @property
     def article_names(self) -> np.ndarray:

@@ -42,11 +42,15 @@ class WarmRows:
 
     names: np.ndarray = field(default_factory=lambda: texts(None))
     _held: dict[str, _Held] = field(default_factory=dict)
-    _place: dict[str, int] = field(default_factory=dict)
     _filling: Any = field(default_factory=threading.Lock)
+    _place: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._place = {article: place for place, article in enumerate(self.names[:-1])}
+
+    def numbered_by(self, names: np.ndarray) -> "WarmRows":
+        """The same memory, for rows that number the same articles by another array."""
+        return WarmRows(names, self._held, self._filling)
 
     def __contains__(self, article: object) -> bool:
         return article in self._place
@@ -113,7 +117,7 @@ class WarmRows:
         with self._filling:
             mark, before = snapshot.mark(view), self._held.get(view)
             if mark is None:
-                self._held.pop(view, None)
+                # What there was before no longer counts, but for `remembered`.
                 return
             known = snapshot.find(view)
             if known is None or known.ttl is not None:

@@ -32,9 +32,9 @@ from pipelines.online import materialized_at, online_moment
 from pipelines.rankers.base import Objective, ObjectiveError
 from pipelines.recommender import Recommender, is_known, one_customer
 from pipelines.retrievers.article_to_article import ArticleToArticle
-from pipelines.retrievers.base import recent_purchases, session_lists
+from pipelines.retrievers.base import recent_purchases, session_lists, top
 from pipelines.warm_rows import WarmRows
-from services.carousels import DEPTH, carousels, complements
+from services.carousels import carousels, complements
 from services.deadlines import Attempt, Workers, deadlines
 from services.experiments import CHANGES, Assigned, Experiments
 from services.request_path import Found, Question, RequestPath, Served, allowed_by
@@ -93,11 +93,12 @@ def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
     recommender, sample = load_recommender(chosen)
     moment = online_moment(refresh=True)
     require_fresh(chosen, moment)
-    names = recommender.article_names
-    warm = before.warm if before is not None else WarmRows(names)
-    if not np.array_equal(warm.names, names):
-        warm = WarmRows(names)
+    warm = WarmRows(recommender.article_names)
+    if before is not None and np.array_equal(before.warm.names, warm.names):
+        warm = before.warm.numbered_by(recommender.article_names)
     _warm(warm, recommender)
+    nobody = one_customer("", OnlineFeatures(moment))
+    barred = _barred(recommender, nobody, moment)
     served = Served(
         chosen,
         recommender,
@@ -105,8 +106,9 @@ def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
         moment,
         Versions.now(chosen.tag, moment),
         warm,
-        nobody=one_customer("", OnlineFeatures(moment)),
-        popular=_best_sellers(recommender),
+        nobody=nobody,
+        popular=_best_sellers(recommender, nobody, moment, barred),
+        barred=barred,
         display=tuple(stored_reads(DISPLAY_SERVICE)),
         search=_search_of(chosen) if alias == ALIAS else None,
     )
@@ -144,15 +146,39 @@ def _warm(warm: WarmRows, recommender: Recommender) -> None:
     warm_up(warm, services)
 
 
-def _best_sellers(recommender: Recommender) -> tuple[str, ...]:
-    """What sells best everywhere: known from memory alone."""
+def _shadow_tag() -> str | None:
+    try:
+        return releases.resolve(SHADOW)
+    except RegistryError:
+        return None
+
+
+def _barred(recommender: Recommender, nobody: Columns, moment: datetime) -> frozenset[str]:
+    """What is on sale, and the rules let nobody see."""
+    ids = _on_sale(recommender)
+    may = recommender.may_be_shown(ids, nobody, moment)
+    return frozenset(article for article, ok in zip(ids, may, strict=True) if not ok)
+
+
+def _on_sale(recommender: Recommender) -> list[str]:
+    ids: list[str] = recommender.article_names[:-1].tolist()
+    return [a for a, ok in zip(ids, recommender.on_sale(ids), strict=True) if ok]
+
+
+def _best_sellers(
+    recommender: Recommender, nobody: Columns, moment: datetime, barred: frozenset[str]
+) -> tuple[str, ...]:
+    """What sells best everywhere: what is answered from memory alone."""
     facts = recommender.facts
-    if facts is None:
-        return ()
-    share = np.where(facts.assortment.on_sale, facts.share, -1.0)
-    best = np.argsort(-share, kind="stable")[:POPULAR]
-    found: list[str] = facts.assortment.ids[best[share[best] >= 0]].tolist()
-    return tuple(found)
+    if facts is not None:
+        share = np.where(facts.assortment.on_sale, facts.share, -1.0)
+        best = np.argsort(-share, kind="stable")
+        found = facts.assortment.ids[best[share[best] >= 0]].tolist()
+    else:
+        rows = recommender.candidates(nobody, moment)
+        found = top(recommender.fused(rows), POPULAR)["article_id"].tolist()
+    found = [article for article in found or _on_sale(recommender) if article not in barred]
+    return tuple(found[:POPULAR])
 
 
 @dataclass(frozen=True)
@@ -231,15 +257,18 @@ class Answers:
         self._follow_shadow()
         while not self._stopped.wait(every.total_seconds()):
             try:
-                moved = releases.resolve(ALIAS) != self._served.release.tag
-                moved |= online_moment(refresh=True) != self._served.moment
+                before = self._served
+                moved = releases.resolve(ALIAS) != before.release.tag
+                moved |= online_moment(refresh=True) != before.moment
                 # Late purchases may have been brought for the same moment.
                 brought = materialized_at(settled=True)
-                if moved or brought not in ({}, self._served.versions.materialized_at):
-                    self._served = load_served(before=self._served)
+                if moved or brought not in ({}, before.versions.materialized_at):
+                    self._served = load_served(before=before)
                     log.info("now serving %s", self._served.release.tag)
+                    if self._served.release.tag != before.release.tag:
+                        self._shadow.begin_anew()
                 else:
-                    _warm(self._served.warm, self._served.recommender)
+                    _warm(before.warm, before.recommender)
                 trouble = ""
             except Exception as error:
                 if str(error) != trouble:
@@ -251,13 +280,13 @@ class Answers:
         """Let the release under the alias `shadow`, if there is one, answer copies of requests."""
         now = self._shadow.served
         try:
-            tag = releases.resolve(SHADOW)
-        except RegistryError:
-            self._shadow.take(None)
-            return
-        if now is not None and (tag, self._served.moment) == (now.release.tag, now.moment):
-            return
-        try:
+            tag = _shadow_tag()
+            if tag is None:
+                self._shadow.take(None)
+                return
+            if now is not None and (tag, self._served.moment) == (now.release.tag, now.moment):
+                _warm(now.warm, now.recommender)
+                return
             self._shadow.take(load_served(SHADOW, before=self._served))
             log.info("copies of requests go to %s", tag)
             self._shadow_trouble = ""
@@ -304,6 +333,7 @@ class Answers:
                 found.moment,
                 objective,
                 ranked=found.ranked,
+                plain=found.plain,
             )
 
         rows, found, attempt = self._path.answer(question, served, dress)
@@ -406,14 +436,13 @@ class Answers:
         )
 
     def _said(self, asked: "_Asked", found: Found, attempt: Attempt) -> dict[str, Any]:
-        known = is_known(found.state)
         fallback = found.fallback
-        if fallback is None and not known:
+        if fallback is None and not found.known:
             fallback = "unknown_customer"
         return {
             "request_id": asked.request_id,
             "customer_id": asked.customer_id,
-            "known": known,
+            "known": found.known,
             "release": asked.served.release.tag,
             "moment": found.moment,
             "fallback": fallback,
@@ -432,7 +461,8 @@ class Answers:
         retriever = retrievers[name] if name else None
         if not isinstance(retriever, ArticleToArticle):
             return self._articles(article_id, [], [], "", served)
-        found = retriever.similar_articles([article_id], k)
+        found = retriever.similar_articles([article_id], k + len(served.barred))
+        found = found[~found["similar_id"].isin(served.barred)].head(k)
         return self._articles(
             article_id,
             found["similar_id"].tolist(),
@@ -444,7 +474,8 @@ class Answers:
     def goes_with(self, article_id: str, k: int) -> SimilarArticles:
         """What is bought together with this article and is of another kind."""
         served = self._served
-        found = complements(served.recommender, article_id, min(k, DEPTH))
+        found = complements(served.recommender, article_id, k + len(served.barred))
+        found = [article for article in found if article not in served.barred][:k]
         score = [1.0 / rank for rank in range(1, len(found) + 1)]
         return self._articles(
             article_id, found, score, "Often bought together with {about}.", served

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.article_facts import ArticleFacts
 from pipelines.columns import Columns, objects, taken
 from pipelines.explaining import explained, full_name
 from pipelines.rankers.base import Objective
-from pipelines.recommender import MATCHING, POSTAL_CODE, SPONSORED, Recommender
+from pipelines.recommender import MATCHING, POSTAL_CODE, SPONSORED, Recommender, dismissed
 from pipelines.rerankers.page import without_repeats
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import Asked, days_since_epoch, recent_lists, session_lists
-from services.request_path import Found
+from services.request_path import POPULAR, Found
 from services.schemas import Carousel, Recommendation
 
 LEAST = 3
@@ -56,12 +57,7 @@ def carousels(
     places = {article: place for place, article in enumerate(rows["article_id"])}
     wanted = [row for row in _all(recommender, found, k) if row.articles]
     facts = recommender.facts
-    shown = without_repeats([row.articles[:DEPTH] for row in wanted], k, facts, claim="rank")
-    chosen = [
-        (row, [row.articles[place] for place in of])
-        for row, of in zip(wanted, shown, strict=True)
-        if len(of) >= (1 if row.name in SHORT else LEAST)
-    ]
+    chosen = _chosen(wanted, k, facts)
     said = _explained(recommender, found, chosen, places, objective)
     display = found.display([row.about for row, _ in chosen if row.about])
     page = []
@@ -81,33 +77,58 @@ def carousels(
     return page
 
 
+def _chosen(
+    wanted: Sequence[_Row], k: int, facts: ArticleFacts | None
+) -> list[tuple[_Row, list[str]]]:
+    """Carousels with what each shows: nothing twice, and none that is too short."""
+
+    def least(row: _Row) -> int:
+        return min(k, 1 if row.name in SHORT else LEAST)
+
+    alone = [len(without_repeats([row.articles[:DEPTH]], k, facts)[0]) for row in wanted]
+    left = [row for row, most in zip(wanted, alone, strict=True) if most >= least(row)]
+    while True:
+        shown = without_repeats([row.articles[:DEPTH] for row in left], k, facts, claim="rank")
+        lacks = [len(of) - least(row) for row, of in zip(left, shown, strict=True)]
+        if not left or min(lacks) >= 0:
+            return [
+                (row, [row.articles[place] for place in of])
+                for row, of in zip(left, shown, strict=True)
+            ]
+        # One at a time, the last of the shortest: what it gives back may be enough for another.
+        del left[max(range(len(left)), key=lambda place: (-lacks[place], place))]
+
+
 def _all(recommender: Recommender, found: Found, k: int) -> list[_Row]:
     """Every carousel that there is something for, in the order in which they stand."""
-    rows, state = found.rows, found.state
+    rows = found.rows
     ids = rows["article_id"]
     sources = objects(rows, "source")
 
-    def named_by(*names: str, by_rank: bool = False) -> list[str]:
-        has = [name for name in names if f"{name}__rank" in rows]
-        if not has:
+    def named_by(name: str, by_rank: bool = False) -> list[str]:
+        if f"{name}__rank" not in rows:
             return []
-        rank = np.asarray(rows[f"{has[0]}__rank"], dtype="float64")
+        rank = np.asarray(rows[f"{name}__rank"], dtype="float64")
         at = np.flatnonzero(~np.isnan(rank))
         return list(ids[at[np.argsort(rank[at], kind="stable")] if by_rank else at])
 
-    near = isinstance(objects(state, POSTAL_CODE)[0], str)
+    trending = next((n for n in ("popular_by_postal_code", POPULAR) if f"{n}__rank" in rows), "")
+    near = trending != POPULAR and isinstance(objects(found.state, POSTAL_CODE)[0], str)
     picks = list(ids[~np.isin(sources, [SPONSORED, MATCHING])])
+    top_picks = _Row("top_picks", "Top picks for you" if found.ranked else "Top picks", picks)
+    if found.plain:
+        return [top_picks]
     page = [
         _picked_up(recommender, found),
-        _Row("top_picks", "Top picks for you" if found.ranked else "Top picks", picks),
+        top_picks,
         _Row("buy_it_again", "Buy it again", named_by("repurchase"), "repurchase"),
         *_because(recommender, found),
         _goes_with(recommender, found),
         _Row(
             "trending",
             "Trending near you" if near else "Trending now",
-            named_by("popular_by_postal_code", "popular", by_rank=True),
-            "popular_by_postal_code" if "popular_by_postal_code__rank" in rows else "popular",
+            named_by(trending, by_rank=True),
+            trending,
         ),
         _Row(
             "popular_at_your_age",
@@ -133,15 +154,14 @@ def _picked_up(recommender: Recommender, found: Found) -> _Row | None:
     articles = _showable(recommender, list(opened), found)
     if not articles:
         return None
-    now = days_since_epoch(found.moment)
+    today = int(days_since_epoch(found.moment))
     why = {}
     for article in articles:
         kind, moment = opened[article]
-        days = int(now - moment / 86_400e6)
+        days = today - int(moment // 86_400e6)
         when = "today" if days < 1 else "yesterday" if days < 2 else f"{days} days ago"
-        why[article] = (
-            f"In your cart since {when}." if kind == "cart" else f"You looked at it {when}."
-        )
+        did = "put it in your cart" if kind == "cart" else "looked at it"
+        why[article] = f"You {did} {when}."
     return _Row("pick_up", "Pick up where you left off", articles, why=why)
 
 
@@ -212,7 +232,8 @@ def _showable(recommender: Recommender, articles: list[str], found: Found) -> li
         return []
     may = recommender.may_be_shown(articles, found.state, found.moment)
     may &= recommender.on_sale(articles)
-    return [article for article, ok in zip(articles, may, strict=True) if ok]
+    gone = {article for _, article in dismissed(found.state)}
+    return [a for a, ok in zip(articles, may, strict=True) if ok and a not in gone]
 
 
 def _explained(
@@ -235,7 +256,14 @@ def _explained(
                     source[places[article]] = row.source
     best = taken(found.rows.assign(source=source), np.array(at, dtype=np.intp))
     rows = explained(
-        recommender, best, found.state, found.display, found.moment, objective, ranked=found.ranked
+        recommender,
+        best,
+        found.state,
+        found.display,
+        found.moment,
+        objective,
+        ranked=found.ranked,
+        plain=found.plain,
     )
     for number, one in zip(whose, rows, strict=True):
         said[number, one["article_id"]] = one

@@ -6,9 +6,10 @@ is the ladder: no ranker -> the sources' own order -> popular near you -> popula
 last needs nothing but memory, so there is always an answer.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from math import inf
@@ -16,7 +17,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pipelines.columns import Columns, objects, taken, texts
+from feature_repo.errors import LookbookError
+from pipelines.columns import Columns, decoded, objects, taken, texts
 from pipelines.content.search import SearchIndex
 from pipelines.explaining import article_display, displayed
 from pipelines.exploration import Exploration, explore
@@ -26,18 +28,24 @@ from pipelines.monitoring.served_log import ServedLog, Versions
 from pipelines.rankers.base import Objective
 from pipelines.recommender import (
     AGE_BUCKET,
+    MATCHING,
     PINNED,
     POSTAL_CODE,
     SPONSORED,
+    Ask,
     Recommender,
     age_bucket,
+    dismissed,
+    is_known,
     one_customer,
 )
 from pipelines.rerankers.base import Reranker
-from pipelines.retrievers.base import Asked, top
+from pipelines.retrievers.base import NOTHING, Asked, Proposals, top
 from pipelines.warm_rows import KEY, WarmRows
 from services.deadlines import STAGES, Attempt, Breakers, StageError, Workers
 from services.schemas import Context, Filters
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 StoredRead = tuple[str, str, tuple[str, ...], tuple[str, ...]]
@@ -45,8 +53,9 @@ StoredRead = tuple[str, str, tuple[str, ...], tuple[str, ...]]
 
 AGE = "customer_profile__age"
 KEPT_POPULAR = 200
-NEAR = ("popular_by_postal_code", "popular_by_age", "popular")
-"""The retrievers that need to know nothing but where somebody lives, or how old they are; the best first."""
+NEAR = {"popular_by_postal_code": POSTAL_CODE, "popular_by_age": AGE_BUCKET}
+"""The retrievers that need to know one thing of somebody, where they live or how old they are; the best first."""
+POPULAR = "popular"
 MATCHED = 300
 """So many of the articles that a filter asks for are candidates beside those that retrievers name."""
 FILTERED = {
@@ -71,7 +80,9 @@ class Served:
     nobody: Columns
     """What is known of a customer of whom nothing is known."""
     popular: tuple[str, ...]
-    """What sells best everywhere."""
+    """What sells best everywhere, of what may be shown to everybody."""
+    barred: frozenset[str]
+    """What is on sale, and the shop's rules let nobody see."""
     display: tuple["StoredRead", ...]
     """What `article_display` reads."""
     search: SearchIndex | None = None
@@ -86,20 +97,44 @@ class Served:
 
     def remembered(self, articles: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What is shown of articles as memory has it, whatever has become of the store."""
-        wanted = list(dict.fromkeys(articles))
-        places = self.warm.places_of(wanted)
+        unique = list(dict.fromkeys(articles))
+        known = [article for article in unique if article in self.warm]
+        wanted = [*known, *(article for article in unique if article not in self.warm)]
+        places = self.warm.places_of(known)
+        assert places is not None
         columns: dict[str, Any] = {KEY: texts(*wanted)}
         for view, stored, numbers, others in self.display:
-            held = None
-            if places is not None:
-                held = self.warm.remembered(stored, numbers, others, places)
+            held = self.warm.remembered(stored, numbers, others, places)
             for number, name in enumerate(numbers):
-                missing = np.full(len(wanted), np.nan)
-                columns[f"{view}__{name}"] = missing if held is None else held[0][number]
+                columns[f"{view}__{name}"] = values = np.full(len(wanted), np.nan)
+                if held is not None:
+                    values[: len(known)] = held[0][number]
             for name in others:
-                none = np.full(len(wanted), None, dtype=object)
-                columns[f"{view}__{name}"] = none if held is None else held[1][name]
+                columns[f"{view}__{name}"] = values = np.full(len(wanted), None, dtype=object)
+                if held is not None:
+                    values[: len(known)] = decoded(held[1][name])
         return displayed(Columns(columns))
+
+    def showable(
+        self,
+        articles: Sequence[str],
+        state: Columns,
+        moment: datetime,
+        reranker: Reranker | None,
+        *,
+        careful: bool,
+    ) -> np.ndarray:
+        """Whether each article may be shown to a customer (A,), by the shop's rules.
+
+        Args:
+            careful: take the rules' effect on everybody alone, which memory has.
+        """
+        found = self.recommender.on_sale(articles)
+        if not careful:
+            with suppress(Exception):
+                may = self.recommender.may_be_shown(articles, state, moment, reranker)
+                return np.asarray(may & found)
+        return found & np.array([a not in self.barred for a in articles], dtype=bool)
 
 
 def _given(context: Context | None) -> dict[str, Any]:
@@ -133,7 +168,7 @@ class Question:
     rest: bool = False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Found:
     """What was found, the best first.
 
@@ -141,26 +176,35 @@ class Found:
         rows: customer_id, article_id, source, score, rank, and what the ranker saw as far as it came.
         state: what is known of the customer.
         display: gives what is shown of articles.
+        known: whether the shop knows anything of the customer.
         fallback: why it is simpler than usual, or None.
         ranked: whether a ranker has put them in order.
+        plain: whether what is said of them must need nothing but memory.
     """
 
     rows: Columns
     state: Columns
     display: Callable[[Iterable[str]], Mapping[str, Mapping[str, Any]]]
     moment: datetime
+    known: bool
     fallback: str | None = None
     ranked: bool = True
+    plain: bool = False
 
 
 @dataclass
 class _SoFar:
-    """What a request has found, for the case that it is not waited for."""
+    """What a request has found, for the case that it goes wrong or is not waited for.
 
-    state: Columns | None = None
+    Attributes:
+        state: with `moment` and `known`, of the customer.
+        ordered: the candidates in their order, before re-ranking, and whether a ranker has made it.
+    """
+
+    state: tuple[Columns, datetime, bool] | None = None
     candidates: Columns | None = None
+    ordered: tuple[Columns, bool] | None = None
     found: Found | None = None
-    lost: dict[str, Exception] = field(default_factory=dict)
 
 
 class RequestPath:
@@ -175,32 +219,50 @@ class RequestPath:
     ) -> tuple[T, Found, Attempt]:
         """What is best for the customer, whatever happens.
 
+        What fails or is too slow is tried once more without it, as long as that may take; and what then is still
+        missing is answered from memory.
+
         Args:
-            dress: makes the answer of what was found; it may read what is shown of articles.
+            dress: makes the answer of what was found; it may read what is shown of articles, unless that is `plain`.
 
         Raises:
             ObjectiveError: the release's ranker has not learnt what is asked for.
         """
         if served.recommender.ranker is not None:
             served.recommender.ranker.require(question.objective)
-        attempt, so_far = self._workers.attempt(), _SoFar()
+        first, so_far = self._workers.attempt(), _SoFar()
 
         def work() -> tuple[T, Found] | None:
             features = served.features(question.context)
             # Of what the request itself says the warehouse knows nothing, and could not say the same.
             if features.given:
-                return _worked(question, served, features, attempt, so_far, dress)
+                return _worked(question, served, features, first, so_far, dress)
             with self._log.request(features, served.versions) as logged:
-                return _worked(question, served, logged, attempt, so_far, dress)
+                return _worked(question, served, logged, first, so_far, dress)
 
-        done = self._workers.run(attempt, work)
+        done, attempt = self._done(first, work), first
+        if done is None and not first.busy:
+            again = attempt = first.again()
+
+            def rescue() -> tuple[T, Found] | None:
+                with suppress(StageError), again.stage("rescue"):
+                    found = _second_best(question, served, so_far)
+                    return dress(found), found
+                return None
+
+            done = self._done(again, rescue)
         if done is None:
-            found = so_far.found or _rescued(question, served, attempt, so_far)
-            found.display = served.remembered
+            found = _second_best(question, served, so_far, careful=True)
             done = dress(found), found
-        dressed, found = done
-        attempt.trouble += [f"candidates.{name}:failed" for name in so_far.lost]
-        return dressed, found, attempt
+        return *done, attempt
+
+    def _done(self, attempt: Attempt, work: Callable[[], T | None]) -> T | None:
+        try:
+            return self._workers.run(attempt, work)
+        except Exception:
+            log.exception("an answer is made of what memory has")
+            attempt.trouble = [*attempt.trouble, "answer:failed"]
+            return None
 
     def close(self) -> None:
         self._workers.close()
@@ -214,94 +276,130 @@ def _worked(
     so_far: _SoFar,
     dress: Callable[[Found], T],
 ) -> tuple[T, Found] | None:
-    found = _walked(question, served, features, attempt, so_far)
-    if found is None:
-        return None
-    so_far.found = found
-    with suppress(StageError), attempt.stage("display"):
-        return dress(found), found
-    if attempt.left:
-        return None
-    found.display = served.remembered
-    return dress(found), found
+    found = so_far.found = _walked(question, served, features, attempt, so_far)
+    if found is not None:
+        with suppress(StageError), attempt.stage("display"):
+            return dress(found), found
+    return None
 
 
 def _walked(
     question: Question, served: Served, features: Any, attempt: Attempt, so_far: _SoFar
 ) -> Found | None:
+    """None if there is no candidate although there should be, or nobody waits any more."""
     recommender = served.recommender
-    try:
+    with suppress(StageError):
         with attempt.stage("customer"):
             state = one_customer(question.customer_id, features)
-        so_far.state = state
-        moment = features.moment or served.moment
+            moment = features.moment or served.moment
+            # What the request says of them the shop does not know.
+            known = is_known(state.drop(columns=[*_given(question.context)]))
+        so_far.state = state, moment, known
         with attempt.stage("candidates") as until:
             matching = _matching(question.filters, served)
+            ask, answered = _asking(attempt, until)
             rows = recommender.candidates(
-                state, moment, matching=matching, lost=so_far.lost, until=until
+                state, moment, matching=matching, ask=ask, reranker=question.reranker
             )
+            if not answered:
+                raise LookbookError("no retriever has answered")
             rows = _allowed(rows, question.filters, features)
         so_far.candidates = rows
-    except StageError:
-        return None if attempt.left else _rescued(question, served, attempt, so_far)
-    if not len(rows) and (question.filters is None or so_far.lost):
-        return _rescued(question, served, attempt, so_far)
-    ranked = False
+        if not len(rows) and question.filters is None:
+            return None
+        rows, ranked = _ordered(question, recommender, rows, state, features, attempt)
+        so_far.ordered = rows, ranked
+        if attempt.left:
+            return None
+        page = None
+        with suppress(StageError), attempt.stage("rerank"):
+            page = _page(question, recommender, rows, state, moment)
+        if attempt.left:
+            return None
+        if page is None:
+            page = _by_score(question, served, rows, state, moment)
+        display = partial(article_display, features=features)
+        fallback = None if ranked or recommender.ranker is None else "no_ranker"
+        return Found(page, state, display, moment, known, fallback, ranked)
+    return None
+
+
+def _asking(attempt: Attempt, until: float) -> tuple[Ask, list[str]]:
+    """How retrievers are asked, each of which may fail, and those that have answered until now."""
+    answered: list[str] = []
+
+    def ask(name: str, propose: Callable[[], Proposals]) -> Proposals:
+        found = attempt.part(f"candidates.{name}", until, propose)
+        if found is None:
+            return NOTHING
+        answered.append(name)
+        return found
+
+    return ask, answered
+
+
+def _ordered(
+    question: Question,
+    recommender: Recommender,
+    rows: Columns,
+    state: Columns,
+    features: Any,
+    attempt: Attempt,
+) -> tuple[Columns, bool]:
+    """The candidates with their score, and whether it is the ranker's."""
     if recommender.ranker is not None:
         with suppress(StageError):
             with attempt.stage("features"):
                 read = features.read(rows, recommender.ranker.feature_service)
             with attempt.stage("rank"):
-                rows = recommender.ranked(read, state, question.objective)
-            ranked = True
-    if not ranked:
-        rows = recommender.fused(rows)
-    if attempt.left:
-        return None
-    fallback = "no_ranker" if recommender.ranker is not None and not ranked else None
-    rows = _page(question, served, rows, state, moment, attempt)
-    if attempt.left:
-        return None
-    display = partial(article_display, features=features)
-    return Found(rows, state, display, moment, fallback, ranked)
+                ranked = recommender.ranked(read, state, question.objective)
+                if not np.isfinite(ranked["score"]).all():
+                    raise LookbookError("the ranker's scores are no numbers")
+            return ranked, True
+    return recommender.fused(rows), False
 
 
 def _page(
+    question: Question, recommender: Recommender, rows: Columns, state: Columns, moment: datetime
+) -> Columns:
+    explores = question.exploration is not None and not question.rest
+    page = recommender.page(
+        rows,
+        state,
+        moment,
+        question.k,
+        with_rest=question.rest or explores,
+        reranker=question.reranker,
+    )
+    return _explored(page, question, recommender) if explores else page
+
+
+def _by_score(
     question: Question,
     served: Served,
     rows: Columns,
     state: Columns,
     moment: datetime,
-    attempt: Attempt,
+    *,
+    careful: bool = False,
 ) -> Columns:
-    recommender = served.recommender
-    explores = question.exploration is not None and not question.rest
-    with suppress(StageError), attempt.stage("rerank"):
-        page = recommender.page(
-            rows,
-            state,
-            moment,
-            question.k,
-            with_rest=question.rest or explores,
-            reranker=question.reranker,
-        )
-        return _explored(page, question) if explores else page
-    # Its order is lost; what may on no account be shown is not shown all the same.
+    """The page without re-ranking: its order is lost, and what may on no account be shown is not shown all the same."""
     best = top(rows, len(rows))
-    try:
-        may = recommender.may_be_shown(list(best["article_id"]), state, moment)
-    except Exception:
-        may = recommender.on_sale(list(best["article_id"]))
+    articles = list(best["article_id"])
+    may = served.showable(articles, state, moment, question.reranker, careful=careful)
     best = taken(best, np.flatnonzero(may))
     best = best.assign(rank=np.arange(1, len(best) + 1))
     return best if question.rest else taken(best, np.arange(min(question.k, len(best))))
 
 
-def _explored(page: Columns, question: Question) -> Columns:
+def _explored(page: Columns, question: Question, recommender: Recommender) -> Columns:
     """The first k with some places drawn: `propensity` says with what probability. What is paid for or pinned stays
     where it is."""
     assert question.exploration is not None
+    reranker = question.reranker or recommender.reranker
+    pinned = set(reranker.brings("pinned")) if reranker is not None else set()
     fixed = np.isin(objects(page, "source"), [SPONSORED, PINNED])
+    fixed |= np.fromiter((a in pinned for a in page["article_id"]), bool, len(page))
     fixed[question.k :] = False
     free = np.flatnonzero(~fixed)
     size = min(question.k, len(page))
@@ -332,48 +430,58 @@ def plain_answer(question: Question, served: Served) -> list[str]:
     return list(found.rows["article_id"])
 
 
-def _rescued(question: Question, served: Served, attempt: Attempt, so_far: _SoFar) -> Found:
-    """An answer from memory alone, out of what the request had found before it went wrong."""
-    recommender = served.recommender
-    state = so_far.state if so_far.state is not None else _nobody(question, served)
-    moment = served.moment
+def _second_best(
+    question: Question, served: Served, so_far: _SoFar, *, careful: bool = False
+) -> Found:
+    """An answer from memory, out of what the request had found before it went wrong.
+
+    Args:
+        careful: ask no retriever, ranker or re-ranker, of which one may be what is too slow.
+    """
+    recommender, found = served.recommender, so_far.found
+    if found is not None:
+        return replace(found, display=served.remembered, plain=True)
+    state, moment, known = so_far.state or (_nobody(question, served), served.moment, False)
+
+    def of(rows: Columns, fallback: str | None, ranked: bool = False) -> Found:
+        return Found(rows, state, served.remembered, moment, known, fallback, ranked, plain=careful)
+
     if so_far.candidates is not None and len(so_far.candidates):
-        rows = recommender.fused(so_far.candidates)
-        fallback = "no_ranker"
-        best = _page(question, served, rows, state, moment, _quiet(attempt))
-        if len(best):
-            return Found(best, state, served.remembered, moment, fallback, False)
-    for fallback, articles, source in _popular(question, served, state):
-        wanted = [a for a in articles if a not in set(_excluded(question.filters))]
+        rows, ranked = so_far.ordered or (recommender.fused(so_far.candidates), False)
+        page = None
+        if so_far.ordered is None and not careful:
+            with suppress(Exception):
+                page = _page(question, recommender, rows, state, moment)
+        if page is None:
+            page = _by_score(question, served, rows, state, moment, careful=careful)
+        if len(page):
+            return of(page, None if ranked or recommender.ranker is None else "no_ranker", ranked)
+    gone = {*_excluded(question.filters), *(article for _, article in dismissed(state))}
+    for fallback, articles, source in _popular(question, served, state, careful):
+        wanted = [article for article in articles if article not in gone]
         display = served.remembered(wanted)
-        wanted = [a for a in wanted if _fits(display[a], question.filters)]
-        # `may_be_shown` knows the shop's rules and needs memory alone.
-        may = np.ones(len(wanted), dtype=bool)
-        with suppress(Exception):
-            may = recommender.may_be_shown(wanted, state, moment)
-        wanted = [a for a, ok in zip(wanted, may, strict=True) if ok]
+        wanted = [a for a in wanted if _may_fit(display[a], question.filters, source)]
+        may = served.showable(wanted, state, moment, question.reranker, careful=careful)
+        wanted = [article for article, ok in zip(wanted, may, strict=True) if ok]
         if wanted:
-            size = len(wanted) if question.rest else min(question.k, len(wanted))
-            rank = np.arange(1, size + 1)
-            rows = Columns(
-                {
-                    "customer_id": np.full(size, question.customer_id, dtype=object),
-                    "article_id": np.array(wanted[:size], dtype=object),
-                    "postal_code": np.repeat(objects(state, POSTAL_CODE), size),
-                    "source": np.full(size, source, dtype=object),
-                    "rank": rank,
-                    "score": 1.0 / rank,
-                }
-            )
-            return Found(rows, state, served.remembered, moment, fallback, False)
-    nothing = {name: np.array([], dtype=object) for name in ("customer_id", "article_id", "source")}
-    rows = Columns({**nothing, "rank": np.array([], int), "score": np.array([])})
-    return Found(rows, state, served.remembered, moment, "popular", False)
+            return of(_listed(question, state, wanted, source), fallback)
+    return of(_listed(question, state, [], POPULAR), POPULAR)
 
 
-def _quiet(attempt: Attempt) -> Attempt:
-    """Another attempt with the same limits: the request's own may have been left by its thread."""
-    return Attempt(attempt.limits, attempt.breakers, attempt.spent, attempt.trouble)
+def _listed(question: Question, state: Columns, articles: Sequence[str], source: str) -> Columns:
+    """Rows of articles in this order."""
+    size = len(articles) if question.rest else min(question.k, len(articles))
+    rank = np.arange(1, size + 1)
+    return Columns(
+        {
+            "customer_id": np.full(size, question.customer_id, dtype=object),
+            "article_id": texts(*articles[:size]),
+            "postal_code": np.repeat(objects(state, POSTAL_CODE), size),
+            "source": np.full(size, source, dtype=object),
+            "rank": rank,
+            "score": 1.0 / rank,
+        }
+    )
 
 
 def _nobody(question: Question, served: Served) -> Columns:
@@ -382,22 +490,19 @@ def _nobody(question: Question, served: Served) -> Columns:
 
 
 def _popular(
-    question: Question, served: Served, state: Columns
+    question: Question, served: Served, state: Columns, careful: bool
 ) -> Iterable[tuple[str, Sequence[str], str]]:
-    """(code, articles, source) of what can be had without knowing the customer, the nearest first."""
-    recommender = served.recommender
+    """(code, articles, source) of what can be had without knowing what the customer likes, the nearest first."""
     asked = Asked(state, served.moment)
-    somewhere = isinstance(objects(state, POSTAL_CODE)[0], str)
-    aged = isinstance(objects(state, AGE_BUCKET)[0], str)
-    for name in NEAR:
-        near = {"popular_by_postal_code": somewhere, "popular_by_age": aged}.get(name, False)
-        if name in recommender.retrievers and near:
+    for name, known in NEAR.items():
+        retriever = served.recommender.retrievers.get(name)
+        if not careful and retriever is not None and isinstance(objects(state, known)[0], str):
             with suppress(Exception):
-                retriever = recommender.retrievers[name]
                 found = retriever.propose(asked, KEPT_POPULAR).article
                 yield "popular_near_you", list(retriever.assortment.ids[found]), name
-    source = next((name for name in NEAR if name in recommender.retrievers), "popular")
-    yield "popular", served.popular, source
+    if matching := _matching(question.filters, served):
+        yield POPULAR, matching, MATCHING
+    yield POPULAR, served.popular, POPULAR
 
 
 # Filters
@@ -429,6 +534,12 @@ def _fits(shown: Mapping[str, Any], filters: Filters | None) -> bool:
         and (filters.price_min is None or price >= filters.price_min)
         and (filters.price_max is None or price <= filters.price_max)
     )
+
+
+def _may_fit(shown: Mapping[str, Any], filters: Filters | None, source: str) -> bool:
+    """The same of what memory shows: if it shows nothing, what was chosen as fitting counts as such."""
+    unseen = source == MATCHING and all(value is None for value in shown.values())
+    return unseen or _fits(shown, filters)
 
 
 def _allowed(rows: Columns, filters: Filters | None, features: Any) -> Columns:

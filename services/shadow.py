@@ -78,11 +78,15 @@ class Shadow:
         """Answer with this release from now on; with none if None."""
         same = served and self.served and served.release.tag == self.served.release.tag
         if not same:
-            self._sums = _Sums()
+            self.begin_anew()
         self.served = served
         if served is not None and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="lookbook-shadow", daemon=True)
             self._thread.start()
+
+    def begin_anew(self) -> None:
+        """Forget what was compared: it is beside another release in production from now on."""
+        self._sums = _Sums()
 
     def copy(self, question: Question, answered: list[str], seconds: float) -> None:
         """Hand over what was asked, what was answered, and how long that took."""

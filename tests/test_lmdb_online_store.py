@@ -530,6 +530,37 @@ def test_every_value_comes_back_as_it_was_written(kinds, kind, name):
             _ = matrix.values
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.integers(-1, MOST + 1), max_size=9),
+    name=st.sampled_from(["brought", "pushed"]),
+)
+def test_values_as_objects_are_those_of_the_column(kinds, rows, name):
+    """Few rows are decoded one by one, many by Arrow, and a key may have no row."""
+    for kind, wanted in KINDS.items():
+        matrix = kinds.matrix(name, [str(row) for row in rows], [kind])
+        found, column = matrix.objects(kind), matrix.column(kind)
+        assert found.shape == (len(rows),)
+        if wanted.dtype is UnixTimestamp:
+            assert found.dtype == "datetime64[us]"
+            told = column.cast(pa.int64()).to_pylist()
+            assert found.astype("int64").tolist() == [
+                np.iinfo(np.int64).min if at is None else at for at in told
+            ]
+            continue
+        expected = column.to_numpy(zero_copy_only=False)
+        for one, other in zip(found, expected, strict=True):
+            same = pd.isna(one) if np.ndim(one) == 0 and not isinstance(one, bytes | str) else False
+            if same is True or same is np.True_:
+                assert np.ndim(other) == 0
+                assert pd.isna(other)
+            elif np.ndim(one):
+                assert bits(np.asarray(one).tolist()) == bits(np.asarray(other).tolist())
+                assert np.asarray(one).dtype == np.asarray(other).dtype
+            else:
+                assert (type(one), bits(one)) == (type(other), bits(other))
+
+
 def test_features_are_given_in_the_order_and_number_in_which_they_are_asked_for(kinds):
     names = ["whole", "double", "flag", "whole"]
     matrix = kinds.matrix("brought", ["2", "nobody", "0", "0"], names)

@@ -3,6 +3,7 @@
 Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al., NIPS 2017).
 """
 
+import threading
 from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import repeat
@@ -64,8 +65,7 @@ class GradientBoosting(Ranker):
             "verbosity": -1,
         }
         self.trees = trees
-        self._under_way = 0
-        """How many requests are being scored: about, for nothing depends on it but time."""
+        self._second_core = threading.Lock()
         self.columns: list[str] = []
         self._take({})
         self.booster: lightgbm.Booster | None = None
@@ -128,15 +128,17 @@ class GradientBoosting(Ranker):
         return self.booster
 
     def _raw(self, rows: Table) -> dict[str, np.ndarray]:
-        matrix, threads = self._matrix(rows), {}
-        if few := len(rows) < FEW_ROWS:
-            # Two share the rows of one request as long as no other wants the second core.
-            threads = {"num_threads": 1 if self._under_way else 2}
-        self._under_way += few
-        try:
-            scores = self._fitted().predict(matrix, **threads)
-        finally:
-            self._under_way -= few
+        matrix = self._matrix(rows)
+        if len(rows) >= FEW_ROWS:
+            scores = self._fitted().predict(matrix)
+        else:
+            # Two threads share the rows of one request as long as no other has them.
+            both = self._second_core.acquire(blocking=False)
+            try:
+                scores = self._fitted().predict(matrix, num_threads=2 if both else 1)
+            finally:
+                if both:
+                    self._second_core.release()
         return {PURCHASE: np.asarray(scores, dtype="float64")}
 
     def explain(self, rows: Table) -> pd.DataFrame:
@@ -148,11 +150,14 @@ class GradientBoosting(Ranker):
     def quick_effects(self, rows: Table) -> pd.DataFrame:
         """What each split on a row's way through each tree changed (Saabas, 2014): exact in sum, and a thirtieth of
         the time of SHAP values, but of columns that act together it credits the one nearer the leaf with more."""
-        leaves = np.asarray(self._fitted().predict(self._matrix(rows), pred_leaf=True), "int64")
+        threads = {"num_threads": 1} if len(rows) < FEW_ROWS else {}
+        found = self._fitted().predict(self._matrix(rows), pred_leaf=True, **threads)
+        # Of a single tree LightGBM gives no second dimension.
+        leaves = np.asarray(found, "int64").reshape(len(rows), -1)
         parts, first = self._ways
-        found = parts[leaves + first].sum(axis=1, dtype="float64")
+        effects = parts[leaves + first].sum(axis=1, dtype="float64")
         index = rows.index if isinstance(rows, pd.DataFrame) else None
-        return pd.DataFrame(found, columns=self.columns, index=index)
+        return pd.DataFrame(effects, columns=self.columns, index=index)
 
     @cached_property
     def _ways(self) -> tuple[np.ndarray, np.ndarray]:
