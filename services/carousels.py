@@ -23,7 +23,8 @@ from services.schemas import Carousel, Recommendation
 
 LEAST = 3
 """A carousel with fewer articles is left out, unless it is one of `SHORT`."""
-SHORT = ("pick_up", "sponsored")
+PICK_UP = "pick_up"
+SHORT = (PICK_UP, "sponsored")
 DEPTH = 60
 """So many candidates of a carousel may come to stand in it."""
 LED_BY = 120
@@ -88,7 +89,11 @@ def _chosen(
     alone = [len(without_repeats([row.articles[:DEPTH]], k, facts)[0]) for row in wanted]
     left = [row for row, most in zip(wanted, alone, strict=True) if most >= least(row)]
     while True:
-        shown = without_repeats([row.articles[:DEPTH] for row in left], k, facts, claim="rank")
+        # What somebody left off is theirs to pick up, whoever else would show it.
+        before = sum(row.name == PICK_UP for row in left)
+        shown = without_repeats(
+            [row.articles[:DEPTH] for row in left], k, facts, claim="rank", before=before
+        )
         lacks = [len(of) - least(row) for row, of in zip(left, shown, strict=True)]
         if not left or min(lacks) >= 0:
             return [
@@ -162,7 +167,7 @@ def _picked_up(recommender: Recommender, found: Found) -> _Row | None:
         when = "today" if days < 1 else "yesterday" if days < 2 else f"{days} days ago"
         did = "put it in your cart" if kind == "cart" else "looked at it"
         why[article] = f"You {did} {when}."
-    return _Row("pick_up", "Pick up where you left off", articles, why=why)
+    return _Row(PICK_UP, "Pick up where you left off", articles, why=why)
 
 
 def _because(recommender: Recommender, found: Found) -> list[_Row]:

@@ -17,6 +17,7 @@ def without_repeats(
     facts: ArticleFacts | None = None,
     *,
     claim: Claim = "first",
+    before: int = 0,
 ) -> list[np.ndarray]:
     """What each carousel shows, so that an article stands once on the page.
 
@@ -29,6 +30,7 @@ def without_repeats(
         claim: who shows what several have. `first`: the carousel that stands first. `rank`: the one in
             which it ranks best, the first of those that rank it alike; so the first carousel does not take
             the best of all others.
+        before: so many of the first carousels claim theirs before the others, whatever they rank.
 
     Returns:
         for each carousel the positions in its list (at most k), ascending.
@@ -46,7 +48,7 @@ def without_repeats(
     keys = [_keys(ids, facts) for ids in carousels]
     asked = [(nth, rank) for nth, own in enumerate(keys) for rank in range(len(own))]
     if claim == "rank":
-        asked.sort(key=lambda pair: (pair[1], pair[0]))
+        asked.sort(key=lambda pair: (pair[0] >= before, pair[1], pair[0]))
     taken: set[int | str] = set()
     shown: list[list[int]] = [[] for _ in carousels]
     for nth, rank in asked:
