@@ -52,6 +52,7 @@ from services.schemas import (
     Explanation,
     Filters,
     FoundArticles,
+    Gate,
     Home,
     NamedBy,
     Purchase,
@@ -110,10 +111,17 @@ def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
         popular=_best_sellers(recommender, nobody, moment, barred),
         barred=barred,
         display=tuple(stored_reads(DISPLAY_SERVICE)),
+        gates=_gates_of(chosen.tag, alias),
         search=_search_of(chosen) if alias == ALIAS else None,
     )
     _rehearse(served)
     return served
+
+
+def _gates_of(tag: str, alias: str) -> tuple[dict[str, Any], ...]:
+    """What the gates said when a release last came to stand under an alias past them."""
+    shown = [move.gates for move in releases.history(alias) if move.release == tag and move.gates]
+    return tuple(shown[-1]["results"]) if shown else ()
 
 
 def _rehearse(served: Served) -> None:
@@ -748,6 +756,7 @@ class Answers:
             moment=served.moment,
             parts=served.release.parts,
             metrics=served.release.metrics,
+            gates=[Gate.model_validate(one) for one in served.gates],
         )
 
 

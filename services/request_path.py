@@ -85,6 +85,8 @@ class Served:
     """What is on sale, and the shop's rules let nobody see."""
     display: tuple["StoredRead", ...]
     """What `article_display` reads."""
+    gates: tuple[dict[str, Any], ...] = ()
+    """What each gate said of it when it was promoted."""
     search: SearchIndex | None = None
     """None for a release from before there was search, or whose encoder is gone."""
 

@@ -296,6 +296,15 @@ class Explanation(BaseModel):
     reason: str
 
 
+class Gate(BaseModel):
+    """What one gate said of the release before it came into production."""
+
+    gate: str
+    passed: bool
+    figure: str
+    needed: str
+
+
 class ReleaseInfo(BaseModel):
     """What is being served."""
 
@@ -306,6 +315,7 @@ class ReleaseInfo(BaseModel):
     moment: datetime
     parts: dict[str, str]
     metrics: dict[str, Any]
+    gates: list[Gate] = Field(description="Those that were asked when it was promoted.")
     pictures: bool = Field(
         default=False, description="Whether /pictures/ARTICLE.jpg has pictures of articles."
     )

@@ -22,11 +22,8 @@ const table = (caption, heads, rows, about) => el("section", { class: "sheet-par
       el("tbody", {}, rows.map(([first, ...others]) => el("tr", {}, el("th", { scope: "row" }, first),
         others.map((cell) => el("td", {}, cell))))))));
 
-function gateRows(gates) {
-  const all = Array.isArray(gates) ? gates : Object.entries(gates).map(([name, gate]) => ({ name, ...Object(gate) }));
-  return all.map(({ name, gate, passed, ok, detail, says, reason }) =>
-    [sentence(name ?? gate ?? "gate"), passed ?? ok ? "passed" : "failed", detail ?? says ?? reason ?? ""]);
-}
+const gateRows = (gates) => gates.map(({ gate, passed, figure, needed }) =>
+  [sentence(gate), passed ? "passed" : "failed", figure, needed]);
 
 function shadowed(shadow) {
   if (!shadow.release) return note("Nothing stands under the alias “shadow”: no other release is being tried in silence.");
@@ -45,7 +42,7 @@ export async function showRelease(panel, signal) {
   const metrics = Object.entries(release.metrics ?? {});
   const measured = metrics.filter(([, metric]) => Number.isFinite(metric?.mean));
   const weeks = release.metrics?.weeks;
-  const gates = release.gates ?? release.metrics?.gates;
+  const gates = release.gates ?? [];
   const shadow = el("div", {}, el("p", { class: "quiet waiting" }, "One moment…"));
   panel.replaceChildren(el("section", { id: "about-release", "aria-labelledby": "release-title" },
     el("h2", { id: "release-title", tabindex: "-1" }, "The release in production"),
@@ -57,7 +54,7 @@ export async function showRelease(panel, signal) {
       measured.map(([name, metric]) => [name, number(metric.mean),
         isMissing(metric.low) || isMissing(metric.high) ? "" : `${number(metric.low)} to ${number(metric.high)}`, whisker(metric)]),
       Array.isArray(weeks) ? `Weeks from ${weeks.map(dayWords).join(" and ")}. Metrics between 0 and 1 are drawn on that scale.` : null) : null,
-    gates ? table("Gates it passed before it was let in", ["Gate", "Outcome", "What was seen"], gateRows(gates)) : null,
+    gates.length ? table("Gates it was asked before it was let in", ["Gate", "Outcome", "What was seen", "What was needed"], gateRows(gates)) : null,
     table("Its parts", ["Part", "Version"], Object.entries(release.parts ?? {}).map(([name, version]) =>
       [sentence(name), el("code", {}, version)])),
     el("section", { class: "sheet-part" }, el("h3", {}, "In the shadow"), shadow)));
