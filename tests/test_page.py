@@ -289,6 +289,14 @@ RELEASE = {
         "log_det@12": {"mean": -2.02, "low": -2.1, "high": -1.9},
         "weeks": ["2020-09-09", "2020-09-16"],
     },
+    "gates": [
+        {
+            "gate": "coverage",
+            "passed": True,
+            "figure": "21.5% of the articles on sale",
+            "needed": "1.0%",
+        }
+    ],
 }
 EXPERIMENTS = {
     "experiments": [
