@@ -39,7 +39,7 @@ MOST_THREADS = 32
 """Also those that were left behind."""
 LOOKS = 0.02
 """Seconds after which whoever waits looks what stage is under way: what most answers do not take."""
-QUEUE_AGAIN = 0.05
+QUEUE_AGAIN = 0.1
 """Seconds in which the second attempt of a request must find a place."""
 SOON = 0.7
 """From this share of its time on a stage should come to an end with what it has, instead of being left behind."""

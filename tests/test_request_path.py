@@ -68,6 +68,7 @@ def answers(
 ) -> Iterator[Answers]:
     """The service's answers, whole again after each test."""
     monkeypatch.setenv("LOOKBOOK_HOME", str(ruled_home))
+    monkeypatch.setattr(deadlines, "QUEUE_AGAIN", 5.0)
     workers = running._path._workers
     monkeypatch.setattr(workers, "breakers", Breakers())
     monkeypatch.setattr(workers, "limits", dict(workers.limits))
