@@ -241,9 +241,16 @@ def test_a_file_is_sent_and_not_named() -> None:
         found = asking().post("/picture", **form)
         assert found.status_code == 400
         assert found.json()["error"] == "picture: send the file itself, with a file name."
-    for sent in ("multipart/form-data", "multipart/form-data; boundary=x"):
+    for sent, status, said in (
+        ("multipart/form-data; boundary=x", 400, "The form cannot be read."),
+        (
+            "multipart/form-data",
+            415,
+            "The header Content-Type names no boundary of the form's parts.",
+        ),
+    ):
         found = asking().post("/picture", content=b"--y no form", headers={"Content-Type": sent})
-        assert (found.status_code, found.json()["error"]) == (400, "The form cannot be read.")
+        assert (found.status_code, found.json()["error"]) == (status, said)
     assert KEPT == []
     found = asking().post("/picture", data={"k": "3"}, files={"picture": b"x" * 2_000_000})
     assert found.status_code == 413
