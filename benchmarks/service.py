@@ -111,7 +111,8 @@ def _customers() -> list[str]:
 def _in_process(customers: list[str]) -> None:
     from pipelines.features import OnlineFeatures
     from pipelines.recommender import one_customer
-    from services.answers import Answers, load_served
+    from services.answers import Answers
+    from services.served import load_served
 
     served = load_served()
     counts = []

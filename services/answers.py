@@ -14,7 +14,6 @@ from feature_repo.errors import InputError
 from pipelines.columns import Columns
 from pipelines.content.search import NOT_THERE, SearchError, SearchIndex
 from pipelines.explaining import (
-    DISPLAY_SERVICE,
     article_display,
     drivers_of,
     explained,
@@ -22,22 +21,20 @@ from pipelines.explaining import (
     text_or_none,
 )
 from pipelines.exploration import seed_of
-from pipelines.features import OnlineFeatures, stored_reads, warm_up
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.composing import load_recommender, load_search, require_fresh
 from pipelines.model_registry.registry import RegistryError
 from pipelines.monitoring.answer_log import AnswerLog, Shown
-from pipelines.monitoring.served_log import ServedLog, Versions
+from pipelines.monitoring.served_log import ServedLog
 from pipelines.online import materialized_at, online_moment
 from pipelines.rankers.base import Objective, ObjectiveError
 from pipelines.recommender import Recommender, is_known, one_customer
 from pipelines.retrievers.article_to_article import ArticleToArticle
-from pipelines.retrievers.base import recent_purchases, session_lists, top
-from pipelines.warm_rows import WarmRows
+from pipelines.retrievers.base import recent_purchases, session_lists
 from services.carousels import carousels, complements
 from services.deadlines import Attempt, Workers, deadlines
 from services.experiments import CHANGES, Assigned, Experiments
-from services.request_path import Found, Question, RequestPath, Served, allowed_by
+from services.filters import allowed_by
+from services.request_path import Found, Question, RequestPath
 from services.schemas import (
     Accepted,
     Article,
@@ -65,93 +62,17 @@ from services.schemas import (
     SimilarArticles,
     VariantInfo,
 )
+from services.served import PRODUCTION, SHADOW, Served, keep_warm, load_served
 from services.session import accept, shop_now
 from services.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
-ALIAS, SHADOW = "production", "shadow"
 SHOWN_PURCHASES = 60
-POPULAR = 500
-"""So many of the best sellers are held for those of whom nothing can be read."""
 PURCHASE_DISPLAY = ("name", "product_type", "colour", "price")
 SIMILAR = ("similar", "similar_by_text", "similar_by_metadata", "similar_by_image")
 """The retrievers that say what is like an article, the first that a release has."""
 EXPLAINED_DRIVERS = 12
-
-
-def load_served(alias: str = ALIAS, before: Served | None = None) -> Served:
-    """What an alias points at, every file checked.
-
-    Args:
-        before: what was served until now: of its memory is kept what still holds.
-
-    Raises:
-        RegistryError: nothing is promoted, or a part is damaged.
-        FeatureError: the online store is empty.
-    """
-    chosen = releases.get(alias)
-    recommender, sample = load_recommender(chosen)
-    moment = online_moment(refresh=True)
-    require_fresh(chosen, moment)
-    warm = WarmRows(recommender.article_names)
-    if before is not None and np.array_equal(before.warm.names, warm.names):
-        warm = before.warm.numbered_by(recommender.article_names)
-    _warm(warm, recommender)
-    nobody = one_customer("", OnlineFeatures(moment))
-    barred = _barred(recommender, nobody, moment)
-    served = Served(
-        chosen,
-        recommender,
-        sample,
-        moment,
-        Versions.now(chosen.tag, moment),
-        warm,
-        nobody=nobody,
-        popular=_best_sellers(recommender, nobody, moment, barred),
-        barred=barred,
-        display=tuple(stored_reads(DISPLAY_SERVICE)),
-        gates=_gates_of(chosen.tag, alias),
-        search=_search_of(chosen) if alias == ALIAS else None,
-    )
-    _rehearse(served)
-    return served
-
-
-def _gates_of(tag: str, alias: str) -> tuple[dict[str, Any], ...]:
-    """What the gates said when a release last came to stand under an alias past them."""
-    shown = [move.gates for move in releases.history(alias) if move.release == tag and move.gates]
-    return tuple(shown[-1]["results"]) if shown else ()
-
-
-def _rehearse(served: Served) -> None:
-    """Answer once, so that nobody waits for what is made when it is first used."""
-    for customer in [*(known["customer_id"] for known in served.sample[:1]), ""]:
-        features = served.features()
-        state = one_customer(customer, features)
-        rows = served.recommender.candidates(state, served.moment)
-        ranker = served.recommender.ranker
-        if len(rows) and ranker is not None:
-            rows = features.read(rows, ranker.feature_service)
-            rows = served.recommender.ranked(rows, state)
-            drivers_of(served.recommender, rows.take([0]), state)
-        article_display(rows["article_id"][:1], features)
-
-
-def _search_of(chosen: releases.Release) -> SearchIndex | None:
-    try:
-        return load_search(chosen)
-    except RegistryError:
-        # Recommendations do not need it.
-        log.exception("there is no search")
-        return None
-
-
-def _warm(warm: WarmRows, recommender: Recommender) -> None:
-    services = [DISPLAY_SERVICE]
-    if recommender.ranker is not None:
-        services.append(recommender.ranker.feature_service)
-    warm_up(warm, services)
 
 
 def _shadow_tag() -> str | None:
@@ -159,34 +80,6 @@ def _shadow_tag() -> str | None:
         return releases.resolve(SHADOW)
     except RegistryError:
         return None
-
-
-def _barred(recommender: Recommender, nobody: Columns, moment: datetime) -> frozenset[str]:
-    """What is on sale, and the rules let nobody see."""
-    ids = _on_sale(recommender)
-    may = recommender.may_be_shown(ids, nobody, moment)
-    return frozenset(article for article, ok in zip(ids, may, strict=True) if not ok)
-
-
-def _on_sale(recommender: Recommender) -> list[str]:
-    ids: list[str] = recommender.article_names[:-1].tolist()
-    return [a for a, ok in zip(ids, recommender.on_sale(ids), strict=True) if ok]
-
-
-def _best_sellers(
-    recommender: Recommender, nobody: Columns, moment: datetime, barred: frozenset[str]
-) -> tuple[str, ...]:
-    """What sells best everywhere: what is answered from memory alone."""
-    facts = recommender.facts
-    if facts is not None:
-        share = np.where(facts.assortment.on_sale, facts.share, -1.0)
-        best = np.argsort(-share, kind="stable")
-        found = facts.assortment.ids[best[share[best] >= 0]].tolist()
-    else:
-        rows = recommender.candidates(nobody, moment)
-        found = top(recommender.fused(rows), POPULAR)["article_id"].tolist()
-    found = [article for article in found or _on_sale(recommender) if article not in barred]
-    return tuple(found[:POPULAR])
 
 
 @dataclass(frozen=True)
@@ -266,7 +159,7 @@ class Answers:
         while not self._stopped.wait(every.total_seconds()):
             try:
                 before = self._served
-                moved = releases.resolve(ALIAS) != before.release.tag
+                moved = releases.resolve(PRODUCTION) != before.release.tag
                 moved |= online_moment(refresh=True) != before.moment
                 # Late purchases may have been brought for the same moment.
                 brought = materialized_at(settled=True)
@@ -276,7 +169,7 @@ class Answers:
                     if self._served.release.tag != before.release.tag:
                         self._shadow.begin_anew()
                 else:
-                    _warm(before.warm, before.recommender)
+                    keep_warm(before.warm, before.recommender)
                 trouble = ""
             except Exception as error:
                 if str(error) != trouble:
@@ -293,7 +186,7 @@ class Answers:
                 self._shadow.take(None)
                 return
             if now is not None and (tag, self._served.moment) == (now.release.tag, now.moment):
-                _warm(now.warm, now.recommender)
+                keep_warm(now.warm, now.recommender)
                 return
             self._shadow.take(load_served(SHADOW, before=self._served))
             log.info("copies of requests go to %s", tag)
@@ -750,7 +643,7 @@ class Answers:
         served = self._served
         return ReleaseInfo(
             release=served.release.tag,
-            alias=ALIAS,
+            alias=PRODUCTION,
             created=served.release.created.astimezone(UTC),
             data_cutoff=served.release.lineage.data_cutoff,
             moment=served.moment,

@@ -18,13 +18,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from feature_repo.errors import LookbookError
-from pipelines.columns import Columns, decoded, objects, taken, texts
-from pipelines.content.search import SearchIndex
-from pipelines.explaining import article_display, displayed
+from pipelines.columns import Columns, objects, taken, texts
+from pipelines.explaining import article_display
 from pipelines.exploration import Exploration, explore
-from pipelines.features import OnlineFeatures
-from pipelines.model_registry.release import Release
-from pipelines.monitoring.served_log import ServedLog, Versions
+from pipelines.monitoring.served_log import ServedLog
 from pipelines.rankers.base import Objective
 from pipelines.recommender import (
     AGE_BUCKET,
@@ -34,118 +31,24 @@ from pipelines.recommender import (
     SPONSORED,
     Ask,
     Recommender,
-    age_bucket,
     dismissed,
     is_known,
     one_customer,
 )
 from pipelines.rerankers.base import Reranker
 from pipelines.retrievers.base import NOTHING, Asked, Proposals, top
-from pipelines.warm_rows import KEY, WarmRows
 from services.deadlines import STAGES, Attempt, Breakers, StageError, Workers
+from services.filters import allowed, excluded, matching_of, may_fit
 from services.schemas import Context, Filters
+from services.served import Served, given_by
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-StoredRead = tuple[str, str, tuple[str, ...], tuple[str, ...]]
-"""A view, its name in the online store, and its numbers and other features."""
-
-AGE = "customer_profile__age"
 KEPT_POPULAR = 200
 NEAR = {"popular_by_postal_code": POSTAL_CODE, "popular_by_age": AGE_BUCKET}
 """The retrievers that need to know one thing of somebody, where they live or how old they are; the best first."""
 POPULAR = "popular"
-MATCHED = 300
-"""So many of the articles that a filter asks for are candidates beside those that retrievers name."""
-FILTERED = {
-    "product_type": "article_profile__product_type_name",
-    "product_group": "article_profile__product_group_name",
-    "colour": "article_profile__colour_group_name",
-    "department": "article_profile__department_name",
-}
-
-
-@dataclass(frozen=True)
-class Served:
-    """A release, loaded, with what is held in memory beside it."""
-
-    release: Release
-    recommender: Recommender
-    sample: list[dict[str, str]]
-    moment: datetime
-    """Everything before it is in the online store; the question is asked then, as in training."""
-    versions: Versions
-    warm: WarmRows
-    nobody: Columns
-    """What is known of a customer of whom nothing is known."""
-    popular: tuple[str, ...]
-    """What sells best everywhere, of what may be shown to everybody."""
-    barred: frozenset[str]
-    """What is on sale, and the shop's rules let nobody see."""
-    display: tuple["StoredRead", ...]
-    """What `article_display` reads."""
-    gates: tuple[dict[str, Any], ...] = ()
-    """What each gate said of it when it was promoted."""
-    search: SearchIndex | None = None
-    """None for a release from before there was search, or whose encoder is gone."""
-
-    def features(self, context: Context | None = None) -> OnlineFeatures:
-        """
-        Args:
-            context: what the request says of a customer of whom the store says nothing.
-        """
-        return OnlineFeatures(self.moment, self.warm, _given(context))
-
-    def remembered(self, articles: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What is shown of articles as memory has it, whatever has become of the store."""
-        unique = list(dict.fromkeys(articles))
-        known = [article for article in unique if article in self.warm]
-        wanted = [*known, *(article for article in unique if article not in self.warm)]
-        places = self.warm.places_of(known)
-        assert places is not None
-        columns: dict[str, Any] = {KEY: texts(*wanted)}
-        for view, stored, numbers, others in self.display:
-            held = self.warm.remembered(stored, numbers, others, places)
-            for number, name in enumerate(numbers):
-                columns[f"{view}__{name}"] = values = np.full(len(wanted), np.nan)
-                if held is not None:
-                    values[: len(known)] = held[0][number]
-            for name in others:
-                columns[f"{view}__{name}"] = values = np.full(len(wanted), None, dtype=object)
-                if held is not None:
-                    values[: len(known)] = decoded(held[1][name])
-        return displayed(Columns(columns))
-
-    def showable(
-        self,
-        articles: Sequence[str],
-        state: Columns,
-        moment: datetime,
-        reranker: Reranker | None,
-        *,
-        careful: bool,
-    ) -> np.ndarray:
-        """Whether each article may be shown to a customer (A,), by the shop's rules.
-
-        Args:
-            careful: take the rules' effect on everybody alone, which memory has.
-        """
-        found = self.recommender.on_sale(articles)
-        if not careful:
-            with suppress(Exception):
-                may = self.recommender.may_be_shown(articles, state, moment, reranker)
-                return np.asarray(may & found)
-        return found & np.array([a not in self.barred for a in articles], dtype=bool)
-
-
-def _given(context: Context | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if context is not None and context.age is not None:
-        found |= {AGE: float(context.age), AGE_BUCKET: age_bucket(context.age)}
-    if context is not None and context.postal_code is not None:
-        found[POSTAL_CODE] = context.postal_code
-    return found
 
 
 @dataclass
@@ -295,17 +198,17 @@ def _walked(
             state = one_customer(question.customer_id, features)
             moment = features.moment or served.moment
             # What the request says of them the shop does not know.
-            known = is_known(state.drop(columns=[*_given(question.context)]))
+            known = is_known(state.drop(columns=[*given_by(question.context)]))
         so_far.state = state, moment, known
         with attempt.stage("candidates") as until:
-            matching = _matching(question.filters, served)
+            matching = matching_of(question.filters, served)
             ask, answered = _asking(attempt, until)
             rows = recommender.candidates(
                 state, moment, matching=matching, ask=ask, reranker=question.reranker
             )
             if not answered:
                 raise LookbookError("no retriever has answered")
-            rows = _allowed(rows, question.filters, features)
+            rows = allowed(rows, question.filters, features)
         so_far.candidates = rows
         if not len(rows) and question.filters is None:
             return None
@@ -458,11 +361,11 @@ def _second_best(
             page = _by_score(question, served, rows, state, moment, careful=careful)
         if len(page):
             return of(page, None if ranked or recommender.ranker is None else "no_ranker", ranked)
-    gone = {*_excluded(question.filters), *(article for _, article in dismissed(state))}
+    gone = {*excluded(question.filters), *(article for _, article in dismissed(state))}
     for fallback, articles, source in _popular(question, served, state, careful):
         wanted = [article for article in articles if article not in gone]
         display = served.remembered(wanted)
-        wanted = [a for a in wanted if _may_fit(display[a], question.filters, source)]
+        wanted = [a for a in wanted if may_fit(display[a], question.filters, source)]
         may = served.showable(wanted, state, moment, question.reranker, careful=careful)
         wanted = [article for article, ok in zip(wanted, may, strict=True) if ok]
         if wanted:
@@ -487,7 +390,7 @@ def _listed(question: Question, state: Columns, articles: Sequence[str], source:
 
 
 def _nobody(question: Question, served: Served) -> Columns:
-    given = {name: texts(value) for name, value in _given(question.context).items()}
+    given = {name: texts(value) for name, value in given_by(question.context).items()}
     return served.nobody.assign(customer_id=texts(question.customer_id), **given)
 
 
@@ -502,103 +405,6 @@ def _popular(
             with suppress(Exception):
                 found = retriever.propose(asked, KEPT_POPULAR).article
                 yield "popular_near_you", list(retriever.assortment.ids[found]), name
-    if matching := _matching(question.filters, served):
+    if matching := matching_of(question.filters, served):
         yield POPULAR, matching, MATCHING
     yield POPULAR, served.popular, POPULAR
-
-
-# Filters
-
-
-def _excluded(filters: Filters | None) -> Sequence[str]:
-    return filters.exclude if filters is not None else ()
-
-
-def _wishes(filters: Filters | None) -> dict[str, list[str]]:
-    """{kind of attribute: the values that are asked for}."""
-    found = {kind: getattr(filters, kind) for kind in FILTERED} if filters is not None else {}
-    return {kind: values for kind, values in found.items() if values}
-
-
-def _priced(filters: Filters | None) -> bool:
-    return filters is not None and (filters.price_min, filters.price_max) != (None, None)
-
-
-def _fits(shown: Mapping[str, Any], filters: Filters | None) -> bool:
-    """Whether an article is what is asked for, by what is shown of it."""
-    if any(shown[kind] not in values for kind, values in _wishes(filters).items()):
-        return False
-    if filters is None or not _priced(filters):
-        return True
-    price = shown["price"]
-    return (
-        price is not None
-        and (filters.price_min is None or price >= filters.price_min)
-        and (filters.price_max is None or price <= filters.price_max)
-    )
-
-
-def _may_fit(shown: Mapping[str, Any], filters: Filters | None, source: str) -> bool:
-    """The same of what memory shows: if it shows nothing, what was chosen as fitting counts as such."""
-    unseen = source == MATCHING and all(value is None for value in shown.values())
-    return unseen or _fits(shown, filters)
-
-
-def _allowed(rows: Columns, filters: Filters | None, features: Any) -> Columns:
-    """The candidates that are what is asked for."""
-    if filters is None or not len(rows):
-        return rows
-    keep = np.ones(len(rows), dtype=bool)
-    if filters.exclude:
-        gone = set(filters.exclude)
-        keep &= np.fromiter((a not in gone for a in rows["article_id"]), bool, len(rows))
-    if _wishes(filters) or _priced(filters):
-        shown = article_display(rows["article_id"], features)
-        keep &= np.fromiter((_fits(shown[a], filters) for a in rows["article_id"]), bool, len(rows))
-    return taken(rows, np.flatnonzero(keep))
-
-
-def _fitting(filters: Filters | None, served: Served) -> np.ndarray | None:
-    """Which articles of the facts are what is asked for (A,), on sale or not; None if nothing is asked for, or there
-    are no facts."""
-    facts = served.recommender.facts
-    if facts is None or not (_wishes(filters) or _priced(filters)):
-        return None
-    fits = np.ones(len(facts.assortment), dtype=bool)
-    for kind, values in _wishes(filters).items():
-        number = {name: place for place, name in enumerate(facts.names[kind])}
-        fits &= np.isin(facts.groups[kind], [number[v] for v in values if v in number])
-    if filters is not None and filters.price_min is not None:
-        fits &= np.nan_to_num(facts.price, nan=-1.0) >= filters.price_min
-    if filters is not None and filters.price_max is not None:
-        fits &= np.nan_to_num(facts.price, nan=np.inf) <= filters.price_max
-    return fits
-
-
-def _matching(filters: Filters | None, served: Served) -> Sequence[str]:
-    """What sells best of all that is asked for, as a narrow filter leaves little of what retrievers name."""
-    facts, fits = served.recommender.facts, _fitting(filters, served)
-    if facts is None or fits is None:
-        return ()
-    places = np.flatnonzero(fits & facts.assortment.on_sale)
-    best = places[np.argsort(-facts.share[places], kind="stable")[:MATCHED]]
-    found: list[str] = facts.assortment.ids[best].tolist()
-    return found
-
-
-def allowed_by(filters: Filters | None, served: Served) -> np.ndarray | None:
-    """Which articles of the search index a filter leaves (A,); all if None."""
-    if filters is None or served.search is None:
-        return None
-    ids = served.search.assortment.ids
-    allowed = np.ones(len(ids), dtype=bool)
-    fits, facts = _fitting(filters, served), served.recommender.facts
-    if fits is not None and facts is not None:
-        if served.search.assortment is facts.assortment:
-            allowed &= fits
-        else:
-            place = facts.assortment.places(ids)
-            allowed &= (place >= 0) & fits[place]
-    gone = served.search.assortment.places(list(filters.exclude))
-    allowed[gone[gone >= 0]] = False
-    return allowed

@@ -16,8 +16,9 @@ import numpy as np
 from prometheus_client import Counter, Histogram
 
 from feature_repo import environment
-from services.request_path import Question, Served, plain_answer
+from services.request_path import Question, plain_answer
 from services.schemas import ShadowReport
+from services.served import Served
 
 log = logging.getLogger(__name__)
 

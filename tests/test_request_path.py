@@ -651,7 +651,7 @@ def test_a_release_may_lack_parts(
     for name in gone.get(without, []):
         del changes["retrievers"][name]
     recommender = replace(whole, **changes)
-    from services.answers import _barred, _best_sellers
+    from services.served import _barred, _best_sellers
 
     barred = _barred(recommender, served.nobody, served.moment)
     popular = _best_sellers(recommender, served.nobody, served.moment, barred)

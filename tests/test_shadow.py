@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.model_registry import composing, release
-from services.answers import Answers, load_served
+from services.answers import Answers
 from services.deadlines import STAGES
 from services.schemas import Recommendations
+from services.served import load_served
 from services.shadow import Shadow, _compared, rank_biased_overlap
 from tests.conftest import until
 
