@@ -32,7 +32,7 @@ from pipelines.recommender import Recommender, is_known, one_customer
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import recent_purchases, session_lists
 from services.carousels import carousels, complements
-from services.deadlines import Attempt, Workers, deadlines
+from services.deadlines import Attempt, Steps, Workers, deadlines, waiting
 from services.experiments import CHANGES, Assigned, Experiments
 from services.filters import allowed_by
 from services.request_path import Found, Question, RequestPath
@@ -202,7 +202,7 @@ class Answers:
 
     # Recommendations
 
-    def recommend(
+    def recommending(
         self,
         customer_id: str,
         k: int,
@@ -210,7 +210,7 @@ class Answers:
         filters: Filters | None = None,
         context: Context | None = None,
         variants: Mapping[str, str] | None = None,
-    ) -> Recommendations:
+    ) -> Steps[Recommendations]:
         """The k best articles for a customer; one who is not known gets what is popular.
 
         Args:
@@ -240,7 +240,7 @@ class Answers:
                 plain=found.plain,
             )
 
-        rows, found, attempt = self._path.answer(question, served, dress)
+        rows, found, attempt = yield from self._path.answer(question, served, dress)
         if "propensity" in found.rows:
             for row, chance in zip(rows, found.rows["propensity"], strict=True):
                 row["propensity"] = float(chance)
@@ -268,14 +268,16 @@ class Answers:
             recommendations=[Recommendation.model_validate(row) for row in rows],
         )
 
-    def home(
+    recommend = waiting(recommending)
+
+    def homing(
         self,
         customer_id: str,
         k: int = 8,
         objective: Objective | None = None,
         context: Context | None = None,
         variants: Mapping[str, str] | None = None,
-    ) -> Home:
+    ) -> Steps[Home]:
         """The customer's page: carousels with at most k articles each. Nothing of it is drawn by an experiment, for what
         a carousel gives up to another has no simple probability.
 
@@ -290,7 +292,7 @@ class Answers:
         def dress(found: Found) -> list[Carousel]:
             return carousels(served.recommender, found, k, objective)
 
-        rows, found, attempt = self._path.answer(question, served, dress)
+        rows, found, attempt = yield from self._path.answer(question, served, dress)
         self._remember(
             asked,
             "home",
@@ -302,6 +304,8 @@ class Answers:
             ],
         )
         return Home(**self._said(asked, found, attempt), carousels=rows)
+
+    home = waiting(homing)
 
     def _asked(
         self,

@@ -4,15 +4,18 @@ A request works through its stages in a thread of a pool, while the one that ask
 it is allowed. What is too slow is left behind with its thread, and the answer is made of what is there by then.
 """
 
+import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
+from queue import SimpleQueue
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from feature_repo.errors import InputError, LookbookError
 
@@ -45,6 +48,8 @@ SOON = 0.7
 """From this share of its time on a stage should come to an end with what it has, instead of being left behind."""
 
 T = TypeVar("T")
+_Self = TypeVar("_Self")
+_Asked = ParamSpec("_Asked")
 
 
 class StageError(LookbookError):
@@ -226,56 +231,132 @@ class Attempt:
         )
 
 
+Steps = Generator[tuple["Future[Any]", float], None, T]
+"""Work that is waited for, whoever waits: each step gives what to wait for, and for how many seconds at most."""
+
+
+def waited(steps: Steps[T]) -> T:
+    """What comes of it; this thread waits.
+
+    Raises:
+        Exception: what the work raises.
+    """
+    try:
+        while True:
+            future, seconds = next(steps)
+            wait([future], seconds)
+    except StopIteration as over:
+        found: T = over.value
+        return found
+
+
+async def awaited(steps: Steps[T]) -> T:
+    """The same, while the event loop does other things.
+
+    Raises:
+        Exception: what the work raises.
+    """
+    try:
+        while True:
+            future, seconds = next(steps)
+            await asyncio.wait([asyncio.wrap_future(future)], timeout=seconds)
+    except StopIteration as over:
+        found: T = over.value
+        return found
+
+
+def waiting(
+    steps: "Callable[Concatenate[_Self, _Asked], Steps[T]]",
+) -> "Callable[Concatenate[_Self, _Asked], T]":
+    """The method that waits for what another says in steps."""
+
+    @wraps(steps)
+    def method(self: _Self, *asked: _Asked.args, **named: _Asked.kwargs) -> T:
+        return waited(steps(self, *asked, **named))
+
+    return method
+
+
+@dataclass
+class _Job:
+    """Work for the crew; whether it has begun, and whether anybody waits for it still."""
+
+    attempt: Attempt
+    work: Callable[[], Any]
+    future: "Future[Any]" = field(default_factory=Future)
+    left: bool = False
+
+
 class Workers:
-    """Runs attempts, few at a time, and leaves behind what is too slow."""
+    """Runs attempts, few at a time, and leaves behind what is too slow.
+
+    Its threads end with the process, whatever they hang in.
+    """
 
     def __init__(self, limits: dict[str, float]) -> None:
         self.limits = limits
         self.breakers = Breakers()
-        self._pool = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="lookbook-request")
-        self._slots = threading.BoundedSemaphore(AT_ONCE)
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._behind = 0
         self._lock = threading.Lock()
+        for _ in range(AT_ONCE):
+            self._hire()
 
     def attempt(self) -> Attempt:
         return Attempt(self.limits, self.breakers)
 
-    def run(self, attempt: Attempt, work: Callable[[], T]) -> T | None:
+    def run(self, attempt: Attempt, work: Callable[[], T]) -> Steps[T | None]:
         """What the work gives; None if one of its stages was too slow, or there was no place for it.
 
         Raises:
             Exception: what the work raises.
         """
-        if self._behind >= MOST_THREADS - AT_ONCE or not self._slots.acquire(
-            timeout=self.limits["queue"]
-        ):
-            attempt.leave()
-            return None
-        try:
-            attempt.begin()
-            future: Future[T] = self._pool.submit(work)
-        except BaseException:
-            self._slots.release()
-            raise
+        job = _Job(attempt, work)
+        self._jobs.put(job)
         # The stage changes meanwhile, and the next may have less time than the one that was under way.
-        while not wait([future], min(max(attempt.seconds_left, 0.001), LOOKS)).done:
-            if attempt.seconds_left <= 0:
+        while not job.future.done():
+            yield job.future, min(max(attempt.seconds_left, 0.001), LOOKS)
+            if not job.future.done() and attempt.seconds_left <= 0:
                 attempt.leave()
-                self._left_behind(future)
+                # What has not begun never will; of the rest the thread is left to itself.
+                if not job.future.cancel():
+                    self._left_behind(job)
                 return None
-        self._slots.release()
-        return future.result()
+        found: T = job.future.result()
+        return found
 
-    def _left_behind(self, future: "Future[T]") -> None:
-        with self._lock:
-            self._behind += 1
-        self._slots.release()
+    def _hire(self) -> None:
+        threading.Thread(target=self._work, name="lookbook-request", daemon=True).start()
 
-        def over(_: object) -> None:
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if not job.future.set_running_or_notify_cancel():
+                continue
+            try:
+                job.attempt.begin()
+                found = job.work()
+            except BaseException as error:
+                job.future.set_exception(error)
+            else:
+                job.future.set_result(found)
             with self._lock:
-                self._behind -= 1
+                if job.left:
+                    # Another has its place.
+                    self._behind -= 1
+                    return
+            del job
 
-        future.add_done_callback(over)
+    def _left_behind(self, job: _Job) -> None:
+        with self._lock:
+            if job.future.done():
+                return
+            job.left = True
+            self._behind += 1
+            room = self._behind <= MOST_THREADS - AT_ONCE
+        # Beyond so many nobody takes the place: requests find none until one of them comes back.
+        if room:
+            self._hire()
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _ in range(MOST_THREADS):
+            self._jobs.put(None)

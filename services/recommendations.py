@@ -33,6 +33,7 @@ from pipelines.content.search import SearchError
 from pipelines.rankers.base import ObjectiveError
 from services import access
 from services.answers import Answers
+from services.deadlines import awaited
 from services.schemas import (
     Accepted,
     ArticleId,
@@ -215,7 +216,7 @@ class Recommender:
             self.answers.stop()
 
     @bentoml.api
-    def recommend(
+    async def recommend(
         self,
         customer_id: CustomerId,
         k: HowMany = 12,
@@ -231,11 +232,10 @@ class Recommender:
         the variants of experiments by hand.
         """
         with _told():
-            answer = _measured(
-                self.answers.recommend(
-                    customer_id, k, _plain(objective), filters, context, variants
-                )
+            steps = self.answers.recommending(
+                customer_id, k, _plain(objective), filters, context, variants
             )
+            answer = _measured(await awaited(steps))
         return _sent(answer)
 
     @bentoml.api
@@ -254,7 +254,7 @@ class Recommender:
             ]
 
     @bentoml.api
-    def home(
+    async def home(
         self,
         customer_id: CustomerId,
         k: Each = 8,
@@ -264,9 +264,8 @@ class Recommender:
     ) -> Home:
         """The customer's page: carousels with at most k articles each, no article twice."""
         with _told():
-            answer = _measured(
-                self.answers.home(customer_id, k, _plain(objective), context, variants)
-            )
+            steps = self.answers.homing(customer_id, k, _plain(objective), context, variants)
+            answer = _measured(await awaited(steps))
         return _sent(answer)
 
     @bentoml.api

@@ -37,7 +37,7 @@ from pipelines.recommender import (
 )
 from pipelines.rerankers.base import Reranker
 from pipelines.retrievers.base import NOTHING, Asked, Proposals, top
-from services.deadlines import STAGES, Attempt, Breakers, StageError, Workers
+from services.deadlines import STAGES, Attempt, Breakers, StageError, Steps, Workers
 from services.filters import allowed, excluded, matching_of, may_fit
 from services.schemas import Context, Filters
 from services.served import Served, given_by
@@ -121,7 +121,7 @@ class RequestPath:
 
     def answer(
         self, question: Question, served: Served, dress: Callable[[Found], T]
-    ) -> tuple[T, Found, Attempt]:
+    ) -> Steps[tuple[T, Found, Attempt]]:
         """What is best for the customer, whatever happens.
 
         What fails or is too slow is tried once more without it, as long as that may take; and what then is still
@@ -145,7 +145,7 @@ class RequestPath:
             with self._log.request(features, served.versions) as logged:
                 return _worked(question, served, logged, first, so_far, dress)
 
-        done, attempt = self._done(first, work), first
+        done, attempt = (yield from self._done(first, work)), first
         if done is None and not first.busy:
             again = attempt = first.again()
 
@@ -155,15 +155,15 @@ class RequestPath:
                     return dress(found), found
                 return None
 
-            done = self._done(again, rescue)
+            done = yield from self._done(again, rescue)
         if done is None:
             found = _second_best(question, served, so_far, careful=True)
             done = dress(found), found
         return *done, attempt
 
-    def _done(self, attempt: Attempt, work: Callable[[], T | None]) -> T | None:
+    def _done(self, attempt: Attempt, work: Callable[[], T | None]) -> Steps[T | None]:
         try:
-            return self._workers.run(attempt, work)
+            return (yield from self._workers.run(attempt, work))
         except Exception:
             log.exception("an answer is made of what memory has")
             attempt.trouble = [*attempt.trouble, "answer:failed"]

@@ -93,7 +93,7 @@ def test_a_service_that_cannot_read_features_says_so_and_recovers(
     service.answers = answers
     health = TestClient(recommendations.site)
     customer = answers.sample_customers()[0].customer_id
-    before = service.recommend(customer)
+    before = answers.recommend(customer, 12)
     assert health.get("/health").json()["status"] == "ok"
 
     file = places.home() / "online" / "data.mdb"
@@ -104,14 +104,14 @@ def test_a_service_that_cannot_read_features_says_so_and_recovers(
     assert health.get("/health?strict=1").status_code == 503
     assert str(places.home()) not in said.text
     # There is an answer all the same; what is known of a customer has none.
-    found = service.recommend(customer)
+    found = answers.recommend(customer, 12)
     assert (found.fallback, len(found.recommendations)) == ("popular", 12)
     with pytest.raises(ServiceUnavailable, match="Features cannot be read now"):
         service.customer(customer)
 
     online.rebuild()
     assert health.get("/health").json()["status"] == "ok"
-    assert service.recommend(customer).recommendations == before.recommendations
+    assert answers.recommend(customer, 12).recommendations == before.recommendations
 
 
 def test_sample_customers_reach_from_many_purchases_to_few(shop: Path) -> None:
