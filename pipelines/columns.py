@@ -24,7 +24,7 @@ class Columns:
         ValueError: a column has another length.
     """
 
-    __slots__ = ("_at", "_behind", "_coded", "_of", "_size")
+    __slots__ = ("_at", "_behind", "_coded", "_of", "_size", "memo")
 
     def __init__(self, of: Mapping[str, np.ndarray | Coded], size: int | None = None) -> None:
         self._size = len(next(iter(of.values()), ())) if size is None else size
@@ -36,6 +36,8 @@ class Columns:
         self._behind: dict[str, Columns] = {}
         """Columns that are taken from others when they are asked for: most are not."""
         self._at: dict[int, np.ndarray] = {}
+        self.memo: dict[Any, Any] = {}
+        """What somebody has made of these rows, and may need again."""
 
     def __len__(self) -> int:
         return self._size

@@ -72,7 +72,7 @@ def explained(
         return []
     because: list[str | None] = [None] * len(best)
     if not plain:
-        because = _led_by(recommender, best, Asked(state, moment))
+        because = _led_by(recommender, best, Asked.of(state, moment))
     shown = display([*best["article_id"], *filter(None, because)])
     purchases = objective is None or {n for n, weight in objective.items() if weight} == {PURCHASE}
     drivers: list[list[dict[str, Any]]] = [[] for _ in range(len(best))]

@@ -208,7 +208,7 @@ class Recommender:
             `NAME__rank` (missing where it did not name the article), `best__rank` of the retrievers, and
             `fused__score`: the order of all of them together. In order of customer_id and article_id.
         """
-        asked = Asked(state, moment)
+        asked = Asked.of(state, moment)
         named = {}
         for name, retriever in self.retrievers.items():
             propose = partial(retriever.propose, asked, self.per_source[name])

@@ -173,7 +173,7 @@ def _picked_up(recommender: Recommender, found: Found) -> _Row | None:
 def _because(recommender: Recommender, found: Found) -> list[_Row]:
     """The article of the customer's own that led to most of the best candidates, with what it led to."""
     rows = found.rows
-    asked = Asked(found.state, found.moment)
+    asked = Asked.of(found.state, found.moment)
     sources = objects(rows, "source")[:LED_BY]
     led: dict[tuple[str, str], list[str]] = {}
     for source in dict.fromkeys(sources):

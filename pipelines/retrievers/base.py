@@ -182,6 +182,14 @@ class Asked:
     moment: datetime
     _known: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def of(cls, state: Table, moment: datetime) -> Self:
+        """The same for one request, in which several ask it: what the first has read of the lists stays."""
+        if not isinstance(state, Columns):
+            return cls(state, moment)
+        # What was read, and not this: else each would hold the other.
+        return cls(state, moment, state.memo.setdefault(moment, {}))
+
     def __len__(self) -> int:
         return len(self.state)
 
