@@ -18,6 +18,7 @@ from pipelines.recommender import MATCHING, POSTAL_CODE, SPONSORED, Recommender,
 from pipelines.rerankers.page import without_repeats
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import Asked, days_since_epoch, recent_lists, session_lists
+from pipelines.retrievers.popular_by_postal_code import PopularByPostalCode
 from services.request_path import POPULAR, Found
 from services.schemas import Carousel, Recommendation
 
@@ -118,7 +119,10 @@ def _all(recommender: Recommender, found: Found, k: int) -> list[_Row]:
         return list(ids[at[np.argsort(rank[at], kind="stable")] if by_rank else at])
 
     trending = next((n for n in ("popular_by_postal_code", POPULAR) if f"{n}__rank" in rows), "")
-    near = trending != POPULAR and isinstance(objects(found.state, POSTAL_CODE)[0], str)
+    local = recommender.retrievers.get(trending)
+    near = isinstance(local, PopularByPostalCode) and local.knows(
+        objects(found.state, POSTAL_CODE)[0]
+    )
     picks = list(ids[~np.isin(sources, [SPONSORED, MATCHING])])
     top_picks = _Row("top_picks", "Top picks for you" if found.ranked else "Top picks", picks)
     if found.plain:

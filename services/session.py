@@ -47,7 +47,10 @@ def accept(events: Sequence[Event], now: datetime, log: AnswerLog) -> int:
         event if event.event_time else event.model_copy(update={"event_time": now})
         for event in events
     ]
-    latest = max(now, datetime.now(UTC)) + timedelta(minutes=5)
+    # Clocks differ by minutes; what is of tomorrow no store takes.
+    today = datetime.now(UTC)
+    midnight = today.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    latest = min(max(now, today) + timedelta(minutes=5), midnight - timedelta(microseconds=1))
     for number, event in enumerate(timed):
         if event.event_time is not None and event.event_time > latest:
             raise InputError(

@@ -466,10 +466,11 @@ def test_likeness_does_not_depend_on_how_many_are_computed_at_a_time(
     same(parts, whole)
 
 
-def test_near_you_is_said_to_those_whose_postal_code_is_known() -> None:
+def test_near_you_is_said_where_somebody_has_bought() -> None:
     retriever = make_retriever("popular_by_postal_code")
+    retriever.kinds = {"": 0, "north": 1}
     assert retriever.reason({"postal_code": "north"}, None) == "Popular near you."
-    for unknown in (None, float("nan")):
+    for unknown in (None, float("nan"), "", "south"):
         assert retriever.reason({"postal_code": unknown}, None) == "Popular."
 
 

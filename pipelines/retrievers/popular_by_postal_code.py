@@ -105,8 +105,11 @@ class PopularByPostalCode(PopularInKind):
         )
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
-        # Where no postal code is known it names what sells everywhere.
-        return "Popular near you." if isinstance(row.get("postal_code"), str) else "Popular."
+        return "Popular near you." if self.knows(row.get("postal_code")) else "Popular."
+
+    def knows(self, postal_code: Any) -> bool:
+        """Whether anybody has bought there; elsewhere it names what sells everywhere."""
+        return isinstance(postal_code, str) and bool(postal_code) and postal_code in self.kinds
 
     def load(self, folder: Path) -> Self:
         super().load(folder)
