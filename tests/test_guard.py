@@ -168,8 +168,8 @@ def test_what_a_view_does_around_its_function_counts(
         monkeypatch.setattr(transformation, "udf_string", source.replace(before, after))
         return {one.view for one in guard.check()}
 
-    assert changed("return moment", "return -moment") == {"recency"}
-    assert changed("recency(inputs)\n", "recency(inputs).assign(overdue=0)\n") == {"recency"}
+    assert changed("index=inputs.index)", "index=inputs.index) * 2") == {"recency"}
+    assert changed("recency(inputs),", "recency(inputs) | {'overdue': 0},") == {"recency"}
     assert changed("    return", "    # A remark.\n    return") == set()
     assert changed("Days (with fractions)", "Days") == set()
 

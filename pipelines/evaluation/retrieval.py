@@ -27,7 +27,7 @@ from pipelines.evaluation.segments import HISTORY, SEGMENTS, described
 from pipelines.evaluation.weekly import require_history
 from pipelines.features import OfflineFeatures
 from pipelines.model_catalog import RELEASE, RETRIEVERS, ReleaseSettings, make_retriever
-from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state
+from pipelines.recommender import BATCH_CUSTOMERS, Recommender, customer_state, dismissed
 from pipelines.retrievers.base import FUSION, Asked, Past, Proposals, Retriever
 from pipelines.training import sampled
 from pipelines.warehouse import reading
@@ -267,6 +267,9 @@ def _ranks(
     wanted = np.where(place >= 0, customer * size + place, -1)
     asked.history(assortment)
     asked.session(assortment)
+    gone = dismissed(asked.state)
+    whose = pd.Index(asked.customers).get_indexer(pd.Index([one for one, _ in gone], dtype=object))
+    waved = whose * size + assortment.places([article for _, article in gone])
     deepest = max(*DEPTHS, *(k for limit in limits.values() for k in limit.values()))
     ranks, first = {}, {}
     widest = max(k for limit in limits.values() for k in limit.values())
@@ -275,7 +278,9 @@ def _ranks(
         found = retriever.propose(asked, deepest)
         costs.propose[name] = costs.propose.get(name, 0.0) + perf_counter() - started
         ranks[name] = _looked_up(wanted, _numbers(found, size), found.rank)
-        first[name] = Proposals(*(column[found.rank <= widest] for column in found))
+        # Of what was waved away the recommender lets none become a candidate.
+        kept = (found.rank <= widest) & ~np.isin(_numbers(found, size), waved)
+        first[name] = Proposals(*(column[kept] for column in found))
     for name, limit in limits.items():
         together = _Together.of(first, limit, weights, size)
         ranks[name] = together.ranks(wanted)
