@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from prometheus_client import Counter
 
 from feature_repo import environment, places
-from pipelines.columns import SameTable, Table
+from pipelines.columns import Columns, SameTable, Table
 from pipelines.features import (
     KEYS,
     Features,
@@ -279,14 +279,20 @@ def folder() -> Path:
 
 def _tables(requests: Sequence[_Request]) -> Iterator[tuple[str, pa.Table]]:
     """The reads by service, versions and types, which are the same in nearly all."""
-    groups: dict[tuple[str, int, pa.Schema], list[pa.Table]] = {}
     versions = {id(request.versions): request.versions for request in requests}
+    reads: dict[tuple[str, int, tuple[str, ...]], list[tuple[_Request, _Read]]] = {}
     for request in requests:
         for read in request.reads:
             if read.service in request.versions.schemas and len(read.frame):
-                table = _table(request, read)
-                place = (read.service, id(request.versions), table.schema)
-                groups.setdefault(place, []).append(table)
+                keys = tuple(key for key in KEYS if key in read.frame)
+                place = (read.service, id(request.versions), keys)
+                reads.setdefault(place, []).append((request, read))
+    groups: dict[tuple[str, int, pa.Schema], list[pa.Table]] = {}
+    for (service, of, keys), those in reads.items():
+        together = _together(versions[of].schemas[service], keys, those)
+        tables = [_table(*one) for one in those] if together is None else [together]
+        for table in tables:
+            groups.setdefault((service, of, table.schema), []).append(table)
     for (service, of, _), tables in groups.items():
         whole = pa.concat_tables(tables)
         meta = {
@@ -299,6 +305,40 @@ def _tables(requests: Sequence[_Request]) -> Iterator[tuple[str, pa.Table]]:
             },
         }
         yield service, whole.replace_schema_metadata({_META: json.dumps(meta)})
+
+
+def _together(
+    schema: pa.Schema, keys: tuple[str, ...], reads: Sequence[tuple[_Request, _Read]]
+) -> pa.Table | None:
+    """Reads of one service as one table, column by column: to make one of each read takes ten times as long. None if
+    they are no arrays, or a value does not fit what is declared, so that each read must be looked at."""
+    frames = [read.frame for _, read in reads]
+    if not all(isinstance(frame, Columns) for frame in frames):
+        return None
+    sizes = [len(frame) for frame in frames]
+
+    def repeated(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+        places = np.repeat(np.arange(len(values)), sizes)
+        return pa.array(values, kind).take(pa.array(places))
+
+    columns = {
+        REQUEST: repeated([request.id for request, _ in reads], pa.string()),
+        MOMENT: repeated([read.moment for _, read in reads], CLOCK),
+        SERVED_AT: repeated([read.served_at for _, read in reads], CLOCK),
+    }
+    for key in keys:
+        texts = np.concatenate([np.asarray(frame[key], dtype=object) for frame in frames])
+        columns[key] = pa.array([None if pd.isna(value) else str(value) for value in texts])
+        columns[key] = columns[key].cast(pa.string())
+    for declared in schema:
+        parts = [np.asarray(frame[declared.name]) for frame in frames]
+        if len({part.dtype for part in parts}) > 1:
+            return None
+        values = _typed(np.concatenate(parts), declared.type)
+        if values.type != declared.type:
+            return None
+        columns[declared.name] = values
+    return pa.table(columns)
 
 
 def _table(request: _Request, read: _Read) -> pa.Table:
