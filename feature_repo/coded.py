@@ -32,6 +32,11 @@ class Coded:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @property
+    def is_one(self) -> bool:
+        """Whether every row has the same value, `names[0]`."""
+        return len(self.names) == 2 and not self.codes.any()
+
     def decoded(self) -> np.ndarray:
         """The values (R,)."""
         return np.asarray(self.names[self.codes])
@@ -40,6 +45,11 @@ class Coded:
         """A number for each row (R,) float64, by its name."""
         found = np.fromiter(map(of_name, self.names), "float64", len(self.names))
         return np.asarray(found[self.codes])
+
+
+def decoded(values: Any) -> Any:
+    """A column's values (R,), whether it comes by its names or not."""
+    return values.decoded() if isinstance(values, Coded) else values
 
 
 def texts(*values: Any) -> np.ndarray:

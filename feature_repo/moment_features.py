@@ -12,7 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import pandas as pd
 
-from feature_repo.coded import Coded
+from feature_repo.coded import Coded, decoded
 from feature_repo.feature_sql import TASTES
 from feature_repo.windows import DECAY_DAYS
 
@@ -31,7 +31,7 @@ Outputs = dict[str, Any]
 
 def _moments(given: Values) -> np.ndarray:
     """UTC, without a zone (R,) datetime64."""
-    values = _plain(given)
+    values = decoded(given)
     if values.dtype.kind == "M":
         # `values` of moments with a zone are those in UTC, and no copy.
         return np.asarray(values if isinstance(values, np.ndarray) else values.values)
@@ -48,7 +48,7 @@ def _days_between(later: Values, earlier: Values) -> np.ndarray:
 
 def _numbers(given: Values) -> np.ndarray:
     """(R,) float64, missing as NaN."""
-    values = _plain(given)
+    values = decoded(given)
     if isinstance(values, np.ndarray) and values.dtype == "float64":
         return values
     return pd.Series(values).to_numpy("float64", na_value=np.nan)
@@ -141,7 +141,7 @@ def _share_of(names: Values, shares: Values, wanted: Values) -> np.ndarray:
             lambda name: np.nan if given is None or name is None else share_of.get(name, 0.0)
         )
     lists, beside, asked = (
-        np.asarray(_plain(values), dtype=object) for values in (names, shares, wanted)
+        np.asarray(decoded(values), dtype=object) for values in (names, shares, wanted)
     )
     known = pd.notna(lists) & pd.notna(asked)
     found = np.where(known, 0.0, np.nan)
@@ -164,11 +164,7 @@ def _share_of(names: Values, shares: Values, wanted: Values) -> np.ndarray:
 
 def _is_one(values: Values) -> TypeGuard[Coded]:
     """Whether every row has the same value."""
-    return isinstance(values, Coded) and len(values.names) == 2 and not values.codes.any()
-
-
-def _plain(values: Values) -> pd.Series | np.ndarray:
-    return values.decoded() if isinstance(values, Coded) else values
+    return isinstance(values, Coded) and values.is_one
 
 
 def crosses(inputs: Inputs) -> Outputs:
@@ -188,7 +184,7 @@ def crosses(inputs: Inputs) -> Outputs:
 
 def _hashed(values: Values) -> tuple[np.ndarray, np.ndarray]:
     """A number for each value, whatever stands beside it (R,) uint64, and where there is none (R,)."""
-    codes, distinct = pd.factorize(_plain(values))
+    codes, distinct = pd.factorize(decoded(values))
     of_each = pd.util.hash_array(np.asarray(distinct, dtype=object), categorize=False)
     return np.append(of_each, np.uint64(0))[codes], codes < 0
 

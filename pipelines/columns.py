@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import pandas as pd
 
-from feature_repo.coded import Coded, texts
+from feature_repo.coded import Coded, decoded, texts
 
 
 class Columns:
@@ -174,11 +174,6 @@ def taken(table: SameTable, places: np.ndarray) -> SameTable:
 def coded(table: Table, name: str) -> Coded | None:
     """A column by its names, if it came so."""
     return table.coded(name) if isinstance(table, Columns) else None
-
-
-def decoded(values: np.ndarray | Coded) -> np.ndarray:
-    """A column's values (R,)."""
-    return values.decoded() if isinstance(values, Coded) else values
 
 
 def as_frame(table: Table) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from feature_repo.errors import LookbookError
 from feature_repo.feature_sql import definition, meaning
 from feature_repo.stores.connection import scratch
 from feature_repo.stores.packed_rows import from_microseconds
-from pipelines.columns import Coded, Columns, Table, coded
+from pipelines.columns import Coded, Columns, Table, coded, decoded
 from pipelines.feature_tables import latest_build
 from pipelines.warehouse import reading
 from pipelines.warm_rows import KEY as WARM_KEY
@@ -465,7 +465,7 @@ class OnlineFeatures:
         columns = _read_rows(rows, plan, self.warm) if ours else _read_through_feast(rows, plan)
         for name, value in self.given.items():
             if name in columns:
-                column = _decoded(columns[name])
+                column = decoded(columns[name])
                 columns[name] = np.where(pd.isna(column), value, column)
         moment = max([self.moment or datetime.now(UTC), *_newest_events(columns, plan)])
         self.moment = moment if self.moment else None
@@ -473,7 +473,7 @@ class OnlineFeatures:
         if isinstance(rows, Columns):
             typed = {name: _as_column(columns[name], kind) for name, kind in plan.fields.items()}
             return rows.assign(**typed)
-        plain = {name: _decoded(columns[name]) for name in plan.fields}
+        plain = {name: decoded(columns[name]) for name in plan.fields}
         found = {name: _typed(plain[name], kind) for name, kind in plan.fields.items()}
         return pd.concat([rows, pd.DataFrame(found, rows.index)], axis=1)
 
@@ -504,7 +504,7 @@ def _computed_view(view: Any) -> _Computed:
             and f"moment_features.{view.name}(" in view.feature_transformation.udf_string
         ):
             return ours(inputs)
-        plain = {name: _decoded(values) for name, values in inputs.items()}
+        plain = {name: decoded(values) for name, values in inputs.items()}
         made = view.feature_transformation.udf(pd.DataFrame(plain))
         return {name: made[name] for name in made}
 
@@ -591,9 +591,7 @@ def _own_rows(
     if len(read.keys) != 2:
         return None
     one, many = (coded(rows, key) for key in read.keys)
-    if one is None or many is None or len(one.names) != 2 or one.codes.any():
-        return None
-    if one.names[0] is None:
+    if one is None or many is None or not one.is_one or one.names[0] is None:
         return None
     found = snapshot.beginning_with(view, read.keys[0], str(one.names[0]), len(rows))
     if found is None:
@@ -644,10 +642,6 @@ def _newest_events(columns: dict[str, Any], plan: Plan) -> list[datetime]:
     ]
 
 
-def _decoded(values: Any) -> Any:
-    return values.decoded() if isinstance(values, Coded) else values
-
-
 def _typed(values: Any, kind: str) -> Any:
     """Numbers as float64, for whole numbers may have gaps, and moments in UTC."""
     if kind in ("Float64", "Int64"):
@@ -671,7 +665,7 @@ def _as_column(values: Any, kind: str) -> np.ndarray | Coded:
 def _distinct(rows: Table, keys: tuple[str, ...]) -> tuple[dict[str, list[Any]], np.ndarray]:
     """The values of the keys, each combination once, and for each row its place among them."""
     known = coded(rows, keys[0]) if len(keys) == 1 else None
-    if known is not None and len(known.names) == 2 and not known.codes.any():
+    if known is not None and known.is_one:
         return {keys[0]: [_key(known.names[0])]}, known.codes
     if len(keys) == 1:
         places_of, found = pd.factorize(rows[keys[0]], use_na_sentinel=False)

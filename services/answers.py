@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,13 @@ class _Asked:
         return Question(
             self.customer_id,
             k,
-            self.objective,
-            filters,
-            context,
-            reranker,
-            self.assigned.exploration,
-            seed_of(self.request_id) if self.assigned.exploration else 0,
-            rest,
+            objective=self.objective,
+            filters=filters,
+            context=context,
+            reranker=reranker,
+            exploration=self.assigned.exploration,
+            seed=seed_of(self.request_id) if self.assigned.exploration else 0,
+            rest=rest,
         )
 
 
@@ -130,8 +131,7 @@ class Answers:
         self._shadow = Shadow()
         self._log = ServedLog()
         self._answered = AnswerLog()
-        self._served = load_served()
-        _settle()
+        self._served = _loaded()
         self._path = RequestPath(Workers(limits), self._log)
         self._stopped = threading.Event()
         self._shadow_trouble = ""
@@ -166,8 +166,7 @@ class Answers:
                 # Late purchases may have been brought for the same moment.
                 brought = materialized_at(settled=True)
                 if moved or brought not in ({}, before.versions.materialized_at):
-                    self._served = load_served(before=before)
-                    _settle()
+                    self._served = _loaded(before)
                     log.info("now serving %s", self._served.release.tag)
                     if self._served.release.tag != before.release.tag:
                         self._shadow.begin_anew()
@@ -229,16 +228,7 @@ class Answers:
         objective = question.objective
 
         def dress(found: Found) -> list[dict[str, Any]]:
-            return explained(
-                served.recommender,
-                found.rows,
-                found.state,
-                found.display,
-                found.moment,
-                objective,
-                ranked=found.ranked,
-                plain=found.plain,
-            )
+            return found.in_words(served.recommender, found.rows, objective)
 
         rows, found, attempt = yield from self._path.answer(question, served, dress)
         if "propensity" in found.rows:
@@ -313,7 +303,7 @@ class Answers:
         customer_id: str,
         objective: Objective | None,
         variants: Mapping[str, str] | None,
-    ) -> "_Asked":
+    ) -> _Asked:
         assigned = self._experiments.assign(customer_id, variants)
         trouble = []
         if objective is None and assigned.objective is not None:
@@ -327,9 +317,7 @@ class Answers:
                 trouble.append("experiment:objective")
         return _Asked(uuid.uuid4().hex, served, customer_id, objective, assigned, trouble)
 
-    def _remember(
-        self, asked: "_Asked", surface: str, found: Found, shown: Sequence[Shown]
-    ) -> None:
+    def _remember(self, asked: _Asked, surface: str, found: Found, shown: Sequence[Shown]) -> None:
         self._answered.answered(
             request_id=asked.request_id,
             customer_id=asked.customer_id,
@@ -343,7 +331,7 @@ class Answers:
             fallbacks=[found.fallback] if found.fallback else [],
         )
 
-    def _said(self, asked: "_Asked", found: Found, attempt: Attempt) -> dict[str, Any]:
+    def _said(self, asked: _Asked, found: Found, attempt: Attempt) -> dict[str, Any]:
         fallback = found.fallback
         if fallback is None and not found.known:
             fallback = "unknown_customer"
@@ -415,7 +403,7 @@ class Answers:
             SearchError: the release has no search, or the shop no pictures.
         """
         served = self._served
-        found = _require_search(served).by_picture(picture, k)
+        found = _require_search(served).by_picture(picture, k, allowed_by(None, served))
         return self._found(*found, "Looks like your picture.", served, customer_id)
 
     def _found(
@@ -426,15 +414,8 @@ class Answers:
         served: Served,
         customer_id: str | None,
     ) -> FoundArticles:
-        shown = self._shown(found.tolist(), served)
-        articles = [
-            SimilarArticle(
-                article_id=article, rank=rank, score=value, reason=reason, **shown[article]
-            )
-            for rank, (article, value) in enumerate(
-                zip(found.tolist(), score.tolist(), strict=True), start=1
-            )
-        ]
+        ids = found.tolist()
+        articles = _listed(ids, score.tolist(), reason, self._shown(ids, served))
         request_id = uuid.uuid4().hex
         if customer_id is not None:
             self._answered.answered(
@@ -464,16 +445,7 @@ class Answers:
             article_id=article_id,
             known=any(value is not None for value in shown[article_id].values()),
             release=served.release.tag,
-            articles=[
-                SimilarArticle(
-                    article_id=article,
-                    rank=rank,
-                    score=value,
-                    reason=reason.replace("{about}", about),
-                    **shown[article],
-                )
-                for rank, (article, value) in enumerate(zip(found, score, strict=True), start=1)
-            ],
+            articles=_listed(found, score, reason.replace("{about}", about), shown),
         )
 
     def _shown(self, articles: Sequence[str], served: Served) -> Mapping[str, Mapping[str, Any]]:
@@ -588,7 +560,7 @@ class Answers:
                 recommender,
                 one,
                 state,
-                lambda articles: article_display(articles, features),
+                partial(article_display, features=features),
                 moment,
                 objective,
                 ranked=recommender.ranker is not None,
@@ -660,18 +632,33 @@ class Answers:
         )
 
 
-def _settle() -> None:
-    """What has been loaded stays for long: the garbage collector need not look through all of it again and again,
-    while a request waits."""
+def _loaded(before: Served | None = None) -> Served:
+    """The release in production. It stays for long, so the garbage collector need not look through all of it again
+    and again while a request waits."""
+    served = load_served(before=before)
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    return served
 
 
 def _require_search(served: Served) -> SearchIndex:
     if served.search is None:
         raise SearchError(NOT_THERE)
     return served.search
+
+
+def _listed(
+    found: Sequence[str],
+    score: Sequence[float],
+    reason: str,
+    shown: Mapping[str, Mapping[str, Any]],
+) -> list[SimilarArticle]:
+    """Articles in their order, all for the same reason."""
+    return [
+        SimilarArticle(article_id=article, rank=rank, score=value, reason=reason, **shown[article])
+        for rank, (article, value) in enumerate(zip(found, score, strict=True), start=1)
+    ]
 
 
 def _named_by(recommender: Recommender, one: Columns) -> list[NamedBy]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.article_facts import ArticleFacts
 from pipelines.columns import Columns, objects, taken
-from pipelines.explaining import explained, full_name
+from pipelines.explaining import full_name
 from pipelines.rankers.base import Objective
 from pipelines.recommender import MATCHING, POSTAL_CODE, SPONSORED, Recommender, dismissed
 from pipelines.rerankers.page import without_repeats
@@ -60,8 +60,9 @@ def carousels(
     wanted = [row for row in _all(recommender, found, k) if row.articles]
     facts = recommender.facts
     chosen = _chosen(wanted, k, facts)
-    said = _explained(recommender, found, chosen, places, objective)
-    display = found.display([row.about for row, _ in chosen if row.about])
+    others = [a for row, articles in chosen if row.why is not None for a in articles]
+    display = found.display([*others, *(row.about for row, _ in chosen if row.about)])
+    said = _explained(recommender, found, chosen, places, objective, display)
     page = []
     for number, (row, articles) in enumerate(chosen):
         about = full_name(display[row.about]) if row.about else None
@@ -251,8 +252,13 @@ def _explained(
     chosen: Sequence[tuple[_Row, list[str]]],
     places: Mapping[str, int],
     objective: Objective | None,
+    display: Mapping[str, Mapping[str, Any]],
 ) -> dict[tuple[int, str], dict[str, Any]]:
-    """What is said of each article in each carousel: by the carousel's own source, where it has one."""
+    """What is said of each article in each carousel: by the carousel's own source, where it has one.
+
+    Args:
+        display: what is shown of articles that no retriever speaks for, and of those that carousels are about.
+    """
     said: dict[tuple[int, str], dict[str, Any]] = {}
     at, whose = [], []
     source = objects(found.rows, "source").copy()
@@ -264,20 +270,9 @@ def _explained(
                 if row.source is not None:
                     source[places[article]] = row.source
     best = taken(found.rows.assign(source=source), np.array(at, dtype=np.intp))
-    rows = explained(
-        recommender,
-        best,
-        found.state,
-        found.display,
-        found.moment,
-        objective,
-        ranked=found.ranked,
-        plain=found.plain,
-    )
+    rows = found.in_words(recommender, best, objective)
     for number, one in zip(whose, rows, strict=True):
         said[number, one["article_id"]] = one
-    others = [a for row, articles in chosen if row.why is not None for a in articles]
-    display = found.display([*others, *(row.about for row, _ in chosen if row.about)])
     score = np.asarray(found.rows["score"], dtype="float64")
     for number, (row, articles) in enumerate(chosen):
         if row.why is None:

@@ -279,12 +279,13 @@ def waiting(
 
 @dataclass
 class _Job:
-    """Work for the crew; whether it has begun, and whether anybody waits for it still."""
+    """Work for the crew; whether anybody waits for it still, and whether another has the place of its thread."""
 
     attempt: Attempt
     work: Callable[[], Any]
     future: "Future[Any]" = field(default_factory=Future)
     left: bool = False
+    replaced: bool = False
 
 
 class Workers:
@@ -340,9 +341,8 @@ class Workers:
             else:
                 job.future.set_result(found)
             with self._lock:
-                if job.left:
-                    # Another has its place.
-                    self._behind -= 1
+                self._behind -= job.left
+                if job.replaced:
                     return
             del job
 
@@ -352,9 +352,9 @@ class Workers:
                 return
             job.left = True
             self._behind += 1
-            room = self._behind <= MOST_THREADS - AT_ONCE
-        # Beyond so many nobody takes the place: requests find none until one of them comes back.
-        if room:
+            # Beyond so many nobody takes the place: requests find none until one of them comes back.
+            job.replaced = self._behind <= MOST_THREADS - AT_ONCE
+        if job.replaced:
             self._hire()
 
     def close(self) -> None:

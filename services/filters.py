@@ -94,8 +94,8 @@ def matching_of(filters: Filters | None, served: Served) -> Sequence[str]:
 
 
 def allowed_by(filters: Filters | None, served: Served) -> np.ndarray | None:
-    """Which articles of the search index a filter leaves (A,); all if None."""
-    if filters is None or served.search is None:
+    """Which articles of the search index the shop's rules and a filter leave (A,); all if None."""
+    if served.search is None or (filters is None and not served.barred):
         return None
     ids = served.search.assortment.ids
     allowed = np.ones(len(ids), dtype=bool)
@@ -106,6 +106,6 @@ def allowed_by(filters: Filters | None, served: Served) -> np.ndarray | None:
         else:
             place = facts.assortment.places(ids)
             allowed &= (place >= 0) & fits[place]
-    gone = served.search.assortment.places(list(filters.exclude))
+    gone = served.search.assortment.places([*served.barred, *excluded(filters)])
     allowed[gone[gone >= 0]] = False
     return allowed

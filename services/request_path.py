@@ -19,7 +19,7 @@ import numpy as np
 
 from feature_repo.errors import LookbookError
 from pipelines.columns import Columns, objects, taken, texts
-from pipelines.explaining import article_display
+from pipelines.explaining import article_display, explained
 from pipelines.exploration import Exploration, explore
 from pipelines.monitoring.served_log import ServedLog
 from pipelines.rankers.base import Objective
@@ -95,6 +95,21 @@ class Found:
     fallback: str | None = None
     ranked: bool = True
     plain: bool = False
+
+    def in_words(
+        self, recommender: Recommender, rows: Columns, objective: Objective | None
+    ) -> list[dict[str, Any]]:
+        """Some of the rows as they are said (`explained`)."""
+        return explained(
+            recommender,
+            rows,
+            self.state,
+            self.display,
+            self.moment,
+            objective,
+            ranked=self.ranked,
+            plain=self.plain,
+        )
 
 
 @dataclass

@@ -262,6 +262,18 @@ def test_filters_hold_on_every_rung(answers: Answers, customer: str, broken: str
         assert not barred & {a for found in (of_kind, priced, others) for a in ids(found)}
 
 
+def test_nobody_finds_what_the_rules_bar(answers: Answers) -> None:
+    barred = rules_of(answers)
+    assert answers._served.barred == barred
+    search = answers._served.search
+    assert search is not None
+    for article in barred:
+        assert article in search.by_text(article, 5)[0]
+        for filters in (None, Filters(price_min=0), Filters(exclude=["0000000000"])):
+            found = answers.search(article, 20, filters)
+            assert not barred & {one.article_id for one in found.articles}
+
+
 @pytest.mark.parametrize("broken", ["no retriever", "candidates cannot be merged"])
 def test_what_was_waved_away_stays_away_on_the_last_rungs(answers: Answers, broken: str) -> None:
     from services.schemas import Event
@@ -586,6 +598,28 @@ def test_a_stage_that_nobody_waits_for_is_not_begun() -> None:
     until(lambda: workers._behind == 0)
     assert not begun.is_set()
     assert waited(workers.run(workers.attempt(), lambda: "soon")) == "soon"
+
+
+def test_a_crew_that_was_left_behind_altogether_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "MOST_THREADS", AT_ONCE + 1)
+    workers = Workers(dict.fromkeys(STAGES, 0.05))
+    over = threading.Event()
+
+    def work(attempt: deadlines.Attempt) -> Any:
+        def hangs() -> None:
+            with attempt.stage("rank"):
+                over.wait(20)
+
+        return waited(workers.run(attempt, hangs))
+
+    for _ in range(3 * AT_ONCE):
+        assert work(workers.attempt()) is None
+    assert workers._behind == AT_ONCE + 1
+    over.set()
+    until(lambda: workers._behind == 0)
+    workers.limits["queue"] = 5.0
+    for _ in range(3 * AT_ONCE):
+        assert waited(workers.run(workers.attempt(), lambda: "back")) == "back"
 
 
 @pytest.mark.parametrize("wrong", ["rank", "rank=0", "rank=x", "rank=-1", "rank=nan", "love=5"])

@@ -284,7 +284,7 @@ def rerank(
     purchases = {} if state is None else bought_by(state, moment)
     # Customers are sorted as `top` sorts them.
     one = coded(rows, "customer_id")
-    if one is not None and len(one.names) == 2 and not one.codes.any():
+    if one is not None and one.is_one:
         customer, names = one.codes, list(one.names[:1])
     else:
         customer, distinct = pd.factorize(rows["customer_id"], sort=True)

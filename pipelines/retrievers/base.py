@@ -539,7 +539,7 @@ def _is_in_order(rows: Columns) -> bool:
     return (
         customer is not None
         and article is not None
-        and len(customer.names) == 2
+        and customer.is_one
         and bool((article.codes[:-1] <= article.codes[1:]).all())
     )
 
