@@ -104,9 +104,12 @@ class Settings:
     answer_seconds: float = ANSWER_SECONDS
 
     @classmethod
-    def from_environment(cls) -> "Settings":
+    def from_environment(cls, make_token: bool = True) -> "Settings":
         """LOOKBOOK_TOKEN, LOOKBOOK_RATE_PER_SECOND (of everything together), LOOKBOOK_EVENTS_PER_SECOND,
         LOOKBOOK_PICTURES_PER_SECOND, LOOKBOOK_CORS_ORIGINS and LOOKBOOK_METRICS.
+
+        Args:
+            make_token: whether to make a token for this home where none is set.
 
         Raises:
             InputError: one of them cannot be used.
@@ -118,7 +121,7 @@ class Settings:
                     f"LOOKBOOK_CORS_ORIGINS has {origin!r}: give origins like https://shop.example, with commas between."
                 )
         return cls(
-            token=environment.token(),
+            token=environment.token() if make_token or os.environ.get(environment.TOKEN) else "",
             rate=environment.number("LOOKBOOK_RATE_PER_SECOND", cls.rate, 0),
             events_rate=environment.number("LOOKBOOK_EVENTS_PER_SECOND", cls.events_rate, 0),
             pictures_rate=environment.number("LOOKBOOK_PICTURES_PER_SECOND", cls.pictures_rate, 0),

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -30,10 +31,12 @@ from starlette.types import Scope
 
 from feature_repo.errors import InputError, LookbookError
 from pipelines.content.search import SearchError
+from pipelines.monitoring import answer_log, served_log
 from pipelines.rankers.base import ObjectiveError
 from services import access
 from services.answers import Answers
-from services.deadlines import awaited
+from services.deadlines import awaited, deadlines
+from services.experiments import Experiments
 from services.schemas import (
     Accepted,
     ArticleId,
@@ -59,6 +62,7 @@ from services.schemas import (
     Variants,
     Weights,
 )
+from services.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
@@ -116,10 +120,30 @@ class _Pictures(StaticFiles):
 
 _PICTURE = re.compile(r"\d{10}\.jpg")
 _PICTURES = os.environ.get("LOOKBOOK_PICTURES", "")
-if _PICTURES and not Path(_PICTURES).is_dir():
-    raise InputError(
-        f"LOOKBOOK_PICTURES is {_PICTURES!r}: give a folder of pictures, or leave it out."
-    )
+
+
+def _require_settings() -> None:
+    """End with one sentence where a setting is wrong: found out later, in a worker, BentoML would start that again and
+    again."""
+    try:
+        if _PICTURES and not Path(_PICTURES).is_dir():
+            raise InputError(
+                f"LOOKBOOK_PICTURES is {_PICTURES!r}: give a folder of pictures, or leave it out."
+            )
+        for read in (
+            partial(access.Settings.from_environment, make_token=False),
+            deadlines,
+            Experiments.read,
+            Shadow,
+            served_log.Settings.from_environment,
+            answer_log.Settings.from_environment,
+        ):
+            read()
+    except InputError as error:
+        raise SystemExit(f"Error: {error}") from None
+
+
+_require_settings()
 
 
 async def _no_icon(request: Request) -> Response:
