@@ -24,9 +24,9 @@ AT_ONCE = 5_000
 class _Held:
     mark: bytes
     numbers: dict[str, int]
-    """Feature -> its row in `matrix`."""
+    """Feature -> its column in `matrix`."""
     matrix: np.ndarray
-    """Numbers by articles, float64."""
+    """Articles by numbers, float64: what is asked of an article lies side by side, in few lines of the processor's cache."""
     others: dict[str, np.ndarray | Coded]
     """Feature -> its values by articles."""
 
@@ -94,11 +94,14 @@ class WarmRows:
         if held is None or (snapshot is not None and snapshot.mark(view) != held.mark):
             return None
         try:
-            rows = [held.numbers[name] for name in numbers]
+            wanted = [held.numbers[name] for name in numbers]
             rest = {name: _at(held.others[name], places) for name in others}
         except KeyError:
             return None
-        return held.matrix[np.array(rows, dtype=np.intp)[:, None], places], rest
+        found = np.ascontiguousarray(held.matrix.take(places, axis=0).T)
+        if wanted != list(range(len(found))):
+            found = found[wanted]
+        return found, rest
 
     def remembered(
         self, view: str, numbers: Sequence[str], others: Sequence[str], places: np.ndarray
@@ -129,17 +132,17 @@ class WarmRows:
                 numbers = list(dict.fromkeys([*before.numbers, *numbers]))
                 others = list(dict.fromkeys([*before.others, *others]))
             size = len(self.names) - 1
-            matrix = np.empty((len(numbers), size))
+            matrix = np.empty((size, len(numbers)))
             rest: dict[str, list[np.ndarray]] = {name: [] for name in others}
             for start in range(0, size, AT_ONCE):
                 some = slice(start, start + AT_ONCE)
                 found = snapshot.read_matrix(view, list(self.names[:-1][some]), tuple(numbers))
-                matrix[:, some] = found.values.T
+                matrix[some] = found.values
                 for name in others:
                     rest[name].append(found.objects(name))
             self._held[view] = _Held(
                 mark,
-                {name: row for row, name in enumerate(numbers)},
+                {name: column for column, name in enumerate(numbers)},
                 matrix,
                 {name: _whole(parts) for name, parts in rest.items()},
             )

@@ -162,6 +162,8 @@ def _gates_of(tag: str, alias: str) -> tuple[dict[str, Any], ...]:
 
 def _rehearse(served: Served) -> None:
     """Answer once, so that nobody waits for what is made when it is first used."""
+    if served.recommender.ranker is not None:
+        served.recommender.ranker.quicken()
     for customer in [*(known["customer_id"] for known in served.sample[:1]), ""]:
         features = served.features()
         state = one_customer(customer, features)

@@ -7,6 +7,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -53,7 +54,7 @@ def trained(seed: int, trees: int, leaves: int, least: int, objective: str) -> G
         "seed": seed,
         "num_threads": 1,
     }
-    ranker.booster = lightgbm.train(parameters, data, num_boost_round=trees)
+    ranker._use(lightgbm.train(parameters, data, num_boost_round=trees))
     return ranker
 
 
@@ -116,6 +117,43 @@ def test_a_tree_that_is_one_leaf_moves_nothing() -> None:
     assert ranker.booster is not None
     assert {t["num_leaves"] for t in ranker.booster.dump_model()["tree_info"]} == {1}
     assert not ranker.quick_effects(made_up(5, 2)).to_numpy().any()
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.integers(1, 80),
+    st.integers(2, 9),
+    st.sampled_from([1, 10, 150]),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_compiled_trees_score_as_lightgbm_does_to_the_last_bit(
+    seed: int, trees: int, leaves: int, least: int, shift: float
+) -> None:
+    ranker, frame = trained(seed, trees, leaves, least, "lambdarank"), made_up(60, seed + 1)
+    # Values at a threshold, zeros, and ones beyond all that was seen.
+    again = made_up(200, seed).head(60)
+    tables = (frame, again, again.assign(view__number0=shift), frame.assign(view__number1=1e9))
+    before = [ranker._raw(rows)["purchase"] for rows in tables]
+    ranker.quicken()
+    assert ranker._compiled is not None
+    for rows, expected in zip(tables, before, strict=True):
+        np.testing.assert_array_equal(ranker._raw(rows)["purchase"], expected)
+
+
+def test_trees_that_cannot_be_compiled_are_walked(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ranker, frame = trained(3, 4, 6, 5, "lambdarank"), made_up(30, 4)
+    before = ranker._raw(frame)["purchase"]
+    monkeypatch.setattr("pipelines.rankers.gradient_boosting.COMPILED_LEAVES", 10)
+    ranker.quicken()
+    assert ranker._compiled is None  # too many of them
+    monkeypatch.undo()
+    monkeypatch.setattr("lleaves.Model.compile", lambda *_, **__: 1 / 0)
+    ranker.quicken()
+    assert "LightGBM itself walks them" in caplog.text
+    np.testing.assert_array_equal(ranker._raw(frame)["purchase"], before)
 
 
 def test_what_is_saved_moves_scores_as_before_and_what_is_loaded_takes_its_place(

@@ -776,9 +776,9 @@ def test_only_what_was_seen_for_a_second_is_an_impression(visit: Visit) -> None:
     expect(cards(tab)).to_have_count(35)
     tab.wait_for_timeout(100)
     tab.clock.run_for(900)
-    with tab.expect_request("**/events") as sent:
+    with tab.expect_response("**/events") as answered:
         tab.clock.run_for(5000)
-    events = sent.value.post_data_json["events"]
+    events = answered.value.request.post_data_json["events"]
     assert {event["kind"] for event in events} == {"impression"}
     assert {event["request_id"] for event in events} == {REQUEST}
     seen = {(event["surface"], event["position"]) for event in events}

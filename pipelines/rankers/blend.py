@@ -71,6 +71,10 @@ class Blend(Ranker):
             total += weight * self.members[name]._raw(rows)[PURCHASE]
         return {PURCHASE: total}
 
+    def quicken(self) -> None:
+        for member in self.members.values():
+            member.quicken()
+
     def explain(self, rows: pd.DataFrame) -> pd.DataFrame:
         found = [
             weight * self.members[name].explain(rows) for name, weight in self._weights_of.items()

@@ -3,21 +3,27 @@
 Burges, "From RankNet to LambdaRank to LambdaMART", 2010; by LightGBM (Ke et al., NIPS 2017).
 """
 
-import threading
+import logging
 from collections.abc import Callable
 from functools import cached_property, partial
 from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import lightgbm
+import lleaves
 import numpy as np
 import pandas as pd
 
 from pipelines.columns import Columns, SameTable, Table, coded
 from pipelines.rankers.base import PURCHASE, Parts, Ranker, learnable, require_columns
 
+log = logging.getLogger(__name__)
+
 FEW_ROWS = 2_000
+COMPILED_LEAVES = 10_000
+"""Trees with more leaves are not compiled: that takes a second for some thousand of them."""
 MATRIX = "matrix_of_the_ranker"
 """A column of rows of numbers: what the trees are asked with."""
 
@@ -65,10 +71,10 @@ class GradientBoosting(Ranker):
             "verbosity": -1,
         }
         self.trees = trees
-        self._second_core = threading.Lock()
         self.columns: list[str] = []
         self._take({})
         self.booster: lightgbm.Booster | None = None
+        self._compiled: lleaves.Model | None = None
 
     def _learn(
         self,
@@ -89,8 +95,26 @@ class GradientBoosting(Ranker):
             feature_name=self.columns,
             categorical_feature=list(self.categories),
         )
+        self._use(lightgbm.train(self.parameters, data, num_boost_round=self.trees))
+
+    def _use(self, booster: lightgbm.Booster) -> None:
+        self.booster, self._compiled = booster, None
         self.__dict__.pop("_ways", None)
-        self.booster = lightgbm.train(self.parameters, data, num_boost_round=self.trees)
+
+    def quicken(self) -> None:
+        booster, (ways, first) = self._fitted(), self._ways
+        if self._compiled is not None or len(ways) > COMPILED_LEAVES:
+            return
+        try:
+            with TemporaryDirectory() as folder:
+                booster.save_model(Path(folder) / "trees.txt")
+                made = lleaves.Model(str(Path(folder) / "trees.txt"))
+                # In one block, so that the trees are added up in LightGBM's order.
+                made.compile(fblocksize=max(len(first), 1))
+            self._compiled = made
+        except Exception:
+            # Whatever a compiler may stumble over: the trees are there.
+            log.exception("the trees are not compiled; LightGBM itself walks them")
 
     def _take(self, categories: dict[str, list[str]]) -> None:
         self.categories = categories
@@ -129,16 +153,11 @@ class GradientBoosting(Ranker):
 
     def _raw(self, rows: Table) -> dict[str, np.ndarray]:
         matrix = self._matrix(rows)
-        if len(rows) >= FEW_ROWS:
-            scores = self._fitted().predict(matrix)
+        if self._compiled is not None and len(rows) < FEW_ROWS:
+            scores = self._compiled.predict(matrix, n_jobs=1)
         else:
-            # Two threads share the rows of one request as long as no other has them.
-            both = self._second_core.acquire(blocking=False)
-            try:
-                scores = self._fitted().predict(matrix, num_threads=2 if both else 1)
-            finally:
-                if both:
-                    self._second_core.release()
+            few = {"num_threads": 1} if len(rows) < FEW_ROWS else {}
+            scores = self._fitted().predict(matrix, **few)
         return {PURCHASE: np.asarray(scores, dtype="float64")}
 
     def explain(self, rows: Table) -> pd.DataFrame:
@@ -174,8 +193,7 @@ class GradientBoosting(Ranker):
         return {"columns": self.columns, "categories": self.categories}
 
     def _load(self, folder: Path, said: dict[str, Any]) -> None:
-        self.__dict__.pop("_ways", None)
-        self.booster = lightgbm.Booster(model_file=folder / "trees.txt")
+        self._use(lightgbm.Booster(model_file=folder / "trees.txt"))
         self.columns = said["columns"]
         self._take(said["categories"])
 
