@@ -225,11 +225,13 @@ def _asked(
     spent: list[list[float]] = [[] for _ in range(clients)]
     failed = [0] * clients
     headers = {"Content-Type": "application/json"}
+    # Whoever is answered takes the next: connections are not shared out evenly among the processes, and with a share for each
+    # client one of the processes would have nothing to do in the end.
+    turns = iter(range(requests))
 
     def client(number: int) -> None:
-        # Each has a connection of its own to either process, as far as the kernel shares them out.
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        for turn in range(number, requests, clients):
+        for turn in turns:
             started = time.perf_counter()
             try:
                 connection.request("POST", path, bodies[turn % len(bodies)], headers)

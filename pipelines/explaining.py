@@ -195,16 +195,14 @@ def drivers_of(
         return [[] for _ in range(len(best))]
     seen = with_history(best, state) if ranker.reads_history else best
     explained_by = ranker.effects(seen) if whole else ranker.quick_effects(seen)
-    effects = explained_by.to_numpy("float64")
+    names, effects = explained_by.columns.tolist(), explained_by.to_numpy("float64")
     strongest = np.argsort(-(abs(effects) if whole else effects), axis=1)[:, :most]
+    by = np.take_along_axis(effects, strongest, axis=1)
     return [
         [
-            {
-                "feature": explained_by.columns[column],
-                "effect": round(float(effects[row, column]), 4),
-            }
-            for column in columns
-            if effects[row, column] > 0 or (whole and effects[row, column])
+            {"feature": names[column], "effect": round(effect, 4)}
+            for column, effect in zip(columns, of_row, strict=True)
+            if effect > 0 or (whole and effect)
         ]
-        for row, columns in enumerate(strongest)
+        for columns, of_row in zip(strongest.tolist(), by.tolist(), strict=True)
     ]

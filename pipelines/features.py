@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 REPO = Path(places.__file__).parent
 MOMENT = "event_timestamp"
 REQUEST_TIME = "request_time"
+_FLOAT = np.dtype("float64")
 KEYS = ("customer_id", "article_id", "postal_code", "product", "product_group")
 _GIVEN_BY = {
     "postal_code": ("customer_id", "customer_state", "customer_profile__postal_code"),
@@ -572,7 +573,10 @@ def _read_rows(rows: Table, plan: Plan, warm: WarmRows | None = None) -> dict[st
             keys, places_of = _distinct(rows, read.keys)
             matrix = snapshot.read_matrix(names[read.view], keys, read.numbers)
             # One array for all numbers of a view: pandas takes its time over every column.
-            numbers = matrix.values.T[:, places_of]
+            if len(matrix) == 1:
+                numbers = np.broadcast_to(matrix.values.T, (len(read.numbers), len(rows)))
+            else:
+                numbers = matrix.values.T[:, places_of]
             columns |= zip((f"{read.view}__{n}" for n in read.numbers), numbers, strict=True)
             for name in read.others:
                 values = matrix.objects(name)
@@ -655,7 +659,7 @@ def _typed(values: Any, kind: str) -> Any:
 
 def _as_column(values: Any, kind: str) -> np.ndarray | Coded:
     """The same without what only pandas has: moments are UTC without a zone."""
-    if isinstance(values, Coded):
+    if isinstance(values, Coded) or (type(values) is np.ndarray and values.dtype == _FLOAT):
         return values
     if kind == "UnixTimestamp" and isinstance(values, np.ndarray):
         return values

@@ -1,6 +1,7 @@
 """What moved a score, as a sentence for the customer: said only where the features themselves bear it out."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,15 @@ def moved_by(row: Row, drivers: Sequence[str], already: Collection[str] = ()) ->
         a sentence; None if none of them says anything to a customer.
     """
     for driver in drivers:
-        for ends, sentence in SENTENCES.items():
-            if driver.startswith(ends) and (said := sentence(row)) and said not in already:
+        for sentence in _sentences_of(driver):
+            if (said := sentence(row)) and said not in already:
                 return said
     return None
+
+
+@lru_cache(maxsize=1_000)
+def _sentences_of(column: str) -> tuple[Callable[[Row], str | None], ...]:
+    return tuple(sentence for begins, sentence in SENTENCES.items() if column.startswith(begins))
 
 
 def _value(row: Row, column: str) -> float:

@@ -450,10 +450,9 @@ def _best_and_fused(
     Args:
         ranks: of each source (S x M), missing where it did not name the candidate.
     """
-    fused = np.zeros(ranks.shape[1])
-    for name, rank in zip(sources, ranks, strict=True):
-        fused += np.nan_to_num(weights.get(name, 1.0) / (FUSION + rank))
-    return np.fmin.reduce(ranks, axis=0, initial=np.nan), fused
+    weight = np.array([weights.get(name, 1.0) for name in sources]).reshape(-1, 1)
+    parts = np.where(np.isnan(ranks), 0.0, weight / (FUSION + ranks))
+    return np.fmin.reduce(ranks, axis=0, initial=np.nan), np.add.reduce(parts, axis=0)
 
 
 def with_history(rows: SameTable, state: Table) -> SameTable:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 KEY = "article_id"
 AT_ONCE = 5_000
+NO_CODES = np.empty((0, 0), dtype="int32")
 
 
 @dataclass
@@ -27,8 +28,12 @@ class _Held:
     """Feature -> its column in `matrix`."""
     matrix: np.ndarray
     """Articles by numbers, float64: what is asked of an article lies side by side, in few lines of the processor's cache."""
-    others: dict[str, np.ndarray | Coded]
-    """Feature -> its values by articles."""
+    texts: dict[str, tuple[np.ndarray, int]]
+    """Feature -> its names (`Coded.names`), and its column in `codes`."""
+    codes: np.ndarray
+    """Articles by texts, int32."""
+    others: dict[str, np.ndarray]
+    """Feature -> its values by articles, of those that are neither."""
 
 
 @dataclass
@@ -95,7 +100,13 @@ class WarmRows:
             return None
         try:
             wanted = [held.numbers[name] for name in numbers]
-            rest = {name: _at(held.others[name], places) for name in others}
+            codes = held.codes.take(places, axis=0).T if held.texts else NO_CODES
+            rest: dict[str, np.ndarray | Coded] = {}
+            for name in others:
+                if (text := held.texts.get(name)) is not None:
+                    rest[name] = Coded(text[0], codes[text[1]])
+                else:
+                    rest[name] = held.others[name][places]
         except KeyError:
             return None
         found = np.ascontiguousarray(held.matrix.take(places, axis=0).T)
@@ -127,10 +138,11 @@ class WarmRows:
                 # What goes out of date by itself has no mark that says so.
                 return
             if before and before.mark == mark:
-                if set(numbers) <= before.numbers.keys() and set(others) <= before.others.keys():
+                no_numbers = [*before.texts, *before.others]
+                if set(numbers) <= before.numbers.keys() and set(others) <= set(no_numbers):
                     return
                 numbers = list(dict.fromkeys([*before.numbers, *numbers]))
-                others = list(dict.fromkeys([*before.others, *others]))
+                others = list(dict.fromkeys([*no_numbers, *others]))
             size = len(self.names) - 1
             matrix = np.empty((size, len(numbers)))
             rest: dict[str, list[np.ndarray]] = {name: [] for name in others}
@@ -140,18 +152,22 @@ class WarmRows:
                 matrix[some] = found.values
                 for name in others:
                     rest[name].append(found.objects(name))
+            whole = {name: _whole(parts) for name, parts in rest.items()}
+            known_by_name = {name: of for name, of in whole.items() if isinstance(of, Coded)}
+            codes = np.empty((size, len(known_by_name)), dtype="int32")
+            for column, of in enumerate(known_by_name.values()):
+                codes[:, column] = of.codes
             self._held[view] = _Held(
                 mark,
                 {name: column for column, name in enumerate(numbers)},
                 matrix,
-                {name: _whole(parts) for name, parts in rest.items()},
+                {
+                    name: (of.names, column)
+                    for column, (name, of) in enumerate(known_by_name.items())
+                },
+                codes,
+                {name: of for name, of in whole.items() if not isinstance(of, Coded)},
             )
-
-
-def _at(values: np.ndarray | Coded, places: np.ndarray) -> np.ndarray | Coded:
-    return (
-        Coded(values.names, values.codes[places]) if isinstance(values, Coded) else values[places]
-    )
 
 
 def _whole(parts: list[np.ndarray]) -> np.ndarray | Coded:

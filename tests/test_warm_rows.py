@@ -90,6 +90,18 @@ def test_warm_reads_are_cold_reads(shop: Path, service: str) -> None:
     assert OnlineFeatures(moment, warm).read(frame, service).empty
 
 
+def test_what_several_services_read_is_held_whichever_came_first(shop: Path) -> None:
+    ids = articles()
+    for order in (SERVICES, SERVICES[::-1], (*SERVICES, *SERVICES)):
+        warm = warmed(ids, order)
+        with online_rows(feature_store().config).reading() as snapshot:
+            for service in SERVICES:
+                for view, stored, numbers, others in stored_reads(service):
+                    held = warm.read(snapshot, stored, numbers, others, np.arange(len(ids)))
+                    assert held is not None, (service, view)
+                    assert (len(held[0]), set(held[1])) == (len(numbers), {*others})
+
+
 def by_number(warm: WarmRows, ids: list[str], chosen: list[str]) -> Coded:
     place = {article: number for number, article in enumerate(ids)}
     return Coded(warm.names, np.array([place[a] for a in chosen], dtype=np.intp))

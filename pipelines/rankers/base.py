@@ -233,7 +233,7 @@ class Ranker(ABC):
         """The rows with what `judge` and `quick_effects` would otherwise each make of them."""
         return rows
 
-    def quicken(self) -> None:
+    def quicken(self) -> None:  # noqa: B027 - most have nothing to take time for
         """Take the time, once, that makes the answers for few rows quick; they stay the same to the last bit. Whoever
         serves calls it."""
 
