@@ -72,9 +72,9 @@ def main() -> None:
         with _served("empty:Empty", Path(folder), "/livez") as (port, _):
             _table("an empty endpoint", port, bodies, None)
     with _served("services.recommendations:Recommender", HERE.parent, "/health") as (port, process):
-        _table("`/recommend`", port, bodies, _checked)
+        stages = _table("`/recommend`", port, bodies, _checked)
         _table("`/home`", port, bodies, _checked_home, "/home")
-        _stages(port)
+        _print_stages(stages)
         _memory(port, process, bodies, given.requests)
 
 
@@ -263,20 +263,37 @@ def _table(
     bodies: list[bytes],
     right: Callable[[bytes], bool] | None,
     path: str = "/recommend",
-) -> None:
+) -> list[dict[str, float]]:
+    """Prints a row, and gives {stage: mean milliseconds} with one client and with many."""
     _asked(port, bodies, WARM_UP, CLIENTS, None, path)
+    before = _stages(port) if right else {}
     alone, failed, _ = _asked(port, bodies, ALONE, 1, right, path)
+    between = _stages(port) if right else {}
     together, others, took = _asked(port, bodies, TOGETHER, CLIENTS, right, path)
+    after = _stages(port) if right else {}
     p50, p99 = np.percentile(alone, [50, 99])
     many50, many99 = np.percentile(together, [50, 99])
     print(
         f"| {name} | {p50:.1f} | {p99:.1f} | {TOGETHER / took:,.0f} | {many50:.1f} | {many99:.1f} | {failed + others} |",
         flush=True,
     )
+    return [_means(before, between), _means(between, after)]
 
 
-def _stages(port: int) -> None:
-    """What the metrics say that each stage took."""
+def _means(
+    before: dict[str, dict[str, float]], after: dict[str, dict[str, float]]
+) -> dict[str, float]:
+    nothing = {"sum": 0.0, "count": 0.0}
+    return {
+        stage: 1000
+        * (of["sum"] - before.get(stage, nothing)["sum"])
+        / max(of["count"] - before.get(stage, nothing)["count"], 1)
+        for stage, of in after.items()
+    }
+
+
+def _stages(port: int) -> dict[str, dict[str, float]]:
+    """What the metrics say of each stage until now: the sum of its seconds, and how often it was."""
     sums: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(_get(port, "/metrics")[1].decode()):
         if family.name == "lookbook_stage_seconds":
@@ -284,10 +301,17 @@ def _stages(port: int) -> None:
                 kind = sample.name.rsplit("_", 1)[-1]
                 if kind in ("sum", "count"):
                     sums.setdefault(sample.labels["stage"], {})[kind] = sample.value
-    print("\n| stage | mean ms |\n|---|---|")
-    for stage, of in sums.items():
-        print(f"| {stage} | {1000 * of['sum'] / of['count']:.2f} |")
-    print("\nOver all requests so far, those of 16 clients too.\n", flush=True)
+    return sums
+
+
+def _print_stages(means: list[dict[str, float]]) -> None:
+    alone, together = means
+    print(
+        f"\n| stage of `/recommend` | one client, mean ms | {CLIENTS} clients, mean ms |\n|---|---|---|"
+    )
+    for stage, mean in alone.items():
+        print(f"| {stage} | {mean:.2f} | {together[stage]:.2f} |")
+    print(flush=True)
 
 
 def _memory(
