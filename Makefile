@@ -54,11 +54,12 @@ types: $(READY)
 	$(BIN)/mypy
 
 # Whole files go to a worker, in the order of their names: what a file's tests share is made once, and
-# the last files are short ones. More workers need more memory: `make unit WORKERS=4`.
+# the last files are short ones. More workers need more memory: `make unit WORKERS=4`. Each keeps to one core:
+# threads that wait for each other on cores which the other worker has take longer than one alone.
 WORKERS ?= 2
 
 unit: $(VENV)/.spark $(VENV)/.mlflow
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 clean: ## remove the environment and all caches, not the shops
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build

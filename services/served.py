@@ -14,7 +14,12 @@ from pipelines.content.search import SearchIndex
 from pipelines.explaining import DISPLAY_SERVICE, article_display, displayed, drivers_of
 from pipelines.features import OnlineFeatures, stored_reads, warm_up
 from pipelines.model_registry import release as releases
-from pipelines.model_registry.composing import load_recommender, load_search, require_fresh
+from pipelines.model_registry.composing import (
+    load_recommender,
+    load_search,
+    require_fresh,
+    require_schemas,
+)
 from pipelines.model_registry.registry import RegistryError
 from pipelines.model_registry.release import Release
 from pipelines.monitoring.served_log import Versions
@@ -120,14 +125,22 @@ def load_served(alias: str = PRODUCTION, before: Served | None = None) -> Served
     """What an alias points at, every file checked.
 
     Args:
-        before: what was served until now: of its memory is kept what still holds.
+        before: what was served until now: of it is kept what still holds.
 
     Raises:
         RegistryError: nothing is promoted, or a part is damaged.
         FeatureError: the online store is empty.
     """
     chosen = releases.get(alias)
-    recommender, sample = load_recommender(chosen)
+    if before is not None and before.release.tag == chosen.tag:
+        # What a tag stands for never changes.
+        require_schemas(chosen)
+        recommender, sample, search = before.recommender, before.sample, before.search
+    else:
+        recommender, sample = load_recommender(chosen)
+        search = None
+    if search is None and alias == PRODUCTION:
+        search = _search_of(chosen)
     moment = online_moment(refresh=True)
     require_fresh(chosen, moment)
     warm = WarmRows(recommender.article_names)
@@ -148,7 +161,7 @@ def load_served(alias: str = PRODUCTION, before: Served | None = None) -> Served
         barred=barred,
         display=tuple(stored_reads(DISPLAY_SERVICE)),
         gates=_gates_of(chosen.tag, alias),
-        search=_search_of(chosen) if alias == PRODUCTION else None,
+        search=search,
     )
     _rehearse(served)
     return served

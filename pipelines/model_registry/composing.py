@@ -250,12 +250,20 @@ def load_recommender(chosen: release.Release) -> tuple[Recommender, list[dict[st
     Raises:
         RegistryError: a part is damaged, or its feature service has changed since training.
     """
-    for service, trained_on in chosen.feature_services.items():
-        _require_schema(chosen.tag, service, trained_on)
+    require_schemas(chosen)
     versions = chosen.open_parts()
     recommender = _loaded(chosen.tag, versions, chosen.settings)
     sample = json.loads((versions[SAMPLE_PART].path / SAMPLE_FILE).read_text(encoding="utf-8"))
     return recommender, sample
+
+
+def require_schemas(chosen: release.Release) -> None:
+    """
+    Raises:
+        RegistryError: a feature service of the release has changed since training.
+    """
+    for service, trained_on in chosen.feature_services.items():
+        _require_schema(chosen.tag, service, trained_on)
 
 
 def load_search(chosen: release.Release) -> SearchIndex | None:

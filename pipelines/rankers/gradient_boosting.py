@@ -109,8 +109,9 @@ class GradientBoosting(Ranker):
             with TemporaryDirectory() as folder:
                 booster.save_model(Path(folder) / "trees.txt")
                 made = lleaves.Model(str(Path(folder) / "trees.txt"))
-                # In one block, so that the trees are added up in LightGBM's order.
-                made.compile(fblocksize=max(len(first), 1))
+                # In one block, so that the trees are added up in LightGBM's order; as functions of their own they
+                # are compiled in a quarter of the time, and walked in half as much again.
+                made.compile(fblocksize=max(len(first), 1), finline=False)
             self._compiled = made
         except Exception:
             # Whatever a compiler may stumble over: the trees are there.
