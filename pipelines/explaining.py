@@ -13,6 +13,7 @@ from pipelines.features import Features
 from pipelines.rankers.base import PURCHASE, Objective
 from pipelines.reasons import moved_by
 from pipelines.recommender import MATCHING, PINNED, SPONSORED, Recommender, with_history
+from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import Asked
 
 DISPLAY_SERVICE = "article_display"
@@ -93,7 +94,15 @@ def explained(
                 "source": row["source"],
                 "because": led_by,
                 "because_name": led_name,
-                "reason": _reason(recommender, row, led_name, drivers[place], told, plain=plain),
+                "reason": _reason(
+                    recommender,
+                    row,
+                    led_name,
+                    drivers[place],
+                    told,
+                    itself=led_by == row["article_id"],
+                    plain=plain,
+                ),
                 "drivers": drivers[place][:SHOWN_DRIVERS],
                 **article,
             }
@@ -122,17 +131,25 @@ def _reason(
     drivers: Sequence[Mapping[str, Any]],
     told: set[str],
     *,
+    itself: bool,
     plain: bool,
 ) -> str:
-    """What the source says, and what moved the score most, as far as that can be said and has not been told."""
+    """What the source says, and what moved the score most, as far as that can be said and has not been told.
+
+    Args:
+        itself: whether the customer's own article that led to it is the same.
+    """
     if row["source"] in BROUGHT:
         return BROUGHT[row["source"]]
     retriever = recommender.retrievers.get(row["source"])
     if retriever is None:
         return POPULAR
     said = CHOSEN
-    with suppress(*([Exception] if plain else [])):
-        said = retriever.reason(row, led_name)
+    if itself and isinstance(retriever, ArticleToArticle):
+        said = retriever.of_itself
+    else:
+        with suppress(*([Exception] if plain else [])):
+            said = retriever.reason(row, led_name)
     columns = [driver["feature"] for driver in drivers]
     if row["source"] == REPURCHASE:
         # That they bought it, and when, has been said.

@@ -14,11 +14,16 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from hmac import compare_digest
+from http import HTTPStatus
 from time import monotonic, perf_counter
 from typing import Any
 
+from anyio import CancelScope
+from bentoml.exceptions import BentoMLException, ServiceUnavailable
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -252,18 +257,87 @@ class Buckets:
     def __len__(self) -> int:
         return len(self._left)
 
-    def wait(self, client: str) -> float:
-        """0 if the client may ask now, which counts; else the seconds until it may."""
+    def wait(self, client: str, requests: int = 1) -> float:
+        """0 if the client may ask now, which counts; else the seconds until it may.
+
+        Args:
+            requests: for how many it counts; more than a full bucket holds count as a full one.
+        """
+        cost = min(requests, self._full)
         if not self._rate:
             return 0.0
         now = self._clock()
         left, since = self._left.pop(client, (self._full, now))
         left = min(self._full, left + (now - since) * self._rate)
-        allowed = left >= 1
-        self._left[client] = (left - allowed, now)
+        allowed = left >= cost
+        self._left[client] = (left - cost * allowed, now)
         if len(self._left) > self._most:
             self._left.popitem(last=False)
-        return 0.0 if allowed else (1 - left) / self._rate
+        return 0.0 if allowed else (cost - left) / self._rate
+
+
+_EXCHANGE: ContextVar["_Exchange | None"] = ContextVar("exchange", default=None)
+"""The request that is being answered; there is none where nothing stands before the service, as in a notebook."""
+
+
+def require_token() -> None:
+    """
+    Raises:
+        BentoMLException: 401, as who asks has no token.
+    """
+    exchange = _EXCHANGE.get()
+    if exchange is not None and not exchange.known:
+        raise _refusal(exchange, _no_token())
+
+
+def charge(requests: int) -> None:
+    """Count the request that is being answered as so many more.
+
+    Raises:
+        BentoMLException: 429, as who asks has asked too much.
+    """
+    exchange = _EXCHANGE.get()
+    if exchange is not None and requests > 0:
+        try:
+            exchange.take(requests)
+        except _Refused as refused:
+            raise _refusal(exchange, refused) from refused
+
+
+def blame(field: str) -> None:
+    """Name the field that is wrong, for the answer that is about to say why."""
+    exchange = _EXCHANGE.get()
+    if exchange is not None:
+        exchange.wrong = field
+
+
+async def require_listener() -> None:
+    """
+    Raises:
+        BentoMLException: whoever asked has hung up.
+    """
+    exchange = _EXCHANGE.get()
+    if exchange is None or exchange.receive is None:
+        return
+    message: Message = {}
+    with CancelScope() as now:
+        # As Starlette looks: what is there comes at once, and nothing is waited for.
+        now.cancel()
+        message = await exchange.receive()
+    if message.get("type") == "http.disconnect":
+        raise ServiceUnavailable("Who asked has hung up.")
+
+
+def _refusal(exchange: "_Exchange", refused: "_Refused") -> BentoMLException:
+    exchange.reason, exchange.headers = refused.reason, refused.headers
+    REJECTED.labels(refused.reason).inc()
+    said = BentoMLException(str(refused))
+    said.error_code = HTTPStatus(refused.status)
+    return said
+
+
+def _no_token() -> "_Refused":
+    return _Refused(401, "token", headers={"WWW-Authenticate": 'Bearer realm="lookbook"'})
 
 
 class _Refused(Exception):
@@ -294,6 +368,14 @@ class _Exchange:
     status: int = 0
     reason: str = ""
     clock: asyncio.Timeout | None = None
+    known: bool = False
+    """Whether who asks has the token."""
+    take: Callable[[int], None] = lambda requests: None
+    """Counts as so many more requests."""
+    receive: Receive | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    """For an answer that is an error, as is what is wrong."""
+    wrong: str = ""
     _error: Message | None = None
     _body: bytearray = field(default_factory=bytearray)
 
@@ -315,13 +397,17 @@ class _Exchange:
                 await self._answer_error(self._error["headers"])
 
     async def _answer_error(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        said = json.dumps(problem(self.status, bytes(self._body), self.id), ensure_ascii=False)
+        found = problem(self.status, bytes(self._body), self.id)
+        if self.wrong:
+            found.setdefault("field", self.wrong)
+        said = json.dumps(found, ensure_ascii=False)
         content = said.encode("utf-8", "replace")
         kept = [pair for pair in headers if pair[0] not in (b"content-length", b"content-type")]
         kept += [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
         ]
+        kept += [(name.lower().encode(), text.encode()) for name, text in self.headers.items()]
         if self.status == 503:
             kept.append((b"retry-after", b"5"))
         start = {"type": "http.response.start", "status": self.status}
@@ -417,12 +503,13 @@ class Access:
         client = scope["client"][0] if scope.get("client") else "unknown"
         exchange = _Exchange(request_id, client, self._route(scope["path"]), send)
         scope["lookbook"] = exchange
-        mark = logs.REQUEST_ID.set(request_id)
+        marks = logs.REQUEST_ID.set(request_id), _EXCHANGE.set(exchange)
         try:
             await self._inner(scope, receive, exchange.answer)
         finally:
             _account(scope, exchange)
-            logs.REQUEST_ID.reset(mark)
+            logs.REQUEST_ID.reset(marks[0])
+            _EXCHANGE.reset(marks[1])
 
     def _route(self, path: str) -> Route | None:
         route = self._routes.get(path)
@@ -444,6 +531,7 @@ class Access:
                     body = await _body(scope, receive, route.body_bytes)
                     if route.files:
                         await _require_files(scope, body, route.files)
+                    exchange.receive = receive
                     receive = _again(body, receive)
                 whole = True
                 await self._app(scope, receive, send)
@@ -477,7 +565,8 @@ class Access:
             _Refused: it may not pass.
         """
         route = exchange.route
-        known = self._knows(_header(scope, b"authorization"))
+        known = exchange.known = self._knows(_header(scope, b"authorization"))
+        exchange.take = partial(self._take, self._all, exchange.client, known)
         if route is None or route.limited:
             self._take(self._all, exchange.client, known)
         if route is None:
@@ -487,7 +576,7 @@ class Access:
             allow = {"Allow": ", ".join(sorted(route.methods))}
             raise _Refused(405, "method", headers=allow)
         if route.token and not known:
-            raise _Refused(401, "token", headers={"WWW-Authenticate": 'Bearer realm="lookbook"'})
+            raise _no_token()
         if route.events:
             self._take(self._events, exchange.client, known)
         if route.pictures:
@@ -507,9 +596,9 @@ class Access:
         scheme, _, given = authorization.partition(b" ")
         return scheme.lower() == b"bearer" and compare_digest(given.strip(), self._token)
 
-    def _take(self, buckets: Buckets, client: str, known: bool) -> None:
+    def _take(self, buckets: Buckets, client: str, known: bool, requests: int = 1) -> None:
         # Who has the token is one client, from wherever they ask.
-        wait = buckets.wait(TOKEN_CLIENT if known else _neighbourhood(client))
+        wait = buckets.wait(TOKEN_CLIENT if known else _neighbourhood(client), requests)
         if wait:
             seconds = max(1, math.ceil(wait))
             raise _Refused(

@@ -4,15 +4,16 @@ import gc
 import logging
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
-from feature_repo.errors import InputError
+from feature_repo.errors import InputError, LookbookError
 from pipelines.columns import Columns
 from pipelines.content.search import NOT_THERE, SearchError, SearchIndex
 from pipelines.explaining import (
@@ -29,13 +30,13 @@ from pipelines.monitoring.answer_log import AnswerLog, Shown
 from pipelines.monitoring.served_log import ServedLog
 from pipelines.online import materialized_at, online_moment
 from pipelines.rankers.base import Objective, ObjectiveError
-from pipelines.recommender import Recommender, is_known, one_customer
+from pipelines.recommender import Recommender, dismissed, is_known, one_customer
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import recent_purchases, session_lists
 from services.carousels import carousels, complements
-from services.deadlines import Attempt, Steps, Workers, deadlines, waiting
+from services.deadlines import Attempt, Steps, Workers, deadlines, waited, waiting
 from services.experiments import CHANGES, Assigned, Experiments
-from services.filters import allowed_by
+from services.filters import allowed_by, asks_for_nothing_known
 from services.request_path import Found, Question, RequestPath
 from services.schemas import (
     Accepted,
@@ -70,6 +71,7 @@ from services.shadow import Shadow
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 SHOWN_PURCHASES = 60
 PURCHASE_DISPLAY = ("name", "product_type", "colour", "price")
 SIMILAR = ("similar", "similar_by_text", "similar_by_metadata", "similar_by_image")
@@ -148,12 +150,12 @@ class Answers:
         self._log.close()
         self._answered.close()
 
-    def require_features(self) -> None:
-        """
-        Raises:
-            LookbookError: the online store cannot be read.
-        """
-        one_customer("", self._served.features())
+    def reads(self) -> Steps[bool]:
+        """Whether the online store can be read; while there is too much to do to know, it counts as if it could."""
+        found, attempt = yield from self._path.reading(
+            "health", lambda: one_customer("", self._served.features())
+        )
+        return found is not None or attempt.busy
 
     def _follow(self, every: timedelta) -> None:
         trouble = ""
@@ -209,6 +211,7 @@ class Answers:
         filters: Filters | None = None,
         context: Context | None = None,
         variants: Mapping[str, str] | None = None,
+        surface: str = "recommend",
     ) -> Steps[Recommendations]:
         """The k best articles for a customer; one who is not known gets what is popular.
 
@@ -217,6 +220,7 @@ class Answers:
             filters: what may be among them.
             context: what the caller knows of a customer whom the shop does not know.
             variants: {experiment: variant} of those that are chosen by hand.
+            surface: where it will be shown, for the log.
 
         Raises:
             ObjectiveError: the release's ranker has not learnt what is asked for.
@@ -226,6 +230,8 @@ class Answers:
         asked = self._asked(served, customer_id, objective, variants)
         question = asked.question(k, filters, context)
         objective = question.objective
+        if asks_for_nothing_known(filters, served):
+            asked.trouble.append("filters:unknown_value")
 
         def dress(found: Found) -> list[dict[str, Any]]:
             return found.in_words(served.recommender, found.rows, objective)
@@ -236,7 +242,7 @@ class Answers:
                 row["propensity"] = float(chance)
         self._remember(
             asked,
-            "recommend",
+            surface,
             found,
             [
                 Shown(
@@ -250,9 +256,8 @@ class Answers:
                 for row in rows
             ],
         )
-        self._shadow.copy(
-            question, [row["article_id"] for row in rows], sum(attempt.spent.values())
-        )
+        if found.fallback is None:
+            self._shadow.copy(question, [row["article_id"] for row in rows], attempt.spent)
         return Recommendations(
             **self._said(asked, found, attempt),
             recommendations=[Recommendation.model_validate(row) for row in rows],
@@ -318,7 +323,7 @@ class Answers:
         return _Asked(uuid.uuid4().hex, served, customer_id, objective, assigned, trouble)
 
     def _remember(self, asked: _Asked, surface: str, found: Found, shown: Sequence[Shown]) -> None:
-        self._answered.answered(
+        self._answered.answered_soon(
             request_id=asked.request_id,
             customer_id=asked.customer_id,
             surface=surface,
@@ -418,7 +423,7 @@ class Answers:
         articles = _listed(ids, score.tolist(), reason, self._shown(ids, served))
         request_id = uuid.uuid4().hex
         if customer_id is not None:
-            self._answered.answered(
+            self._answered.answered_soon(
                 request_id=request_id,
                 customer_id=customer_id,
                 surface="search",
@@ -449,12 +454,11 @@ class Answers:
         )
 
     def _shown(self, articles: Sequence[str], served: Served) -> Mapping[str, Mapping[str, Any]]:
-        """What is shown of articles, from memory if it cannot be read."""
-        try:
-            return article_display(articles, served.features())
-        except Exception:
-            log.exception("articles are shown as memory has them")
-            return served.remembered(articles)
+        """What is shown of articles, from memory if it cannot be read soon."""
+        found, _ = waited(
+            self._path.reading("articles", lambda: article_display(articles, served.features()))
+        )
+        return served.remembered(articles) if found is None else found
 
     # Customers
 
@@ -462,9 +466,9 @@ class Answers:
         """Take events: the next answer knows them.
 
         Raises:
-            InputError: an event is of the future.
+            InputError: an event is of the future, or long past.
             AnswerLogError, OnlineStoreError: they cannot be written. Send them again: an event that comes twice
-                counts once.
+                with the same time counts once.
         """
         now = self.now()
         in_session = accept(events, now, self._answered)
@@ -476,13 +480,24 @@ class Answers:
         return shop_now(self._served.moment, min(brought, default=None))
 
     def customer(self, customer_id: str) -> Customer:
-        """What is known of a customer, newest purchases first."""
+        """What is known of a customer, newest purchases first.
+
+        Raises:
+            LookbookError: it cannot be read now.
+        """
         served = self._served
-        with self._log.request(served.features(), served.versions) as features:
-            state = one_customer(customer_id, features)
-            recent = recent_purchases(state).head(SHOWN_PURCHASES)
-            session = session_lists(state)
-            display = article_display([*recent["article_id"], *session["article_id"]], features)
+
+        def read() -> tuple[
+            Columns, pd.DataFrame, dict[str, np.ndarray], dict[str, dict[str, Any]]
+        ]:
+            with self._log.request(served.features(), served.versions) as features:
+                state = one_customer(customer_id, features)
+                recent = recent_purchases(state).head(SHOWN_PURCHASES)
+                session = session_lists(state)
+                named = [*recent["article_id"], *session["article_id"]]
+                return state, recent, session, article_display(named, features)
+
+        state, recent, session, display = self._read("profile", read)
         profile = {name: np.asarray(state[name])[0] for name in state.columns}
         age = number_or_none(profile["customer_profile__age"])
 
@@ -518,6 +533,16 @@ class Answers:
             ],
         )
 
+    def _read(self, stage: str, work: Callable[[], T]) -> T:
+        """
+        Raises:
+            LookbookError: it fails, or takes longer than the stage may.
+        """
+        found, attempt = waited(self._path.reading(stage, work))
+        if found is None:
+            raise LookbookError(f"{', '.join(attempt.trouble) or stage}: this cannot be read now.")
+        return found
+
     def explain(
         self,
         customer_id: str,
@@ -538,53 +563,12 @@ class Answers:
                 f"article_id {article_id} is no article that the release {served.release.tag} knows: name one that it "
                 "recommends or finds."
             )
-        features = served.features(context)
-        state = one_customer(customer_id, features)
-        moment = features.moment or served.moment
-        named = recommender.candidates(state, moment)
-        candidate = article_id in set(named["article_id"])
-        # Whoever asks why it is not there learns what the ranker would have said.
-        rows = named if candidate else recommender.candidates(state, moment, matching=[article_id])
         if recommender.ranker is not None:
-            rows = features.read(rows, recommender.ranker.feature_service)
-        rows = recommender.ranked(rows, state, objective)
-        page = recommender.page(rows, state, moment, len(rows), with_rest=True)
-        shown = np.flatnonzero(page["article_id"] == article_id)
-        at = np.flatnonzero(rows["article_id"] == article_id)
-        one = rows.take(at) if len(at) else None
-        display = article_display([article_id], features)[article_id]
-        reason, drivers = "Nothing that we know leads to it.", list[Driver]()
-        seen: dict[str, float | str | None] = {}
-        if one is not None:
-            (said,) = explained(
-                recommender,
-                one,
-                state,
-                partial(article_display, features=features),
-                moment,
-                objective,
-                ranked=recommender.ranker is not None,
-            )
-            reason = said["reason"] if candidate else reason
-            found = drivers_of(recommender, one, state, EXPLAINED_DRIVERS, whole=True)
-            drivers = [Driver(**driver) for driver in found[0]]
-            seen = {name: _plain(np.asarray(one[name])[0]) for name in one.columns if "__" in name}
-        return Explanation(
-            customer_id=customer_id,
-            article=Article(article_id=article_id, **display),
-            release=served.release.tag,
-            moment=moment,
-            candidate=candidate,
-            shown=bool(len(shown)),
-            rank=int(shown[0]) + 1 if len(shown) and candidate else None,
-            candidates=len(named),
-            score=None if one is None else number_or_none(one["score"][0]),
-            chance=None if one is None or "chance" not in one else number_or_none(one["chance"][0]),
-            named_by=_named_by(recommender, one) if one is not None else [],
-            drivers=drivers,
-            features=seen,
-            reason=reason,
-        )
+            recommender.ranker.require(objective)
+        # By the rules and the weights by which the customer is answered.
+        asked = self._asked(served, customer_id, objective, None)
+        question = asked.question(0, None, context)
+        return self._read("explain", lambda: _explanation(article_id, question, served))
 
     def experiments(self, customer_id: str) -> ExperimentsInfo:
         """What is being tried, and what of it the customer gets."""
@@ -640,6 +624,64 @@ def _loaded(before: Served | None = None) -> Served:
     gc.collect()
     gc.freeze()
     return served
+
+
+def _explanation(article_id: str, question: Question, served: Served) -> Explanation:
+    """Why an article stands where it stands in the answer to a question."""
+    recommender, features = served.recommender, served.features(question.context)
+    state = one_customer(question.customer_id, features)
+    moment = features.moment or served.moment
+    reranker, objective = question.reranker, question.objective
+    named = recommender.candidates(state, moment, reranker=reranker)
+    candidate = article_id in set(named["article_id"])
+    # Whoever asks why it is not there learns what the ranker would have said.
+    rows = (
+        named
+        if candidate
+        else recommender.candidates(state, moment, matching=[article_id], reranker=reranker)
+    )
+    if recommender.ranker is not None:
+        rows = features.read(rows, recommender.ranker.feature_service)
+    rows = recommender.ranked(rows, state, objective)
+    page = recommender.page(rows, state, moment, len(rows), with_rest=True, reranker=reranker)
+    shown = np.flatnonzero(page["article_id"] == article_id)
+    at = np.flatnonzero(rows["article_id"] == article_id)
+    one = rows.take(at) if len(at) else None
+    display = article_display([article_id], features)[article_id]
+    reason, drivers = "Nothing that we know leads to it.", list[Driver]()
+    if (question.customer_id, article_id) in dismissed(state):
+        reason = "The customer waved it away."
+    seen: dict[str, float | str | None] = {}
+    if one is not None:
+        (said,) = explained(
+            recommender,
+            one,
+            state,
+            partial(article_display, features=features),
+            moment,
+            objective,
+            ranked=recommender.ranker is not None,
+        )
+        reason = said["reason"] if candidate else reason
+        found = drivers_of(recommender, one, state, EXPLAINED_DRIVERS, whole=True)
+        drivers = [Driver(**driver) for driver in found[0]]
+        seen = {name: _plain(np.asarray(one[name])[0]) for name in one.columns if "__" in name}
+    return Explanation(
+        customer_id=question.customer_id,
+        article=Article(article_id=article_id, **display),
+        release=served.release.tag,
+        moment=moment,
+        candidate=candidate,
+        shown=bool(len(shown)),
+        rank=int(shown[0]) + 1 if len(shown) and candidate else None,
+        candidates=len(named),
+        score=None if one is None else number_or_none(one["score"][0]),
+        chance=None if one is None or "chance" not in one else number_or_none(one["chance"][0]),
+        named_by=_named_by(recommender, one) if one is not None else [],
+        drivers=drivers,
+        features=seen,
+        reason=reason,
+    )
 
 
 def _require_search(served: Served) -> SearchIndex:

@@ -240,7 +240,7 @@ def complements(recommender: Recommender, article: str, k: int) -> list[str]:
 def _showable(recommender: Recommender, articles: list[str], found: Found) -> list[str]:
     if not articles:
         return []
-    may = recommender.may_be_shown(articles, found.state, found.moment)
+    may = recommender.may_be_shown(articles, found.state, found.moment, found.reranker)
     may &= recommender.on_sale(articles)
     gone = {article for _, article in dismissed(found.state)}
     return [a for a, ok in zip(articles, may, strict=True) if ok and a not in gone]

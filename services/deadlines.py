@@ -8,9 +8,9 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from queue import SimpleQueue
@@ -22,6 +22,7 @@ from feature_repo.errors import InputError, LookbookError
 log = logging.getLogger(__name__)
 
 STAGES = ("queue", "customer", "candidates", "features", "rank", "rerank", "display", "rescue")
+"""Of a recommendation."""
 MILLISECONDS = {
     "queue": 400.0,
     "customer": 150.0,
@@ -31,8 +32,13 @@ MILLISECONDS = {
     "rerank": 150.0,
     "display": 150.0,
     "rescue": 150.0,
+    "articles": 150.0,
+    "profile": 250.0,
+    "explain": 2000.0,
+    "health": 500.0,
 }
-"""What each stage may take unless LOOKBOOK_DEADLINES says otherwise: some ten times what it takes on a busy core."""
+"""What each stage may take unless LOOKBOOK_DEADLINES says otherwise: some ten times what it takes on a busy core. The last
+are what else is read: to show articles that were found, of a customer, to explain, and to know whether it can be read."""
 TRIES = 5
 """So many failures one after the other, and a stage is not tried for `REST_SECONDS`."""
 REST_SECONDS = 2.0
@@ -76,7 +82,7 @@ def deadlines(text: str | None = None) -> dict[str, float]:
         if stage not in found or not 0 < time < 1e6:
             raise InputError(
                 f"LOOKBOOK_DEADLINES says {part!r}: write stages with their milliseconds, as rank=50; the stages "
-                f"are {', '.join(STAGES)}."
+                f"are {', '.join(MILLISECONDS)}."
             )
         found[stage] = time
     return {stage: time / 1000 for stage, time in found.items()}
@@ -275,6 +281,37 @@ def waiting(
         return waited(steps(self, *asked, **named))
 
     return method
+
+
+class Lane:
+    """Long work of an event loop that goes on one at a time, so that it takes little from what somebody waits for.
+
+    Args:
+        most: so many may wait for their turn.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._waiting = 0
+        self._turn = asyncio.Semaphore(1)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """
+        Raises:
+            LookbookError: too many wait already.
+        """
+        if self._waiting >= self._most:
+            raise LookbookError(f"{self._waiting} wait for their turn already.")
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 @dataclass

@@ -45,7 +45,7 @@ ERRORS = {
     503: "This cannot be answered now.",
     504: "The answer took too long.",
 }
-"""What each says; 401 is for paths that want the token."""
+"""What each says; 401 is for paths that want the token, or have a field that does."""
 
 PROBES = {
     "/livez": "Whether the process is alive.",
@@ -84,11 +84,14 @@ def document(service: Any, wants_token: Callable[[str], bool]) -> dict[str, Any]
                         }
                     },
                 },
-                **_errors(wants_token(api.route)),
+                **_errors(wants_token(api.route) or "variants" in api.input_spec.model_fields),
             },
         }
         if wants_token(api.route):
             operation["security"] = [{"token": []}]
+        elif "variants" in api.input_spec.model_fields:
+            # To choose variants by hand wants it too.
+            operation["security"] = [{}, {"token": []}]
         paths[api.route] = {"post": operation}
     for path, said in PROBES.items():
         paths[path] = {

@@ -244,7 +244,9 @@ def _yaml(file: Path) -> dict[str, Any]:
         said = yaml.load(file.read_text(encoding="utf-8"), _Loader)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
-    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
         raise InputError(f"{file} cannot be read as YAML: {text}.") from error
     if not isinstance(said, dict):

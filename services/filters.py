@@ -27,6 +27,16 @@ def _wishes(filters: Filters | None) -> dict[str, list[str]]:
     return {kind: values for kind, values in found.items() if values}
 
 
+def asks_for_nothing_known(filters: Filters | None, served: Served) -> bool:
+    """Whether a filter names a value that no article of the shop has."""
+    facts = served.recommender.facts
+    return facts is not None and any(
+        value not in facts.names[kind]
+        for kind, values in _wishes(filters).items()
+        for value in values
+    )
+
+
 def _priced(filters: Filters | None) -> bool:
     return filters is not None and (filters.price_min, filters.price_max) != (None, None)
 

@@ -51,6 +51,15 @@ class OurFaultsOnly(logging.Filter):
         return not isinstance(fault, ValidationError)
 
 
+def level() -> int:
+    """LOOKBOOK_LOG as Python's `logging` has it.
+
+    Raises:
+        InputError: it is something else.
+    """
+    return logging.getLevelNamesMapping()[environment.choice("LOOKBOOK_LOG", LEVELS).upper()]
+
+
 def configure() -> None:
     """Everything that this process logs, BentoML's lines too, in one form and to one place.
 
@@ -59,10 +68,10 @@ def configure() -> None:
     Raises:
         InputError: LOOKBOOK_LOG is something else.
     """
-    level = logging.getLevelNamesMapping()[environment.choice("LOOKBOOK_LOG", LEVELS).upper()]
+    wanted = level()
 
     def at_least(least: int) -> dict[str, object]:
-        return {"level": max(level, least), "handlers": [], "propagate": True}
+        return {"level": max(wanted, least), "handlers": [], "propagate": True}
 
     logging.captureWarnings(True)
     logging.config.dictConfig(
@@ -78,7 +87,7 @@ def configure() -> None:
                     "filters": ["ours"],
                 }
             },
-            "root": {"level": max(level, logging.WARNING), "handlers": ["stderr"]},
+            "root": {"level": max(wanted, logging.WARNING), "handlers": ["stderr"]},
             "loggers": {
                 "services": at_least(logging.DEBUG),
                 "pipelines": at_least(logging.DEBUG),

@@ -6,6 +6,7 @@ Run it with `bentoml serve services.recommendations:Recommender` from the projec
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,7 +19,6 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import bentoml
-from anyio import to_thread
 from bentoml.exceptions import InvalidArgument, NotFound, ServiceUnavailable
 from bentoml.validators import ContentType
 from prometheus_client import Counter, Histogram
@@ -31,11 +31,13 @@ from starlette.types import Scope
 
 from feature_repo.errors import InputError, LookbookError
 from pipelines.content.search import SearchError
+from pipelines.data.adapters.served import BATCH
+from pipelines.model_registry import release as releases
 from pipelines.monitoring import answer_log, served_log
 from pipelines.rankers.base import ObjectiveError
-from services import access
+from services import access, logs
 from services.answers import Answers
-from services.deadlines import awaited, deadlines
+from services.deadlines import Lane, awaited, deadlines
 from services.experiments import Experiments
 from services.schemas import (
     Accepted,
@@ -62,6 +64,7 @@ from services.schemas import (
     Variants,
     Weights,
 )
+from services.served import PRODUCTION
 from services.shadow import Shadow
 
 log = logging.getLogger(__name__)
@@ -74,8 +77,13 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
+SERVE = "serve"
+"""The command line of `bentoml serve` has it; who packages the service needs no release."""
 THREADS = 32
 """Requests of a process that may be under way; few of them are worked on at a time (`deadlines.AT_ONCE`)."""
+
+BATCHES_WAITING = 8
+"""Batches of a process that may wait for the one that is under way."""
 
 Answer = TypeVar("Answer", Recommendations, Home)
 
@@ -123,8 +131,8 @@ _PICTURES = os.environ.get("LOOKBOOK_PICTURES", "")
 
 
 def _require_settings() -> None:
-    """End with one sentence where a setting is wrong: found out later, in a worker, BentoML would start that again and
-    again."""
+    """End with one sentence where a setting is wrong, or there is nothing to serve: found out later, in a worker, BentoML
+    would start that again and again."""
     try:
         if _PICTURES and not Path(_PICTURES).is_dir():
             raise InputError(
@@ -137,9 +145,12 @@ def _require_settings() -> None:
             Shadow,
             served_log.Settings.from_environment,
             answer_log.Settings.from_environment,
+            logs.level,
         ):
             read()
-    except InputError as error:
+        if SERVE in sys.argv:
+            releases.get(PRODUCTION)
+    except LookbookError as error:
         raise SystemExit(f"Error: {error}") from None
 
 
@@ -160,10 +171,7 @@ async def _health(request: Request) -> Response:
         return JSONResponse({"status": "starting"}, status_code=503)
     now = _answers.release()
     said = {"status": "ok", "release": now.release, "moment": now.moment.isoformat()}
-    try:
-        await to_thread.run_sync(_answers.require_features)
-    except LookbookError:
-        log.exception("features cannot be read")
+    if not await awaited(_answers.reads()):
         strict = request.query_params.get("strict") == "1"
         said |= {"status": "degraded", "reason": UNREADABLE}
         return JSONResponse(said, status_code=503 if strict else 200)
@@ -182,11 +190,21 @@ site = Starlette(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What is wrong with a question is the caller's to know; what is wrong here is for the log, as it names files."""
+def _told(field: str) -> Iterator[None]:
+    """What is wrong with a question is the caller's to know; what is wrong here is for the log, as it names files.
+
+    Args:
+        field: what is wrong, if something is that no type forbids, unless it is the weights, or what is said begins
+            with a place in it.
+    """
     try:
         yield
-    except (InputError, ObjectiveError) as error:
+    except ObjectiveError as error:
+        access.blame("objective")
+        raise InvalidArgument(str(error)) from error
+    except InputError as error:
+        place, _, _ = str(error).partition(" ")
+        access.blame(place if place.startswith(f"{field}[") else field)
         raise InvalidArgument(str(error)) from error
     except SearchError as error:
         raise NotFound(str(error)) from error
@@ -233,6 +251,7 @@ class Recommender:
         global _answers
         self.answers = _answers = Answers()
         self.answers.follow()
+        self.batches = Lane(BATCHES_WAITING)
 
     @bentoml.on_shutdown
     def close(self) -> None:
@@ -253,9 +272,10 @@ class Recommender:
 
         `objective` weighs purchase, cart and view, for a release whose ranker has learnt them; `filters` says what may
         be among them; `context` tells age and postal code of a customer whom the shop does not know; `variants` chooses
-        the variants of experiments by hand.
+        the variants of experiments by hand, which wants the token.
         """
-        with _told():
+        _require_token_for(variants)
+        with _told("variants"):
             steps = self.answers.recommending(
                 customer_id, k, _plain(objective), filters, context, variants
             )
@@ -263,19 +283,26 @@ class Recommender:
         return _sent(answer)
 
     @bentoml.api
-    def recommend_batch(
+    async def recommend_batch(
         self,
         customer_ids: CustomerIds,
         k: HowMany = 12,
         objective: Weights | None = None,
         filters: Filters | None = None,
     ) -> list[Recommendations]:
-        """The same for several customers, in their order."""
-        with _told():
-            return [
-                _measured(self.answers.recommend(customer_id, k, _plain(objective), filters))
-                for customer_id in customer_ids
-            ]
+        """The same for several customers, in their order. It counts as so many requests, and gives way to those for
+        which somebody waits."""
+        access.charge(len(customer_ids) - 1)
+        found = []
+        with _told("customer_ids"):
+            async with self.batches.place():
+                for customer_id in customer_ids:
+                    await access.require_listener()
+                    steps = self.answers.recommending(
+                        customer_id, k, _plain(objective), filters, surface=BATCH
+                    )
+                    found.append(_measured(await awaited(steps)))
+        return found
 
     @bentoml.api
     async def home(
@@ -287,7 +314,8 @@ class Recommender:
         variants: Variants | None = None,
     ) -> Home:
         """The customer's page: carousels with at most k articles each, no article twice."""
-        with _told():
+        _require_token_for(variants)
+        with _told("variants"):
             steps = self.answers.homing(customer_id, k, _plain(objective), context, variants)
             answer = _measured(await awaited(steps))
         return _sent(answer)
@@ -295,19 +323,20 @@ class Recommender:
     @bentoml.api
     def similar(self, article_id: ArticleId, k: HowMany = 12) -> SimilarArticles:
         """Articles like this one, also of those that nobody has bought yet."""
-        with _told():
+        with _told("article_id"):
             return self.answers.similar(article_id, k)
 
     @bentoml.api
     def similar_batch(self, article_ids: ArticleIds, k: HowMany = 12) -> list[SimilarArticles]:
-        """The same for several articles, in their order."""
-        with _told():
+        """The same for several articles, in their order. It counts as so many requests."""
+        access.charge(len(article_ids) - 1)
+        with _told("article_ids"):
             return [self.answers.similar(article_id, k) for article_id in article_ids]
 
     @bentoml.api
     def goes_with(self, article_id: ArticleId, k: HowMany = 12) -> SimilarArticles:
         """What is bought together with this article and is of another kind."""
-        with _told():
+        with _told("article_id"):
             return self.answers.goes_with(article_id, k)
 
     @bentoml.api
@@ -319,7 +348,7 @@ class Recommender:
         customer_id: CustomerId | None = None,
     ) -> FoundArticles:
         """Articles on sale by words, or by the beginning of their id."""
-        with _told():
+        with _told("query"):
             return self.answers.search(query, k, filters, customer_id)
 
     @bentoml.api
@@ -330,19 +359,19 @@ class Recommender:
         customer_id: CustomerId | None = None,
     ) -> FoundArticles:
         """Articles on sale that look like a picture: a JPEG, PNG or WebP of at most 5 MB, in a form."""
-        with _told():
+        with _told("picture"):
             return self.answers.search_by_picture(picture.read_bytes(), k, customer_id)
 
     @bentoml.api
     def events(self, events: Events) -> Accepted:
         """What customers did; the next answer knows it. Either all are taken or none."""
-        with _told():
+        with _told("events"):
             return self.answers.happened(events)
 
     @bentoml.api
     def customer(self, customer_id: CustomerId) -> Customer:
         """What is known of a customer: attributes, the articles last bought, and the session."""
-        with _told():
+        with _told("customer_id"):
             return self.answers.customer(customer_id)
 
     @bentoml.api
@@ -354,7 +383,7 @@ class Recommender:
         context: Context | None = None,
     ) -> Explanation:
         """Why an article stands where it stands for a customer, or why it does not."""
-        with _told():
+        with _told("article_id"):
             return self.answers.explain(customer_id, article_id, _plain(objective), context)
 
     @bentoml.api
@@ -378,8 +407,22 @@ class Recommender:
         return self.answers.release().model_copy(update={"pictures": bool(_PICTURES)})
 
 
+def _require_token_for(variants: Mapping[Any, str] | None) -> None:
+    """To choose variants by hand, and to hear which there are, is for those who run the shop."""
+    if variants:
+        access.require_token()
+
+
 def _plain(objective: Mapping[Any, float] | None) -> dict[str, float] | None:
     return None if objective is None else {str(name): weight for name, weight in objective.items()}
 
 
+def _without_more(service: Any) -> None:
+    """A field that no endpoint has is an error, and no slip of the pen is passed over."""
+    for api in service.apis.values():
+        api.input_spec.model_config["extra"] = "forbid"
+        api.input_spec.model_rebuild(force=True)
+
+
+_without_more(Recommender)
 access.guard(Recommender)

@@ -85,6 +85,7 @@ class Found:
         fallback: why it is simpler than usual, or None.
         ranked: whether a ranker has put them in order.
         plain: whether what is said of them must need nothing but memory.
+        reranker: another than the release's, whose rules hold.
     """
 
     rows: Columns
@@ -95,6 +96,7 @@ class Found:
     fallback: str | None = None
     ranked: bool = True
     plain: bool = False
+    reranker: Reranker | None = None
 
     def in_words(
         self, recommender: Recommender, rows: Columns, objective: Objective | None
@@ -184,6 +186,17 @@ class RequestPath:
             attempt.trouble = [*attempt.trouble, "answer:failed"]
             return None
 
+    def reading(self, stage: str, work: Callable[[], T]) -> Steps[tuple[T | None, Attempt]]:
+        """What else needs the store, in the time that a stage has; None if it fails or takes longer."""
+        attempt = self._workers.attempt()
+
+        def worked() -> T | None:
+            with suppress(StageError), attempt.stage(stage):
+                return work()
+            return None
+
+        return (yield from self._done(attempt, worked)), attempt
+
     def close(self) -> None:
         self._workers.close()
 
@@ -240,7 +253,9 @@ def _walked(
             page = _by_score(question, served, rows, state, moment)
         display = partial(article_display, features=features)
         fallback = None if ranked or recommender.ranker is None else "no_ranker"
-        return Found(page, state, display, moment, known, fallback, ranked)
+        return Found(
+            page, state, display, moment, known, fallback, ranked, reranker=question.reranker
+        )
     return None
 
 
@@ -364,7 +379,17 @@ def _second_best(
     state, moment, known = so_far.state or (_nobody(question, served), served.moment, False)
 
     def of(rows: Columns, fallback: str | None, ranked: bool = False) -> Found:
-        return Found(rows, state, served.remembered, moment, known, fallback, ranked, plain=careful)
+        return Found(
+            rows,
+            state,
+            served.remembered,
+            moment,
+            known,
+            fallback,
+            ranked,
+            plain=careful,
+            reranker=question.reranker,
+        )
 
     if so_far.candidates is not None and len(so_far.candidates):
         rows, ranked = so_far.ordered or (recommender.fused(so_far.candidates), False)

@@ -1,9 +1,9 @@
 """What the service takes and gives; the OpenAPI document is made from these."""
 
 from datetime import date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipelines.content.search import MOST_CHARACTERS
 
@@ -23,7 +23,7 @@ CustomerId = Annotated[
 ]
 ArticleId = Annotated[
     str,
-    Field(pattern=r"^\d{10}$", description="Ten digits.", examples=["0108775015"]),
+    Field(pattern=r"^[0-9]{10}$", description="Ten digits.", examples=["0108775015"]),
 ]
 CustomerIds = Annotated[list[CustomerId], Field(min_length=1, max_length=MOST_CUSTOMERS)]
 ArticleIds = Annotated[list[ArticleId], Field(min_length=1, max_length=MOST_ARTICLES)]
@@ -51,8 +51,8 @@ Variants = Annotated[
     dict[Text, Text],
     Field(
         max_length=20,
-        description="Experiments whose variant is chosen by hand, to look at it: {experiment: variant}. Such answers "
-        "are logged as forced.",
+        description="Experiments whose variant is chosen by hand, to look at it: {experiment: variant}. Wants the "
+        "token; such answers are logged as forced.",
     ),
 ]
 Values = Annotated[list[Text], Field(max_length=50)]
@@ -77,6 +77,12 @@ class Filters(_Strict):
     exclude: Annotated[list[ArticleId], Field(max_length=1000)] = Field(
         default=[], description="Articles that may not come."
     )
+
+    @model_validator(mode="after")
+    def _prices_in_order(self) -> Self:
+        if None not in (self.price_min, self.price_max) and self.price_min > self.price_max:  # type: ignore[operator]
+            raise ValueError("price_min is above price_max, so nothing can be right")
+        return self
 
 
 class Context(_Strict):
@@ -204,7 +210,9 @@ class Event(_Strict):
     article_id: ArticleId
     kind: Literal["impression", "view", "cart", "purchase", "dismiss"]
     event_time: Annotated[AwareDatetime, BeforeValidator(_as_written)] | None = Field(
-        default=None, description="When, with its zone; the shop's present if left out."
+        default=None,
+        description="When, with its zone; the shop's present if left out. What is sent again with the same "
+        "time, after an error, counts once; without one it may count twice.",
     )
     request_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
         default=None, description="The answer that showed the article."
@@ -222,7 +230,7 @@ class Accepted(BaseModel):
     """Events that were taken: they are on disk, and the next answer knows them."""
 
     accepted: int
-    in_session: int = Field(description="Those that answers change by; impressions do not.")
+    in_session: int = Field(description="Those that are in sessions now: all but impressions.")
     moment: datetime = Field(description="The shop's present, at which events without a time were.")
 
 

@@ -15,6 +15,10 @@ PAST = timedelta(days=2)
 """A shop whose data ends longer ago than this is one of the past: its clock goes on from there."""
 
 
+OLDEST = timedelta(days=90)
+"""What happened longer ago is none of a session's: it is loaded, not sent."""
+
+
 def shop_now(moment: datetime, brought_at: datetime | None) -> datetime:
     """The shop's present (UTC): the clock's, or in a made-up or past shop the end of its data and the time since it was
     brought online, so that "days since" means what it did in training.
@@ -39,7 +43,7 @@ def accept(events: Sequence[Event], now: datetime, log: AnswerLog) -> int:
         how many are in a session.
 
     Raises:
-        InputError: an event is of the future, or not one that can be loaded; the text says which.
+        InputError: an event is of the future or long past, or not one that can be loaded; the text says which.
         AnswerLogError: they cannot be remembered; nothing was taken.
         OnlineStoreError: they are remembered, and the online store cannot be written.
     """
@@ -57,7 +61,12 @@ def accept(events: Sequence[Event], now: datetime, log: AnswerLog) -> int:
                 f"events[{number}].event_time is {event.event_time.isoformat()}, which is yet to come: send when it "
                 "was, or leave it out."
             )
-    # What is on disk twice counts once, so whoever is told of trouble may send it again.
+        if event.event_time is not None and event.event_time < now - OLDEST:
+            raise InputError(
+                f"events[{number}].event_time is {event.event_time.isoformat()}, more than {OLDEST.days} days ago: "
+                "send what happens now, and load the past with lookbook data load."
+            )
+    # What is on disk twice counts once, so whoever is told of trouble may send it again, if it brings its time.
     log.happened([Happened(**event.model_dump(include=set(Happened._fields))) for event in timed])
     acted = [event for event in timed if event.kind != IMPRESSION]
     if not acted:

@@ -30,12 +30,12 @@ from pipelines.online import push
 from pipelines.recommender import age_bucket, customer_state, one_customer
 from pipelines.warehouse import reading
 from services.answers import Answers
-from services.deadlines import STAGES
+from services.deadlines import MILLISECONDS
 from services.schemas import Context, Event, Filters, Recommendations
 from services.served import load_served
 from services.session import shop_now
 
-PATIENT = ",".join(f"{stage}=5000" for stage in STAGES)
+PATIENT = ",".join(f"{stage}=5000" for stage in MILLISECONDS)
 IN_SESSION = "in session"
 
 

@@ -21,7 +21,7 @@ from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.warehouse import reading
 from services.answers import Answers
 from services.carousels import LEAST, SHORT, _chosen, _Row, complements
-from services.deadlines import STAGES
+from services.deadlines import MILLISECONDS
 from services.schemas import Carousel, Event, Home
 
 ORDER = [
@@ -43,7 +43,7 @@ def ruled(built_shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     shutil.copytree(built_shop, home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LOOKBOOK_HOME", str(home))
-        patch.setenv("LOOKBOOK_DEADLINES", ",".join(f"{stage}=5000" for stage in STAGES))
+        patch.setenv("LOOKBOOK_DEADLINES", ",".join(f"{stage}=5000" for stage in MILLISECONDS))
         popular = Answers()._served.popular
         rules = {"blocked": [popular[0]], "sponsored": [popular[40]], "slots": [2]}
         declared = replace(RELEASE, rerankers={"business_rules": rules})

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.model_registry import composing, release
 from services.answers import Answers
-from services.deadlines import STAGES
+from services.deadlines import MILLISECONDS
 from services.schemas import Recommendations
 from services.served import load_served
 from services.shadow import Shadow, _compared, rank_biased_overlap
@@ -24,7 +24,7 @@ from tests.conftest import until
 @pytest.fixture
 def answers(own_shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
     monkeypatch.setenv("LOOKBOOK_SHADOW_SAMPLE", "1")
-    monkeypatch.setenv("LOOKBOOK_DEADLINES", ",".join(f"{stage}=5000" for stage in STAGES))
+    monkeypatch.setenv("LOOKBOOK_DEADLINES", ",".join(f"{stage}=5000" for stage in MILLISECONDS))
     made = Answers()
     yield made
     made.stop()

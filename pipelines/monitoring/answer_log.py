@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import queue
 import re
 import secrets
 import threading
@@ -44,10 +45,16 @@ MOST_BYTES = 32 * 2**20
 """Of a file, if the budget is not small."""
 FILES_AT_LEAST = 8
 """So many files at least share the budget, so that making room takes a small part."""
+SHARES = {ANSWERS: 0.75, EVENTS: 0.25}
+"""Of the budget, which each kind has for certain; one may take what the other leaves."""
 MOST_SECONDS = 86_400
 """So long a file is written; a day is then complete soon after its end."""
 BEHIND = timedelta(seconds=1)
 """So much may the time of a file be behind that of a line in it."""
+
+MOST_WAITING = 2_000
+"""Answers that a disk may be behind with; of more none is remembered until it has caught up."""
+CLOSE_SECONDS = 5.0
 
 _json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -134,7 +141,12 @@ class AnswerLog:
         self._files = {kind: _File(self.folder, kind, most) for kind in (ANSWERS, EVENTS)}
         self._trouble = ""
         # Where several processes share their metrics, a new one is a part of a file, for which there may be no room later.
-        self._lost = {reason: NOT_REMEMBERED.labels(reason) for reason in ("unwritten", "unfit")}
+        reasons = ("unwritten", "unfit", "behind")
+        self._lost = {reason: NOT_REMEMBERED.labels(reason) for reason in reasons}
+        self._soon: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
+        self._writing: threading.Thread | None = None
+        self._written_by = 0
+        self._starting = threading.Lock()
 
     def answered(
         self,
@@ -196,19 +208,46 @@ class AnswerLog:
                     log.warning("an answer cannot be remembered in %s: %s", self.folder, said)
                 self._trouble = said
 
+    def answered_soon(self, **answer: Any) -> None:
+        """The same by a thread of the log's own, for one who cannot wait for the disk.
+
+        Args:
+            answer: as `answered` takes it.
+        """
+        answer.setdefault("served_at", datetime.now(UTC))
+        with self._starting:
+            if self._writing is None or self._written_by != os.getpid():
+                self._soon = queue.Queue(MOST_WAITING)
+                self._written_by = os.getpid()
+                self._writing = threading.Thread(
+                    target=self._write_soon,
+                    args=(self._soon,),
+                    name="lookbook-answers",
+                    daemon=True,
+                )
+                self._writing.start()
+        try:
+            self._soon.put_nowait(answer)
+        except queue.Full:
+            self._lost["behind"].inc()
+
+    def _write_soon(self, soon: "queue.Queue[dict[str, Any] | None]") -> None:
+        while (answer := soon.get()) is not None:
+            self.answered(**answer)
+
     def happened(self, events: Sequence[Event]) -> None:
         """Remember events, all or none; they are written when this returns.
 
         Raises:
-            InputError: one of them is none that could be loaded; the text names it by its place, from 1.
+            InputError: one of them is none that could be loaded; the text names it by its place, from 0.
             AnswerLogError: they cannot be written.
         """
         if not events:
             return
         now = datetime.now(UTC)
-        for place, event in enumerate(events, 1):
+        for place, event in enumerate(events):
             if why := _unfit(event, now):
-                raise InputError(f"Event {place}: {why}.")
+                raise InputError(f"events[{place}].{why}.")
         received_at = _said(now)
         said = [
             event._asdict() | {"event_time": _said(event.event_time), "received_at": received_at}
@@ -220,7 +259,14 @@ class AnswerLog:
             raise AnswerLogError(f"Events cannot be written: {_why(error)}.") from error
 
     def close(self) -> None:
-        """End the files; what comes afterwards begins new ones."""
+        """Write what waits, and end the files; what comes afterwards begins new ones."""
+        with self._starting:
+            writing, self._writing = self._writing, None
+        if writing is not None and self._written_by == os.getpid():
+            # A disk that hangs holds up nobody's end for long.
+            with suppress(queue.Full):
+                self._soon.put(None, timeout=CLOSE_SECONDS)
+            writing.join(CLOSE_SECONDS)
         for file in self._files.values():
             file.close()
 
@@ -247,17 +293,23 @@ class AnswerLog:
                 with suppress(FileNotFoundError):
                     stat = file.stat()
                     found.append((stat.st_mtime_ns, file, stat.st_size, kind))
-        excess = sum(size for *_, size, _ in found) - self.settings.megabytes * 2**20
+        taken = dict.fromkeys(SHARES, 0)
+        for *_, size, kind in found:
+            taken[kind] += size
+        most = self.settings.megabytes * 2**20
         gone = []
         for written, file, size, kind in sorted(found):
-            if excess <= 0:
+            if sum(taken.values()) <= most:
                 break
+            # Whoever asks much must not push out what customers did.
+            if taken[kind] <= SHARES[kind] * most:
+                continue
             with suppress(BlockingIOError, FileNotFoundError), file.open("rb") as stream:
                 # Whoever writes it holds it.
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._mark(datetime.fromtimestamp(written / 1e9, UTC) + BEHIND)
                 file.unlink()
-                excess -= size
+                taken[kind] -= size
                 gone.append(file.name)
                 DELETED.labels(kind).inc()
         if gone:

@@ -8,7 +8,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -18,7 +18,7 @@ import pandas as pd
 from feature_repo.errors import LookbookError
 from pipelines.article_facts import ArticleFacts
 from pipelines.columns import Coded, SameTable, Table, coded, objects, taken
-from pipelines.retrievers.base import days_since_epoch, recent_lists
+from pipelines.retrievers.base import PURCHASE, days_since_epoch, recent_lists, session_lists
 
 LEAST = 1e-6
 """No chance counts as less, so that every candidate can be compared by how many times as likely it is."""
@@ -331,13 +331,14 @@ def _places(article: Coded | None, rows: np.ndarray, facts: ArticleFacts) -> np.
 
 
 def bought_by(state: Table, moment: datetime) -> dict[str, Bought]:
-    """{customer_id: what they bought} of those who did.
+    """{customer_id: what they bought} of those who did, also in their session.
 
     Args:
         state: rows of `customer_state`.
         moment: from when days are counted back (UTC).
     """
     rows = recent_lists(state)
+    session = session_lists(state) if "customer_session__session_kinds" in state else None
     customer, ids, times = (rows[name] for name in ("customer", "article_id", "times"))
     age = (days_since_epoch(moment) - rows["day"].astype("float64")).clip(min=0)
     found = {}
@@ -346,6 +347,25 @@ def bought_by(state: Table, moment: datetime) -> dict[str, Bought]:
         own = slice(edges[number], edges[number + 1])
         if own.start < own.stop:
             found[name] = Bought(ids[own], age[own], times[own].astype("float64"))
+    if session is None or not (session["kind"] == PURCHASE).any():
+        return found
+    now = session["kind"] == PURCHASE
+    names = objects(state, "customer_id")
+    seconds = moment.astimezone(UTC).timestamp()
+    for number, article, at in zip(
+        *(session[column][now] for column in ("customer", "article_id", "moment")), strict=True
+    ):
+        days = max(seconds - float(at) / 1e6, 0.0) / 86_400
+        before = found.get(names[number], NOTHING)
+        known = before.ids == article
+        if not known.any():
+            found[names[number]] = Bought(
+                np.append(before.ids, article),
+                np.append(before.age, days),
+                np.append(before.times, 1.0),
+            )
+        elif before.age[known].item() > days:
+            found[names[number]] = before._replace(age=np.where(known, days, before.age))
     return found
 
 

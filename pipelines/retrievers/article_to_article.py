@@ -32,6 +32,8 @@ class ArticleToArticle(Retriever):
 
     names_own: ClassVar[bool] = True
     """Whether articles that the customer has are named again."""
+    of_itself: ClassVar[str] = "You bought it before."
+    """Why, where it was that article itself which led to it."""
 
     def __init__(self) -> None:
         self.likeness = sparse.csr_matrix((0, 0), dtype="float32")

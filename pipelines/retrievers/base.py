@@ -37,7 +37,7 @@ FUSION = 60.0
 (Cormack, Clarke and Buettcher, SIGIR 2009), with its customary constant."""
 EVENT_WEIGHTS = {"view": 0.3, "cart": 0.7, "purchase": 1.0}
 """How much an event says, beside a purchase. What was dismissed says nothing."""
-DISMISS = "dismiss"
+DISMISS, PURCHASE = "dismiss", "purchase"
 
 
 class History(NamedTuple):
@@ -75,8 +75,18 @@ class Session(NamedTuple):
 
     @property
     def says(self) -> np.ndarray:
-        """How much each event says by its kind (R,)."""
-        return np.array([EVENT_WEIGHTS.get(kind, 0.0) for kind in self.kind], dtype="float64")
+        """How much each event says by its kind (R,); of an article that was waved away since, none says anything."""
+        says = np.array([EVENT_WEIGHTS.get(kind, 0.0) for kind in self.kind], dtype="float64")
+        if (self.kind == DISMISS).any():
+            says[self.last == DISMISS] = 0.0
+        return says
+
+    @property
+    def last(self) -> np.ndarray:
+        """What each event's customer did last with its article (R,)."""
+        pair = self.customer * (self.article.max(initial=0) + 1) + self.article
+        _, newest, which = np.unique(pair, return_index=True, return_inverse=True)
+        return np.asarray(self.kind[newest[which]])
 
 
 class Proposals(NamedTuple):

@@ -13,7 +13,15 @@ import numpy as np
 from scipy import sparse
 
 from pipelines.retrievers.article_to_article import ArticleToArticle, cosines
-from pipelines.retrievers.base import EVENT_WEIGHTS, Asked, Past, Weights
+from pipelines.retrievers.base import (
+    EVENT_WEIGHTS,
+    PURCHASE,
+    Asked,
+    Past,
+    Proposals,
+    Weights,
+    without,
+)
 
 _VISITS = """
 WITH touched AS (
@@ -53,7 +61,8 @@ class InSession(ArticleToArticle):
     """Articles by how often the visits that touched what the customer just touched had them too.
 
     An event counts by its kind, and half as much after each `half_life` hours. An article is most like
-    itself: what was looked at comes first, to be picked up where it was left.
+    itself: what was looked at comes first, to be picked up where it was left. What was bought leads to others
+    only, and what was waved away to none.
 
     Args:
         days: look-back in days.
@@ -64,6 +73,7 @@ class InSession(ArticleToArticle):
     """
 
     name = "in_session"
+    of_itself = "You looked at it."
 
     def __init__(
         self,
@@ -99,6 +109,15 @@ class InSession(ArticleToArticle):
         weight = says * np.exp2(-session.age * 24 / self.half_life)
         counts = (says > 0) & (session.age < _OVER)
         return Weights(session.customer[counts], session.article[counts], weight[counts])
+
+    def propose(self, asked: Asked, k: int) -> Proposals:
+        session = asked.session(self.assortment)
+        bought = np.flatnonzero(session.last == PURCHASE)
+        if not len(bought):
+            return super().propose(asked, k)
+        customer, article = session.customer[bought], session.article[bought]
+        most = int(np.bincount(customer).max())
+        return without(super().propose(asked, k + most), customer, article, k)
 
     def reason(self, row: Mapping[Hashable, Any], led_by: str | None) -> str:
         return f"Because you looked at {led_by}." if led_by else "Goes with what you looked at."

@@ -68,10 +68,14 @@ function become({ customer: id, age, area }) {
 }
 
 const asked = (more) => ({ customer_id: shopper.id, ...more, ...(shopper.context && { context: shopper.context }),
-  ...(Object.keys(forced.value).length && { variants: forced.value }) });
+  ...(choosesVariants() && { variants: forced.value }) });
+// Variants are chosen by those who have the token; for others the shop is as it is.
+const choosesVariants = () => Boolean(myToken()) && Object.keys(forced.value).length > 0;
+const how = (signal) => ({ signal, token: choosesVariants() });
 
 // ---- What there is to see ------------------------------------------------------------------------
 
+const origins = new Map(); // customer and article -> the card of an answer with which the customer last did something
 let answer = null; // {articles, draw}: what stands on the page
 let toast = null; // {text, row, undo}: what just happened, beside the row in which it did
 let facets = null; // {of, articles}: what the filters offer
@@ -119,7 +123,7 @@ const idsOf = (articles) => new Set(articles.map(({ article_id }) => article_id)
 
 const VIEWS = {
   async home(signal) {
-    const home = await ask("/home", asked({ k: EACH }), { signal });
+    const home = await ask("/home", asked({ k: EACH }), how(signal));
     const { carousels, request_id } = home;
     return { made: home, articles: idsOf(carousels.flatMap(({ articles }) => articles)), said: count(carousels.length, "carousel"),
       draw: () => (carousels.length ? carousels.map((one, number) => row(number, one, { request_id, surface: `home/${one.name}` },
@@ -132,8 +136,8 @@ const VIEWS = {
     const filters = { ...(type && { product_type: [type] }), ...(colour && { colour: [colour] }),
       ...(from && { price_min: Number(from) }), ...(to && { price_max: Number(to) }) };
     const filtered = Object.keys(filters).length > 0;
-    const all = filtered && facets?.of !== shopper.id ? ask("/recommend", asked({ k: PICKS }), { signal }) : null;
-    const found = await ask("/recommend", asked({ k: PICKS, ...(filtered && { filters }) }), { signal });
+    const all = filtered && facets?.of !== shopper.id ? ask("/recommend", asked({ k: PICKS }), how(signal)) : null;
+    const found = await ask("/recommend", asked({ k: PICKS, ...(filtered && { filters }) }), how(signal));
     if (!filtered) facets = { of: shopper.id, articles: found.recommendations };
     else if (all) facets = { of: shopper.id, articles: (await all).recommendations };
     offerFilters();
@@ -285,7 +289,9 @@ async function doIt(what, article, from) {
   if (leaving) from.classList.add("leaving");
   const who = shopper.id;
   try {
-    await happened(who, id, KINDS[what], from);
+    // What is bought out of the cart, or taken back, is of the answer that it came from.
+    if (from?.dataset.request) origins.set(`${who} ${id}`, from);
+    await happened(who, id, KINDS[what], origins.get(`${who} ${id}`) ?? from);
   } catch (error) {
     from?.classList.remove("leaving");
     if (error.status === 401 && await wantToken("The shop does not know this token.")) return doIt(what, article, from);

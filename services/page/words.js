@@ -12,7 +12,7 @@ const SOURCES = {
 
 const FALLBACKS = {
   __proto__: null,
-  unknown_customer: "This customer is new to us, so these are popular with everyone.",
+  unknown_customer: "This customer is new to us, so these are what sells well, near them and at their age as far as that is known.",
   no_ranker: "The ranker is not available: this is the order of the sources, not a personal ranking.",
   popular_near_you: "A simpler answer than usual: what is popular near this customer, or at their age.",
   popular: "Only what is popular is available at the moment.",
@@ -59,7 +59,8 @@ export function troubleWords(trouble) {
   const who = source ? `The source “${sourceWords(source)}”` : `The step “${stageWords(stage)}”`;
   const what = { __proto__: null, slow: "took too long, so it was left out", failed: "failed, so it was left out",
     resting: "has failed often and rests for a while",
-    objective: "asks for what this release has not learnt, so it was left out" }[why];
+    objective: "asks for what this release has not learnt, so it was left out",
+    unknown_value: "asks for something that no article of the shop is" }[why];
   return what ? `${who} ${what}.` : `${who} did not do its work (${sentence(why || "no reason given")}).`;
 }
 

@@ -5,7 +5,8 @@ in each line: `pipelines.monitoring.answer_log` writes them.
 
 **Impressions.** Where a page reported what was seen of an answer, that are the impressions. Of an answer of which
 nothing was reported within `REPORTED_WITHIN`, every article that was shown counts as one, at the time at which it was
-asked; what is reported later is set aside. Until then the answer waits for a later load.
+asked; what is reported later is set aside. Until then the answer waits for a later load. Of a batch only what is
+reported counts as seen: it is asked for e-mails and the like, which few open.
 
 **Events** get from their answer what they lack: position, surface (of a carousel `home/CAROUSEL`), variant
 (`experiment=variant`, sorted, with commas; none where it was chosen by hand, for nobody was dealt it), and the
@@ -27,6 +28,8 @@ from feature_repo import places
 from pipelines.data.adapters import CHUNK, LoadError, Source, SourceFile, literal
 
 ANSWERS, EVENTS = "answers", "events"
+BATCH = "batch"
+"""The surface of answers for several customers at once: nobody says when each was looked at, if ever."""
 FORGOTTEN = "forgotten"
 TIME = "%Y%m%dT%H%M%S.%f"
 """Of the names of files, in UTC, so that they sort by it."""
@@ -286,7 +289,8 @@ def _tell(source: Source, mark: datetime | None) -> None:
                 r._file, r._line
             FROM served_requests r JOIN served_shown s USING (number)
             ANTI JOIN served_reported USING (number)
-            LEFT JOIN served_waiting w USING (number)),
+            LEFT JOIN served_waiting w USING (number)
+            WHERE r.surface <> {literal(BATCH)}),
         torn AS (
             SELECT {literal(NOT_WHOLE)} AS _set_aside, _file, _line FROM served_events WHERE NOT whole
             UNION ALL
