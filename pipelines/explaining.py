@@ -23,7 +23,7 @@ SHOWN_DRIVERS, TRIED_DRIVERS = 3, 8
 BROUGHT = {
     SPONSORED: "Sponsored.",
     PINNED: "Chosen by the shop.",
-    MATCHING: "Sells well among what you asked for.",
+    MATCHING: "Sells well.",
 }
 """Why an article is there that no retriever named."""
 POPULAR = "Popular."

@@ -439,8 +439,8 @@ def problem(status: int, body: bytes, request_id: str) -> dict[str, Any]:
         # BentoML wraps some errors into a list.
         said = said[0]
     found = dict(said) if isinstance(said, dict) else {}
-    if status >= 500 and "error" in found:
-        # Made for the log.
+    if (status >= 500 or status == 401) and "error" in found:
+        # Made for the log; of a token BentoML has words of its own.
         found = {}
     if isinstance(details := found.get("detail"), list):
         found["detail"] = [

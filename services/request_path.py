@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 KEPT_POPULAR = 200
+FILLED = 4
+"""Best sellers for each place, where retrievers did not answer: the customer's rules may forbid some."""
 NEAR = {"popular_by_postal_code": POSTAL_CODE, "popular_by_age": AGE_BUCKET}
 """The retrievers that need to know one thing of somebody, where they live or how old they are; the best first."""
 POPULAR = "popular"
@@ -236,6 +238,19 @@ def _walked(
             )
             if not answered:
                 raise LookbookError("no retriever has answered")
+            if (
+                len(rows) < question.k
+                and len(answered) < len(recommender.retrievers)
+                and not matching
+            ):
+                # Few are left of those that were asked in time: what sells best fills up.
+                rows = recommender.candidates(
+                    state,
+                    moment,
+                    matching=served.popular[: FILLED * question.k],
+                    ask=lambda name, _: answered.get(name, NOTHING),
+                    reranker=question.reranker,
+                )
             rows = allowed(rows, question.filters, features)
         so_far.candidates = rows
         if not len(rows) and question.filters is None:
@@ -259,15 +274,15 @@ def _walked(
     return None
 
 
-def _asking(attempt: Attempt, until: float) -> tuple[Ask, list[str]]:
-    """How retrievers are asked, each of which may fail, and those that have answered until now."""
-    answered: list[str] = []
+def _asking(attempt: Attempt, until: float) -> tuple[Ask, dict[str, Proposals]]:
+    """How retrievers are asked, each of which may fail, and what those have proposed that have answered until now."""
+    answered: dict[str, Proposals] = {}
 
     def ask(name: str, propose: Callable[[], Proposals]) -> Proposals:
         found = attempt.part(f"candidates.{name}", until, propose)
         if found is None:
             return NOTHING
-        answered.append(name)
+        answered[name] = found
         return found
 
     return ask, answered

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import bentoml
 import pytest
+from bentoml.exceptions import ServiceUnavailable
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -269,6 +270,18 @@ def test_a_bucket_holds_twice_the_rate_and_fills_with_time() -> None:
     assert [buckets.wait("anna") for _ in range(2)] == [0, 0.5]
     now[0] = 1000
     assert sum(not buckets.wait("anna") for _ in range(100)) == 4
+
+
+def test_many_at_once_count_as_many_and_never_as_more_than_a_full_bucket() -> None:
+    now = [0.0]
+    buckets = Buckets(10, clock=lambda: now[0])
+    assert buckets.wait("a", 15) == 0
+    assert buckets.wait("a", 15) == pytest.approx(1.0)
+    now[0] += 1.0
+    assert buckets.wait("a", 15) == 0
+    now[0] += 2.0
+    assert buckets.wait("a", 1_000) == 0
+    assert buckets.wait("a") > 0
 
 
 def test_few_clients_are_remembered_and_the_quietest_forgotten_first() -> None:
@@ -538,6 +551,53 @@ def test_guard_finds_out_by_itself_what_an_endpoint_takes(
     assert described["/events/batch"]["post"]["security"] == [{"token": []}]
     form = described["/search_by_picture"]["post"]["requestBody"]["content"]["multipart/form-data"]
     assert form["schema"]["properties"]["picture"]["contentMediaType"]
+
+
+def test_what_an_endpoint_asks_of_who_asks(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @bentoml.service(name="batches", metrics={"enabled": False})
+    class Batches:
+        @bentoml.api
+        async def many(self, count: int, secret: bool = False) -> int:
+            access.charge(count - 1)
+            if secret:
+                access.require_token()
+            await access.require_listener()
+            return count
+
+    monkeypatch.setattr(logs, "configure", lambda: None)
+    monkeypatch.setenv("LOOKBOOK_TOKEN", TOKEN)
+    monkeypatch.setenv("LOOKBOOK_RATE_PER_SECOND", "20")
+    access.guard(Batches)
+    with TestClient(Batches.to_asgi(), raise_server_exceptions=False) as client:
+        assert client.post("/many", json={"count": 30}).json() == 30
+        found = client.post("/many", json={"count": 30})
+        assert (found.status_code, found.headers["retry-after"]) == (429, "1")
+        assert found.json()["error"] == "Too many requests: ask again in 1 s."
+        # Who has the token has a rate of their own.
+        assert client.post("/many", json={"count": 3, "secret": True}, headers=BEARER).json() == 3
+        found = client.post("/many", json={"count": 1, "secret": True})
+        assert found.status_code == 401
+        assert found.headers["www-authenticate"] == 'Bearer realm="lookbook"'
+
+
+def test_who_has_hung_up_is_found_out() -> None:
+    async def asked(message: dict[str, Any] | None) -> None:
+        async def receive() -> Any:
+            if message is None:
+                await asyncio.sleep(30)
+            return message
+
+        exchange = access._Exchange("id", "client", None, receive, receive=receive)  # type: ignore[arg-type]
+        mark = access._EXCHANGE.set(exchange)
+        try:
+            await access.require_listener()
+        finally:
+            access._EXCHANGE.reset(mark)
+
+    asyncio.run(asked(None))
+    asyncio.run(asked({"type": "http.request"}))
+    with pytest.raises(ServiceUnavailable, match="hung up"):
+        asyncio.run(asked({"type": "http.disconnect"}))
 
 
 # The running service, with two processes

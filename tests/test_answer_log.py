@@ -124,15 +124,15 @@ def test_what_was_answered_and_what_came_of_it_is_read_as_it_was(tmp_path: Path)
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"article_id": "12"}, r"Event 2: article_id does not match \\d\{10\}\."),
-        ({"article_id": "\u0660" * 10}, "Event 2: article_id does not match"),
-        ({"kind": "click"}, "Event 2: kind is not one of impression, view"),
-        ({"customer_id": ""}, "Event 2: customer_id is missing"),
-        ({"customer_id": "a\0b"}, "Event 2: customer_id holds a control character"),
-        ({"surface": "a\nb"}, "Event 2: surface holds a control character"),
-        ({"position": 0}, "Event 2: position is below 1"),
-        ({"event_time": ASKED.replace(year=2399)}, "Event 2: event_time is 2399-"),
-        ({"event_time": ASKED.replace(year=1820)}, "Event 2: event_time is 1820-"),
+        ({"article_id": "12"}, r"events\[1\]\.article_id does not match \\d\{10\}\."),
+        ({"article_id": "\u0660" * 10}, r"events\[1\]\.article_id does not match"),
+        ({"kind": "click"}, r"events\[1\]\.kind is not one of impression, view"),
+        ({"customer_id": ""}, r"events\[1\]\.customer_id is missing"),
+        ({"customer_id": "a\0b"}, r"events\[1\]\.customer_id holds a control character"),
+        ({"surface": "a\nb"}, r"events\[1\]\.surface holds a control character"),
+        ({"position": 0}, r"events\[1\]\.position is below 1"),
+        ({"event_time": ASKED.replace(year=2399)}, r"events\[1\]\.event_time is 2399-"),
+        ({"event_time": ASKED.replace(year=1820)}, r"events\[1\]\.event_time is 1820-"),
     ],
 )
 def test_what_could_not_be_loaded_is_refused_with_all_that_came_with_it(

@@ -4,6 +4,7 @@ kept of them."""
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from feature_repo.errors import InputError
 from pipelines.explaining import article_display, explained
 from pipelines.features import OnlineFeatures
 from pipelines.monitoring import answer_log
-from pipelines.monitoring.answer_log import AnswerLogError
+from pipelines.monitoring.answer_log import AnswerLog, AnswerLogError
 from pipelines.monitoring.parity import check
 from pipelines.online import push
 from pipelines.recommender import age_bucket, customer_state, one_customer
@@ -181,6 +182,30 @@ def test_somebody_new_is_known_by_what_they_do(answers: Answers) -> None:
     assert (done.article_id, done.kind) == (article, "cart")
 
 
+def test_what_was_waved_away_leads_to_nothing_and_is_explained(answers: Answers) -> None:
+    article = answers._served.popular[3]
+    answers.happened([did("new here", article, "view")])
+    assert answers.explain("new here", article).reason != "The customer waved it away."
+    answers.happened([did("new here", article, "dismiss")])
+    found = answers.recommend("new here", 20)
+    assert article not in {*ids(found), *(row.because for row in found.recommendations)}
+    page = answers.home("new here", 6)
+    assert article not in {row.about for row in page.carousels}
+    told = answers.explain("new here", article)
+    assert (told.candidate, told.reason) == (False, "The customer waved it away.")
+
+
+def test_what_led_to_itself_is_not_told_by_its_own_name(reader: Answers) -> None:
+    rows = [
+        row
+        for customer in everyone()[::4]
+        for row in reader.recommend(customer, 60).recommendations
+        if row.because == row.article_id and row.source == "ease"
+    ]
+    assert rows
+    assert all(row.reason.startswith("You bought it before.") for row in rows)
+
+
 def test_events_that_come_twice_or_in_another_order_count_once(answers: Answers) -> None:
     moment, shelf = answers._served.moment, answers._served.popular
     events = [did("y", shelf[n], "view", moment + timedelta(seconds=n)) for n in range(4)]
@@ -263,7 +288,8 @@ def test_everything_that_comes_fits_the_filter(reader: Answers, data: Any) -> No
         there = sorted({shown[kind] for shown in everything.values() if shown[kind]})
         asked[kind] = data.draw(st.lists(st.sampled_from(there), min_size=1, max_size=4))
     price = st.none() | st.floats(0, 0.1)
-    asked["price_min"], asked["price_max"] = data.draw(price), data.draw(price)
+    prices = data.draw(price), data.draw(price)
+    asked["price_min"], asked["price_max"] = prices if None in prices else sorted(prices)
     asked["exclude"] = data.draw(st.lists(st.sampled_from(sorted(everything)), max_size=30))
     known = [found.customer_id for found in reader.sample_customers()]
     customer = data.draw(st.sampled_from([*known[::5], "nobody"]))
@@ -386,6 +412,53 @@ def tried(own_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     made.stop()
 
 
+def test_the_rules_of_an_experiment_hold_on_the_page_and_in_explanations(
+    own_shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = load_served().popular
+    barred = list(shelf[:60])
+    variants = {"all": {"share": 1.0, "rerankers": {"business_rules": {"blocked": barred}}}}
+    declared = {
+        "layers": {"page": {}},
+        "experiments": {"bars": {"layer": "page", "share": 1.0, "variants": variants}},
+    }
+    file = tmp_path / "experiments.yaml"
+    file.write_text(yaml.safe_dump(declared, sort_keys=False))
+    monkeypatch.setenv("LOOKBOOK_EXPERIMENTS", str(file))
+    answers = Answers()
+    customer = answers.sample_customers()[0].customer_id
+    answers.happened([did(customer, article, "cart") for article in barred[:4]])
+    assert not {*barred} & {*ids(answers.recommend(customer, 50))}
+    page = answers.home(customer, 12)
+    assert not {*barred} & {one.article_id for row in page.carousels for one in row.articles}
+    assert not answers.explain(customer, barred[0]).shown
+    answers.stop()
+
+
+def test_an_answer_does_not_wait_for_the_log(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = answers.sample_customers()[0].customer_id
+    answers.recommend(customer, 3)
+    let_go, usual = threading.Event(), AnswerLog.answered
+
+    def hangs(self: AnswerLog, **said: Any) -> None:
+        let_go.wait(30)
+        usual(self, **said)
+
+    monkeypatch.setattr(AnswerLog, "answered", hangs)
+    monkeypatch.setattr(answer_log, "MOST_WAITING", 3)
+    answers._answered.close()
+    started = time.perf_counter()
+    found = [answers.recommend(customer, 3) for _ in range(8)]
+    assert time.perf_counter() - started < 10
+    let_go.set()
+    answers._answered.close()
+    # The first, the one that was being written, and those that had room to wait.
+    assert {one.request_id for one in found[:3]} <= {answer.request_id for answer in kept()}
+    assert 4 <= len(kept()) <= 5
+
+
 def kept() -> list[answer_log.Answer]:
     return list(answer_log.answers(lambda file, why: pytest.fail(why)))
 
@@ -396,6 +469,7 @@ def test_drawn_places_are_logged_with_their_probability(tried: Answers) -> None:
     assert usual.variants == {}
     drawn = [tried.recommend(customer, 12, variants={"draws": "epsilon"}) for _ in range(6)]
     assert len({tuple(ids(found)) for found in drawn}) > 1
+    tried._answered.close()
     logged = {answer.request_id: answer for answer in kept()}
     assert len(logged) == 7
     assert not logged[usual.request_id].forced
@@ -443,6 +517,7 @@ def test_a_variants_page_and_an_objective_that_the_ranker_lacks(tried: Answers) 
     for wrong in ({"no": "such"}, {"loves": "no"}, {"loves": "views", "pays": "slots"}):
         with pytest.raises(InputError):
             tried.recommend(customer, 12, variants=wrong)
+    tried._answered.close()
     assert [answer.variants for answer in kept()] == [{}, {"loves": "views"}, {"aims": "views"}]
 
 
@@ -453,6 +528,7 @@ def test_every_answer_is_one_line(answers: Answers) -> None:
     answers._path._workers.limits["queue"] = 0.01
     answers._path._workers.close()
     busy = answers.recommend(customer, 2)
+    answers._answered.close()
     logged = kept()
     assert [answer.request_id for answer in logged] == [
         found.request_id for found in (listed, page, nobody, busy)

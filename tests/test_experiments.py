@@ -193,7 +193,7 @@ def test_another_file_is_named_by_the_environment(
     monkeypatch.setenv("LOOKBOOK_EXPERIMENTS", str(tmp_path / "experiments.yaml"))
     assert list(Experiments.read().declared) == ["mine"]
     monkeypatch.setenv("LOOKBOOK_EXPERIMENTS", str(tmp_path / "gone.yaml"))
-    with pytest.raises(InputError, match=r"gone\.yaml cannot be read as YAML: .*No such file"):
+    with pytest.raises(InputError, match=r"gone\.yaml cannot be read: No such file"):
         Experiments.read()
     monkeypatch.delenv("LOOKBOOK_EXPERIMENTS")
     assert Experiments.read().file == SHIPPED

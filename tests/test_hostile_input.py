@@ -5,6 +5,7 @@ import json
 import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,9 @@ INJECTIONS = [
     "ﷺ" * 60,
     "e\u0301" * 60,
 ]
+
+
+MADE = {"customer_id": "x", "article_id": "0108775015", "kind": "view"}
 
 
 def post(
@@ -92,6 +96,10 @@ def test_strange_queries_find_something_or_nothing(address: str, query: str) -> 
         ("search", {"query": ""}, "query"),
         ("search", {"query": "a" * 10_000}, "query"),
         ("explain", {"customer_id": "x"}, "article_id"),
+        ("recommend", {"customer_id": "x", "filter": {"colour": ["Black"]}}, "filter"),
+        ("recommend_batch", {"customer_ids": ["x"], "context": {"age": 30}}, "context"),
+        ("search", {"query": "dress", "colour": "Black"}, "colour"),
+        ("similar", {"article_id": "\u0661" * 10}, "article_id"),
     ],
     ids=str,
 )
@@ -104,10 +112,53 @@ def test_what_cannot_be_is_refused_by_its_field(
     assert "Traceback" not in json.dumps(found)
 
 
-def test_an_experiment_that_is_not_there_is_named(address: str) -> None:
-    status, found = ask(f"{address}/recommend", {"customer_id": "x", "variants": {"no": "way"}})
-    assert status == 400
-    assert "no" in found["error"]
+def test_an_experiment_that_is_not_there_is_named_to_those_who_have_the_token(
+    address: str, built_shop: Path
+) -> None:
+    asked = {"customer_id": "x", "variants": {"no": "way"}}
+    status, found = ask(f"{address}/recommend", asked)
+    assert status == 401
+    assert found["error"].startswith("This needs the token")
+    for path in ("recommend", "home"):
+        status, found = ask(f"{address}/{path}", asked)
+        assert status == 401
+        status, found = ask(f"{address}/{path}", asked, (built_shop / "token").read_text().strip())
+        assert (status, found["field"]) == (400, "variants")
+        assert "There is no experiment 'no'" in found["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("recommend", {"customer_id": "x", "objective": {"purchase": 0}}, "objective"),
+        ("home", {"customer_id": "x", "objective": {"cart": 1}}, "objective"),
+        ("explain", {"customer_id": "x", "article_id": "9999999999"}, "article_id"),
+        ("search", {"query": "   "}, "query"),
+        ("events", {"events": [MADE, MADE | {"customer_id": "a\0b"}]}, "events[1].customer_id"),
+        (
+            "events",
+            {"events": [MADE | {"event_time": "1999-01-01T00:00Z"}]},
+            "events[0].event_time",
+        ),
+        (
+            "events",
+            {"events": [MADE | {"event_time": "2999-01-01T00:00Z"}]},
+            "events[0].event_time",
+        ),
+        (
+            "recommend",
+            {"customer_id": "x", "filters": {"price_min": 3, "price_max": 2}},
+            "filters",
+        ),
+    ],
+    ids=str,
+)
+def test_what_no_type_forbids_is_told_by_its_field_too(
+    address: str, built_shop: Path, path: str, body: dict[str, Any], field: str
+) -> None:
+    token = (built_shop / "token").read_text().strip()
+    status, found = ask(f"{address}/{path}", body, token if path == "events" else None)
+    assert (status, found.get("field")) == (400, field), found
 
 
 def test_an_article_that_is_not_there_is_like_none(address: str) -> None:

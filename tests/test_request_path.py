@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from feature_repo import places
-from feature_repo.errors import InputError
+from feature_repo.errors import InputError, LookbookError
 from pipelines import online
 from pipelines.features import OnlineFeatures
 from pipelines.model_catalog import RELEASE
@@ -29,9 +31,11 @@ from services import deadlines, request_path
 from services.answers import Answers
 from services.deadlines import (
     AT_ONCE,
+    MILLISECONDS,
     MOST_THREADS,
     STAGES,
     Breakers,
+    Lane,
     StageError,
     Workers,
     awaited,
@@ -44,7 +48,7 @@ SLEEP = 0.9
 """Seconds that a slow part takes."""
 SHORT = 0.15
 """Seconds that the stage with the slow part is given."""
-PATIENT = ",".join(f"{stage}=5000" for stage in STAGES)
+PATIENT = ",".join(f"{stage}=5000" for stage in MILLISECONDS)
 """Nothing is too slow on a busy machine but what a test makes so."""
 
 
@@ -131,6 +135,7 @@ class NoNumbers(GradientBoosting):
 
 def trees_gone(answers: Answers, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(answers._served.recommender.ranker, "booster", None)
+    patch.setattr(answers._served.recommender.ranker, "_compiled", None)
 
 
 def no_numbers(answers: Answers, patch: pytest.MonkeyPatch) -> None:
@@ -795,3 +800,106 @@ def test_over_http_there_is_an_answer_without_store_and_whole_ones_with_it(
         until(whole)
         assert post(f"{address}/recommend", body)[1]["recommendations"] == usual["recommendations"]
         assert get(f"{address}/health")[1]["status"] == "ok"
+
+
+# What else reads the store
+
+
+@pytest.fixture
+def hangs(answers: Answers) -> Iterator[Callable[..., Any]]:
+    """What reads no end; the threads that it holds come back after the test."""
+    let_go = threading.Event()
+
+    def never(*_: Any, **__: Any) -> Any:
+        let_go.wait(30)
+        raise LookbookError("let go")
+
+    limits = answers._path._workers.limits
+    limits |= dict.fromkeys(("articles", "profile", "explain", "health"), 0.05)
+    yield never
+    let_go.set()
+
+
+def test_a_store_that_hangs_holds_up_nothing_else_either(
+    answers: Answers, customer: str, hangs: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    article = answers._served.popular[0]
+    usual = answers.similar(article, 5)
+    with monkeypatch.context() as patch:
+        patch.setattr("services.answers.article_display", hangs)
+        patch.setattr("services.answers.one_customer", hangs)
+        started = time.perf_counter()
+        found = answers.similar(article, 5)
+        assert [one.article_id for one in found.articles] == [
+            one.article_id for one in usual.articles
+        ]
+        assert [one.name for one in found.articles] == [one.name for one in usual.articles]
+        for ask in (answers.customer, partial(answers.explain, article_id=article)):
+            with pytest.raises(LookbookError, match="cannot be read now"):
+                ask(customer)
+        assert not waited(answers.reads())
+        assert time.perf_counter() - started < 5
+    assert waited(answers.reads())
+
+
+def test_who_is_too_busy_to_look_is_not_degraded(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = answers._path._workers
+    workers.limits["queue"] = 0.01
+    with monkeypatch.context() as patch:
+        patch.setattr(workers, "_jobs", SimpleNamespace(put=lambda job: None))
+        assert waited(answers.reads())
+
+
+def test_where_few_retrievers_answer_best_sellers_fill_up(
+    answers: Answers, customer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise ZeroDivisionError("broken")
+
+    barred = rules_of(answers)
+    recommender = answers._served.recommender
+    few = replace(recommender, per_source=dict.fromkeys(recommender.per_source, 2))
+    monkeypatch.setattr(answers, "_served", replace(answers._served, recommender=few))
+    for name, retriever in few.retrievers.items():
+        if name != "repurchase":
+            monkeypatch.setattr(retriever, "propose", fails, raising=False)
+    found = answers.recommend(customer, 12)
+    assert found.fallback is None
+    assert len({*ids(found)}) == 12
+    assert not barred & {*ids(found)}
+    filled = [row for row in found.recommendations if row.source == "matching"]
+    assert filled
+    assert all(row.reason.startswith("Sells well.") for row in filled)
+
+
+def test_long_work_goes_on_one_at_a_time_and_few_wait_for_it() -> None:
+    async def all_at_once() -> tuple[int, list[str]]:
+        lane, at_once, most, refused = Lane(3), 0, 0, []
+
+        async def one(name: str) -> None:
+            nonlocal at_once, most
+            try:
+                async with lane.place():
+                    at_once += 1
+                    most = max(most, at_once)
+                    await asyncio.sleep(0.01)
+                    at_once -= 1
+            except LookbookError:
+                refused.append(name)
+
+        await asyncio.gather(*(one(str(n)) for n in range(6)))
+        # Whoever gives up while waiting leaves the place to others.
+        holder = asyncio.create_task(one("holder"))
+        await asyncio.sleep(0)
+        waiter = asyncio.create_task(one("waiter"))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.gather(holder, waiter, return_exceptions=True)
+        async with lane.place():
+            return most, refused
+
+    most, refused = asyncio.run(all_at_once())
+    assert most == 1
+    assert 1 <= len(refused) <= 3

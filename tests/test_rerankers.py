@@ -27,6 +27,7 @@ from pipelines.rerankers.base import (
     Chain,
     RerankerError,
     Slate,
+    bought_by,
     by_rank,
     rerank,
 )
@@ -819,3 +820,35 @@ def test_wrong_pages_are_said() -> None:
         without_repeats([["a"], ["b"]], [3])
     with pytest.raises(RerankerError, match="say first or rank"):
         without_repeats([["a"]], 3, claim="loudest")
+
+
+def test_what_was_bought_in_the_session_counts_as_bought() -> None:
+    def state(**lists: Any) -> pd.DataFrame:
+        found = {"customer_id": ["anna", "bert"]}
+        for name, kind in (("articles", object), ("days", int), ("times", int), ("weights", float)):
+            found[f"customer_recent__recent_{name}"] = [np.array(lists[name], dtype=kind), None]
+        for name, kind in (("articles", object), ("kinds", object), ("moments", "int64")):
+            found[f"customer_session__session_{name}"] = [
+                np.array(own, dtype=kind) for own in lists[f"session_{name}"]
+            ]
+        return pd.DataFrame(found)
+
+    minute = int(MOMENT.timestamp() * 1e6) - 60_000_000
+    day = int(days_since_epoch(MOMENT)) - 7
+    bought = bought_by(
+        state(
+            articles=["shirt", "bag"],
+            days=[day, day],
+            times=[1, 2],
+            weights=[1.0, 1.0],
+            session_articles=[["shirt", "hat", "coat"], ["hat", "hat"]],
+            session_kinds=[["purchase", "purchase", "cart"], ["purchase", "purchase"]],
+            session_moments=[[minute] * 3, [minute, minute - 60_000_000]],
+        ),
+        MOMENT,
+    )
+    assert bought["anna"].ids.tolist() == ["shirt", "bag", "hat"]
+    assert bought["anna"].age == pytest.approx([1 / 1440, 7.0, 1 / 1440])
+    assert bought["anna"].times.tolist() == [1, 2, 1]
+    assert bought["bert"].ids.tolist() == ["hat"]
+    assert bought["bert"].age == pytest.approx([1 / 1440])

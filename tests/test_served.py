@@ -269,6 +269,28 @@ def test_a_folder_that_is_not_there(home: Path) -> None:
     assert counts(load("served")) == (0, 0, 0)
 
 
+def test_of_a_batch_only_what_is_reported_was_seen(home: Path) -> None:
+    log = AnswerLog(Settings())
+    answer(log, "r1", surface="batch")
+    answer(log, "r2", surface="batch")
+    log.happened([event("view", request_id="r2", position=1)])
+    load("served")
+    assert [row[3] for row in interactions()] == ["view"]
+
+
+def test_neither_answers_nor_events_push_out_what_is_the_others(home: Path) -> None:
+    log = AnswerLog(Settings(1))
+    log.happened([event("view", SHOES, request_id=None)])
+    for n in range(9_000):
+        answer(log, f"r{n}", surface="batch")
+    assert served.forgotten(log.folder) is not None
+    assert len(served.files(log.folder, "events")) == 1
+    sizes = [file.stat().st_size for file in log.folder.iterdir()]
+    assert sum(sizes) < 1.2 * 2**20
+    load("served")
+    assert [row[3] for row in interactions()] == ["view"]
+
+
 def test_what_was_deleted_to_make_room_changes_nothing_that_was_loaded(home: Path) -> None:
     log = AnswerLog(Settings(1))
     served_at = datetime.now(UTC) - timedelta(minutes=30)
@@ -278,8 +300,9 @@ def test_what_was_deleted_to_make_room_changes_nothing_that_was_loaded(home: Pat
     before = load("served")
     assert counts(before) == (2100, 0, 0)
     loaded = interactions()
+    log.happened([event("view", SHOES, position=9, surface="search")])
     while served.forgotten(log.folder) is None:
-        log.happened([event("view", SHOES, position=9, surface="search")] * 99)
+        answer(log, "of a batch", served_at=served_at, surface="batch")
     log.happened([event("dismiss", request_id="r1")])
     report = load("served")
     again = interactions()

@@ -17,7 +17,7 @@ from services.answers import Answers
 from services.deadlines import MILLISECONDS
 from services.schemas import Recommendations
 from services.served import load_served
-from services.shadow import Shadow, _compared, rank_biased_overlap
+from services.shadow import ANSWERED, Shadow, _compared, rank_biased_overlap
 from tests.conftest import until
 
 
@@ -94,12 +94,30 @@ def test_a_slow_shadow_holds_nobody_up_and_what_is_too_much_is_dropped(
     customer = answers.sample_customers()[0].customer_id
     started = time.perf_counter()
     for _ in range(70):
-        answers._shadow.copy(_question(answers, customer), [], 0.01)
+        answers._shadow.copy(_question(answers, customer), [], {"customer": 0.01})
     assert time.perf_counter() - started < 1
     assert answers.recommend(customer, 3).trouble == []
     assert answers.shadow().skipped >= 5
     held.set()
     until(lambda: answers.shadow().requests >= 60)
+
+
+def test_what_production_answered_simply_is_not_compared(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers._shadow.take(answers._served)
+    customer = answers.sample_customers()[0].customer_id
+    copied: list[Any] = []
+    monkeypatch.setattr(answers._shadow, "copy", lambda *said: copied.append(said))
+    ranker = answers._served.recommender.ranker
+    with monkeypatch.context() as patch:
+        patch.setattr(type(ranker), "judge", lambda *_, **__: 1 / 0)
+        assert answers.recommend(customer, 3).fallback == "no_ranker"
+    assert copied == []
+    assert answers.recommend(customer, 3).fallback is None
+    ((_, shown, spent),) = copied
+    assert len(shown) == 3
+    assert {*spent} >= {*ANSWERED}
 
 
 def _question(answers: Answers, customer: str) -> Any:

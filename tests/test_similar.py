@@ -172,6 +172,34 @@ def test_what_was_dismissed_leads_to_nothing(shop: World) -> None:
     assert shop.fit("in_session").candidates(state, MOMENT, 10).empty
 
 
+def test_what_was_looked_at_and_then_dismissed_leads_to_nothing_until_it_is_looked_at_again(
+    shop: World,
+) -> None:
+    retriever = shop.fit("in_session")
+    minutes = [timedelta(minutes=n) for n in range(4)]
+    waved = [(SHIRT, "dismiss", minutes[1]), (SHIRT, "cart", minutes[2])]
+    assert retriever.candidates(in_session(shop, *waved), MOMENT, 10).empty
+    again = in_session(shop, (SHIRT, "view", minutes[0]), *waved)
+    assert SHIRT in set(retriever.candidates(again, MOMENT, 10)["article_id"])
+    # It is one customer's own affair.
+    two = pd.concat(
+        [in_session(shop, *waved), in_session(shop, *waved[1:]).assign(customer_id="z")],
+        ignore_index=True,
+    )
+    assert set(retriever.candidates(two, MOMENT, 10)["customer_id"]) == {"z"}
+
+
+def test_what_was_just_bought_leads_to_what_goes_with_it_and_not_to_itself(shop: World) -> None:
+    retriever = shop.fit("in_session")
+    minutes = [timedelta(minutes=n) for n in range(3)]
+    bought = [(SHIRT, "purchase", minutes[1]), (SHIRT, "view", minutes[2])]
+    for k, expected in ((10, [STAR]), (1, [STAR])):
+        found = retriever.candidates(in_session(shop, *bought), MOMENT, k)
+        assert found["article_id"].tolist() == expected
+    again = in_session(shop, (SHIRT, "view", minutes[0]), *bought)
+    assert SHIRT in set(retriever.candidates(again, MOMENT, 10)["article_id"])
+
+
 def test_an_event_after_the_moment_is_not_known(shop: World) -> None:
     state = in_session(shop, (SHIRT, "view", -timedelta(minutes=1)))
     assert shop.fit("in_session").candidates(state, MOMENT, 10).empty
