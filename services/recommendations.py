@@ -29,10 +29,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from feature_repo import places
 from feature_repo.errors import InputError, LookbookError
 from pipelines.content.search import SearchError
 from pipelines.data.adapters.served import BATCH
 from pipelines.model_registry import release as releases
+from pipelines.model_registry.registry import RegistryError
 from pipelines.monitoring import answer_log, served_log
 from pipelines.rankers.base import ObjectiveError
 from services import access, logs
@@ -150,7 +152,9 @@ def _require_settings() -> None:
             read()
         if SERVE in sys.argv:
             releases.get(PRODUCTION)
-    except LookbookError as error:
+    except RegistryError as error:
+        raise SystemExit(f"Error: {error} LOOKBOOK_HOME is {places.home()}.") from None
+    except InputError as error:
         raise SystemExit(f"Error: {error}") from None
 
 

@@ -393,3 +393,30 @@ def test_the_demo_ends_when_its_port_is_taken(shop: Path) -> None:
             demo._served(port, lambda text: None),
         ):
             pass
+
+
+def test_with_a_wrong_setting_or_nothing_to_serve_it_ends_with_one_sentence(
+    shop: Path, tmp_path: Path
+) -> None:
+    wrong = {
+        ("LOOKBOOK_LOG", "loud"): "Error: LOOKBOOK_LOG is 'loud': give one of ",
+        ("LOOKBOOK_DEADLINES", "rank=no"): "Error: LOOKBOOK_DEADLINES says 'rank=no': ",
+        ("LOOKBOOK_HOME", str(tmp_path)): "Error: There is no release yet, ",
+    }
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "0"],
+            cwd=places.PROJECT,
+            env=os.environ | dict([setting]),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for setting in wrong
+    ]
+    for process, said in zip(running, wrong.values(), strict=True):
+        told, _ = process.communicate(timeout=120)
+        lines = [line for line in told.splitlines() if line.startswith("Error")]
+        assert process.returncode == 1, told
+        assert [line[: len(said)] for line in lines] == [said], told
+        assert "Traceback" not in told
