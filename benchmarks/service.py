@@ -251,11 +251,11 @@ def _get(port: int, path: str) -> tuple[int, bytes]:
 
 def _checked(body: bytes) -> bool:
     # To parse every answer would cost those who ask more than those who answer.
-    return body.count(b'"rank":') == K and b'"fallback":null' in body and body.endswith(b"}")
+    return body.count(b'"article_id":') == K and b'"fallback":null' in body and body.endswith(b"}")
 
 
 def _checked_home(body: bytes) -> bool:
-    return body.count(b'"rank":') >= K and b'"fallback":null' in body and body.endswith(b"}")
+    return body.count(b'"article_id":') >= K and b'"fallback":null' in body and body.endswith(b"}")
 
 
 def _checked_any(body: bytes) -> bool:
@@ -263,7 +263,7 @@ def _checked_any(body: bytes) -> bool:
     if b'"accepted":1' in body:
         return True
     known = b'"fallback":null' in body or b'"fallback":"unknown_customer"' in body
-    return body.count(b'"rank":') >= K and known and body.endswith(b"}")
+    return body.count(b'"article_id":') >= K and known and body.endswith(b"}")
 
 
 def _asked(
