@@ -1216,7 +1216,12 @@ def test_a_customer_walks_through_the_shop(real_visit: Visit) -> None:
     expect(in_row).to_contain_text(re.compile("in your cart", re.I))
     expect(does(in_row, "In your cart")).to_be_visible()
     cart = row(tab, re.compile("^In your cart")).locator(f'[data-article="{wanted}"]')
-    cart.get_by_role("button", name=re.compile("^Buy: ")).click()
+    with tab.expect_request(lambda request: '"purchase"' in (request.post_data or "")) as told:
+        cart.get_by_role("button", name=re.compile("^Buy: ")).click()
+    (event,) = told.value.post_data_json["events"]
+    # It is of the answer out of which it came into the cart.
+    assert (event["article_id"], event["surface"]) == (wanted, "home/top_picks")
+    assert (len(event["request_id"]), event["position"]) == (32, 1)
     expect(cart).to_have_count(0)
     expect(in_row).to_have_count(0)
 
