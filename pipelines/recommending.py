@@ -105,6 +105,8 @@ def for_customer(
         require_fresh(chosen, moment)
     features: Features = OfflineFeatures(moment) if at else OnlineFeatures(moment)
     state = customer_state([customer], features)
+    # After what the customer did last, as the service asks.
+    moment = features.moment or moment
     ordered = recommender.recommend(
         [customer],
         features,

@@ -29,6 +29,7 @@ from pipelines.monitoring.answer_log import AnswerLog, AnswerLogError
 from pipelines.monitoring.parity import check
 from pipelines.online import push
 from pipelines.recommender import age_bucket, customer_state, one_customer
+from pipelines.recommending import for_customer
 from pipelines.warehouse import reading
 from services.answers import Answers
 from services.deadlines import MILLISECONDS
@@ -170,6 +171,16 @@ def test_what_happens_changes_the_next_answer(answers: Answers) -> None:
     answers.happened([did(customer, waved, "view")])
     assert answers.customer(customer).session[0].kind == "view"
     assert waved in ids(answers.recommend(customer, 100))
+
+
+def test_the_command_recommends_what_the_service_does_in_a_session_too(answers: Answers) -> None:
+    customer = answers.sample_customers()[0].customer_id
+    before = ids(answers.recommend(customer, 12))
+    answers.happened([did(customer, before[0], "dismiss"), did(customer, before[4], "purchase")])
+    found, told = answers.recommend(customer, 12), for_customer(customer, k=12)
+    assert [row["article_id"] for row in told.rows] == ids(found) != before
+    assert [row["reason"] for row in told.rows] == [row.reason for row in found.recommendations]
+    assert told.moment == found.moment
 
 
 def test_somebody_new_is_known_by_what_they_do(answers: Answers) -> None:
