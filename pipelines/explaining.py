@@ -12,7 +12,14 @@ from pipelines.columns import Columns, Row, Table, objects, texts
 from pipelines.features import Features
 from pipelines.rankers.base import PURCHASE, Objective
 from pipelines.reasons import moved_by
-from pipelines.recommender import MATCHING, PINNED, SPONSORED, Recommender, with_history
+from pipelines.recommender import (
+    BEST_SELLERS,
+    MATCHING,
+    PINNED,
+    SPONSORED,
+    Recommender,
+    with_history,
+)
 from pipelines.retrievers.article_to_article import ArticleToArticle
 from pipelines.retrievers.base import Asked
 
@@ -23,7 +30,8 @@ SHOWN_DRIVERS, TRIED_DRIVERS = 3, 8
 BROUGHT = {
     SPONSORED: "Sponsored.",
     PINNED: "Chosen by the shop.",
-    MATCHING: "Sells well.",
+    MATCHING: "Sells well among what you asked for.",
+    BEST_SELLERS: "Sells well.",
 }
 """Why an article is there that no retriever named."""
 POPULAR = "Popular."

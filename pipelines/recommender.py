@@ -40,8 +40,9 @@ from pipelines.retrievers.base import (
 )
 
 COLUMNS = ["customer_id", "article_id", "source", "score", "rank"]
-SPONSORED, PINNED, MATCHING = "sponsored", "pinned", "matching"
-"""The sources of articles that somebody pays for, that the shop wants seen, or that are what a request asks for."""
+SPONSORED, PINNED, MATCHING, BEST_SELLERS = "sponsored", "pinned", "matching", "best_sellers"
+"""The sources of articles that somebody pays for, that the shop wants seen, that are what a request asks for, or that
+stand in for retrievers that did not answer."""
 POSTAL_CODE = "customer_profile__postal_code"
 AGE_BUCKET = "customer_profile__age_bucket"
 AGES = ((20, "under 20"), (25, "20-24"), (30, "25-29"), (40, "30-39"), (50, "40-49"), (60, "50-59"))
@@ -165,6 +166,7 @@ class Recommender:
         sponsored: Sequence[str] = (),
         *,
         matching: Sequence[str] = (),
+        best_sellers: Sequence[str] = (),
         ask: Ask | None = None,
         reranker: Reranker | None = None,
     ) -> pd.DataFrame: ...
@@ -177,6 +179,7 @@ class Recommender:
         sponsored: Sequence[str] = (),
         *,
         matching: Sequence[str] = (),
+        best_sellers: Sequence[str] = (),
         ask: Ask | None = None,
         reranker: Reranker | None = None,
     ) -> Columns: ...
@@ -188,6 +191,7 @@ class Recommender:
         sponsored: Sequence[str] = (),
         *,
         matching: Sequence[str] = (),
+        best_sellers: Sequence[str] = (),
         ask: Ask | None = None,
         reranker: Reranker | None = None,
     ) -> Table:
@@ -199,6 +203,7 @@ class Recommender:
             sponsored: articles that are named to everybody, as if by a retriever `sponsored`, beside what the
                 re-ranker brings; those that are not on sale are left out.
             matching: the same of what a request asks for, as if by a retriever `matching`.
+            best_sellers: the same of what stands in for retrievers that did not answer.
             ask: asks each retriever in its stead, and says what it proposes: nothing, perhaps, if that fails.
             reranker: another than the recommender's own, for an experiment.
 
@@ -213,7 +218,12 @@ class Recommender:
         for name, retriever in self.retrievers.items():
             propose = partial(retriever.propose, asked, self.per_source[name])
             named[name] = propose() if ask is None else ask(name, propose)
-        brought = {SPONSORED: [*sponsored], PINNED: [], MATCHING: [*matching]}
+        brought = {
+            SPONSORED: [*sponsored],
+            PINNED: [],
+            MATCHING: [*matching],
+            BEST_SELLERS: [*best_sellers],
+        }
         chosen = reranker or self.reranker
         if chosen is not None:
             brought[SPONSORED] += chosen.brings("sponsored")

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -23,7 +24,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 from anyio import CancelScope
-from bentoml.exceptions import BentoMLException, ServiceUnavailable
+from bentoml.exceptions import BentoMLException, InvalidArgument
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -44,8 +45,8 @@ from services.document import document
 
 log = logging.getLogger(__name__)
 
-TOKEN_FOR = ("/events", "/shadow", "/experiments")
-"""Paths that change something or say what is being tried: these and all below them want the token."""
+TOKEN_FOR = ("/events", "/shadow", "/experiments", "/recommend_batch")
+"""Paths that change something, say what is being tried, or take much work: these and all below them want the token."""
 EVENTS = ("/events",)
 PICTURES = ("/search_by_picture",)
 
@@ -57,6 +58,8 @@ ANSWER_SECONDS = 30.0
 MOST_CLIENTS = 10_000
 """Clients of which the rate is remembered; the one that has been quiet longest goes first."""
 LONGEST_PATH = 200
+GONE = 499
+"""The status of a request whose sender has hung up, in log and metrics, as nginx has it."""
 
 PROBES = frozenset({"/livez", "/healthz", "/readyz", "/health", "/metrics"})
 """Asked all the time by those who run the service: no limit, and no line unless they fail."""
@@ -253,6 +256,7 @@ class Buckets:
         self._most = most
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._left)
@@ -261,18 +265,20 @@ class Buckets:
         """0 if the client may ask now, which counts; else the seconds until it may.
 
         Args:
-            requests: for how many it counts; more than a full bucket holds count as a full one.
+            requests: for how many it counts; as no more than a full bucket holds after the request itself.
         """
-        cost = min(requests, self._full)
+        cost = min(requests, max(1.0, self._full - 1))
         if not self._rate:
             return 0.0
-        now = self._clock()
-        left, since = self._left.pop(client, (self._full, now))
-        left = min(self._full, left + (now - since) * self._rate)
-        allowed = left >= cost
-        self._left[client] = (left - cost * allowed, now)
-        if len(self._left) > self._most:
-            self._left.popitem(last=False)
+        # Endpoints charge from threads of their own.
+        with self._lock:
+            now = self._clock()
+            left, since = self._left.pop(client, (self._full, now))
+            left = min(self._full, left + (now - since) * self._rate)
+            allowed = left >= cost
+            self._left[client] = (left - cost * allowed, now)
+            if len(self._left) > self._most:
+                self._left.popitem(last=False)
         return 0.0 if allowed else (cost - left) / self._rate
 
 
@@ -304,6 +310,22 @@ def charge(requests: int) -> None:
             raise _refusal(exchange, refused) from refused
 
 
+def too_many(what: str, seconds: int) -> BentoMLException:
+    """A 429 to be raised.
+
+    Args:
+        seconds: after which to ask again.
+    """
+    refused = _Refused(
+        429,
+        "rate",
+        f"Too many {what}: ask again in {seconds} s.",
+        {"Retry-After": str(seconds)},
+    )
+    exchange = _EXCHANGE.get()
+    return BentoMLException(str(refused)) if exchange is None else _refusal(exchange, refused)
+
+
 def blame(field: str) -> None:
     """Name the field that is wrong, for the answer that is about to say why."""
     exchange = _EXCHANGE.get()
@@ -325,7 +347,8 @@ async def require_listener() -> None:
         now.cancel()
         message = await exchange.receive()
     if message.get("type") == "http.disconnect":
-        raise ServiceUnavailable("Who asked has hung up.")
+        exchange.gone, exchange.reason = True, "gone"
+        raise InvalidArgument("Who asked has hung up.")
 
 
 def _refusal(exchange: "_Exchange", refused: "_Refused") -> BentoMLException:
@@ -373,6 +396,8 @@ class _Exchange:
     take: Callable[[int], None] = lambda requests: None
     """Counts as so many more requests."""
     receive: Receive | None = None
+    gone: bool = False
+    """Whether nobody listens any more."""
     headers: dict[str, str] = field(default_factory=dict)
     """For an answer that is an error, as is what is wrong."""
     wrong: str = ""
@@ -384,7 +409,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             if self.clock is not None:
                 self.clock.reschedule(None)
-            self.status = message["status"]
+            self.status = GONE if self.gone else message["status"]
             if self.status >= 400:
                 self._error = message
             else:
@@ -537,7 +562,7 @@ class Access:
                 await self._app(scope, receive, send)
             return
         except _Gone:
-            exchange.status, exchange.reason = 499, "gone"
+            exchange.status, exchange.reason = GONE, "gone"
             return
         except _Refused as found:
             refused = found

@@ -155,7 +155,7 @@ class Answers:
         found, attempt = yield from self._path.reading(
             "health", lambda: one_customer("", self._served.features())
         )
-        return found is not None or attempt.busy
+        return found is not None or (attempt.busy and not self._path.stuck)
 
     def _follow(self, every: timedelta) -> None:
         trouble = ""
@@ -455,10 +455,13 @@ class Answers:
 
     def _shown(self, articles: Sequence[str], served: Served) -> Mapping[str, Mapping[str, Any]]:
         """What is shown of articles, from memory if it cannot be read soon."""
-        found, _ = waited(
+        found, attempt = waited(
             self._path.reading("articles", lambda: article_display(articles, served.features()))
         )
-        return served.remembered(articles) if found is None else found
+        if found is None:
+            log.warning("articles are shown as memory has them: %s", ", ".join(attempt.trouble))
+            return served.remembered(articles)
+        return found
 
     # Customers
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future, wait
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import wraps
 from queue import SimpleQueue
@@ -283,6 +284,10 @@ def waiting(
     return method
 
 
+class LaneFullError(LookbookError):
+    """Too many wait already."""
+
+
 class Lane:
     """Long work of an event loop that goes on one at a time, so that it takes little from what somebody waits for.
 
@@ -299,10 +304,10 @@ class Lane:
     async def place(self) -> AsyncIterator[None]:
         """
         Raises:
-            LookbookError: too many wait already.
+            LaneFullError: too many wait already.
         """
         if self._waiting >= self._most:
-            raise LookbookError(f"{self._waiting} wait for their turn already.")
+            raise LaneFullError(f"{self._waiting} wait for their turn already.")
         self._waiting += 1
         try:
             await self._turn.acquire()
@@ -321,6 +326,8 @@ class _Job:
     attempt: Attempt
     work: Callable[[], Any]
     future: "Future[Any]" = field(default_factory=Future)
+    context: Context = field(default_factory=copy_context)
+    """Of who asks: lines of the log say for which request they are."""
     left: bool = False
     replaced: bool = False
 
@@ -363,6 +370,11 @@ class Workers:
         found: T = job.future.result()
         return found
 
+    @property
+    def stuck(self) -> bool:
+        """Whether all threads that there may be were left behind, so that nothing is done until one comes back."""
+        return self._behind > MOST_THREADS - AT_ONCE
+
     def _hire(self) -> None:
         threading.Thread(target=self._work, name="lookbook-request", daemon=True).start()
 
@@ -372,7 +384,7 @@ class Workers:
                 continue
             try:
                 job.attempt.begin()
-                found = job.work()
+                found = job.context.run(job.work)
             except BaseException as error:
                 job.future.set_exception(error)
             else:

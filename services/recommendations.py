@@ -39,7 +39,7 @@ from pipelines.monitoring import answer_log, served_log
 from pipelines.rankers.base import ObjectiveError
 from services import access, logs
 from services.answers import Answers
-from services.deadlines import Lane, awaited, deadlines
+from services.deadlines import Lane, LaneFullError, awaited, deadlines
 from services.experiments import Experiments
 from services.schemas import (
     Accepted,
@@ -79,13 +79,13 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
-SERVE = "serve"
-"""The command line of `bentoml serve` has it; who packages the service needs no release."""
 THREADS = 32
 """Requests of a process that may be under way; few of them are worked on at a time (`deadlines.AT_ONCE`)."""
 
 BATCHES_WAITING = 8
 """Batches of a process that may wait for the one that is under way."""
+BATCH_SECONDS = 5
+"""After which one that found no place may ask again."""
 
 Answer = TypeVar("Answer", Recommendations, Home)
 
@@ -132,6 +132,11 @@ _PICTURE = re.compile(r"\d{10}\.jpg")
 _PICTURES = os.environ.get("LOOKBOOK_PICTURES", "")
 
 
+def _is_served() -> bool:
+    """Whether this is `bentoml serve`: whoever packages the service needs no release."""
+    return "bentoml" in Path(sys.argv[0]).parts[-2:] and "serve" in sys.argv
+
+
 def _require_settings() -> None:
     """End with one sentence where a setting is wrong, or there is nothing to serve: found out later, in a worker, BentoML
     would start that again and again."""
@@ -150,7 +155,7 @@ def _require_settings() -> None:
             logs.level,
         ):
             read()
-        if SERVE in sys.argv:
+        if _is_served():
             releases.get(PRODUCTION)
     except RegistryError as error:
         raise SystemExit(f"Error: {error} LOOKBOOK_HOME is {places.home()}.") from None
@@ -294,18 +299,21 @@ class Recommender:
         objective: Weights | None = None,
         filters: Filters | None = None,
     ) -> list[Recommendations]:
-        """The same for several customers, in their order. It counts as so many requests, and gives way to those for
-        which somebody waits."""
-        access.charge(len(customer_ids) - 1)
+        """The same for several customers, in their order, for who has the token. It counts as so many requests, and gives
+        way to those for which somebody waits."""
         found = []
-        with _told("customer_ids"):
+        try:
             async with self.batches.place():
+                access.charge(len(customer_ids) - 1)
                 for customer_id in customer_ids:
                     await access.require_listener()
-                    steps = self.answers.recommending(
-                        customer_id, k, _plain(objective), filters, surface=BATCH
-                    )
-                    found.append(_measured(await awaited(steps)))
+                    with _told("customer_ids"):
+                        steps = self.answers.recommending(
+                            customer_id, k, _plain(objective), filters, surface=BATCH
+                        )
+                        found.append(_measured(await awaited(steps)))
+        except LaneFullError:
+            raise access.too_many("batches at once", BATCH_SECONDS) from None
         return found
 
     @bentoml.api

@@ -199,6 +199,11 @@ class RequestPath:
 
         return (yield from self._done(attempt, worked)), attempt
 
+    @property
+    def stuck(self) -> bool:
+        """Whether whatever it is that hangs has taken all threads."""
+        return self._workers.stuck
+
     def close(self) -> None:
         self._workers.close()
 
@@ -247,7 +252,7 @@ def _walked(
                 rows = recommender.candidates(
                     state,
                     moment,
-                    matching=served.popular[: FILLED * question.k],
+                    best_sellers=served.popular[: FILLED * question.k],
                     ask=lambda name, _: answered.get(name, NOTHING),
                     reranker=question.reranker,
                 )

@@ -122,7 +122,7 @@ class Served:
 
 
 def load_served(alias: str = PRODUCTION, before: Served | None = None) -> Served:
-    """What an alias points at, every file checked.
+    """What an alias points at, every file checked if it is another release than before.
 
     Args:
         before: what was served until now: of it is kept what still holds.

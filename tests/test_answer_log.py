@@ -9,9 +9,11 @@ import threading
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
 from feature_repo import places
 from feature_repo.errors import InputError
@@ -372,3 +374,65 @@ def test_an_answer_of_twelve_costs_less_than_a_tenth_of_a_millisecond(tmp_path: 
         best = min(best, (perf_counter() - started) / 25)
     assert best < 100e-6
     assert len(answers(tmp_path)) == 1000
+
+
+# Behind those who get the answers
+
+
+def test_what_waits_is_written_when_the_process_ends(home: Path) -> None:
+    code = (
+        "from datetime import UTC, datetime\n"
+        "from pipelines.monitoring.answer_log import AnswerLog, Shown\n"
+        "log, now = AnswerLog(), datetime.now(UTC)\n"
+        "for n in range(200):\n"
+        "    log.answered_soon(request_id=f'r{n}', customer_id='x', surface='home', asked_at=now, moment=now,\n"
+        "        release='r', shown=[Shown('0108775015', 1)])\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=places.PROJECT, check=True)
+    assert [line.request_id for line in answers(home / "answers")] == [f"r{n}" for n in range(200)]
+
+
+def test_who_writes_while_it_is_closed_loses_nothing(tmp_path: Path) -> None:
+    log = AnswerLog(Settings(), tmp_path)
+    over = threading.Event()
+
+    def closes() -> None:
+        while not over.is_set():
+            log.close()
+
+    closing = threading.Thread(target=closes)
+    closing.start()
+    for n in range(500):
+        soon(log, f"r{n}")
+    over.set()
+    closing.join()
+    log.close()
+    assert sorted(line.request_id for line in answers(tmp_path)) == sorted(
+        f"r{n}" for n in range(500)
+    )
+
+
+def test_what_comes_too_late_is_lost_and_counted(tmp_path: Path) -> None:
+    def lost() -> float:
+        name = "lookbook_answers_not_remembered_total"
+        return REGISTRY.get_sample_value(name, {"reason": "behind"}) or 0
+
+    log, before = AnswerLog(Settings(), tmp_path), lost()
+    soon(log, "late", served_at=datetime.now(UTC) - timedelta(seconds=40))
+    soon(log, "in time", served_at=datetime.now(UTC) - timedelta(seconds=10))
+    log.close()
+    assert [line.request_id for line in answers(tmp_path)] == ["in time"]
+    assert lost() == before + 1
+
+
+def soon(log: AnswerLog, request_id: str, **more: Any) -> None:
+    log.answered_soon(
+        request_id=request_id,
+        customer_id="x",
+        surface="home",
+        asked_at=ASKED,
+        moment=ASKED,
+        release="r",
+        shown=[Shown("0108775015", 1)],
+        **more,
+    )

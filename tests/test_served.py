@@ -81,7 +81,9 @@ def test_a_page_that_reports_nothing_has_shown_everything(log: AnswerLog) -> Non
     assert load("served").tables["interactions"].unchanged
 
 
-def test_events_get_from_their_answer_what_they_lack(log: AnswerLog) -> None:
+def test_events_get_from_their_answer_what_they_lack(
+    log: AnswerLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer(log, "r1", variants={"exploration": "epsilon"}, served_at=None)
     log.happened(
         [
@@ -96,6 +98,7 @@ def test_events_get_from_their_answer_what_they_lack(log: AnswerLog) -> None:
             event("dismiss", customer_id="bert", request_id="r1", minute=8),
         ]
     )
+    at(monkeypatch, datetime.now(UTC) + timedelta(minutes=2))
     report = load("served")
     assert [(row[0].minute - 30, *row[2:]) for row in interactions()] == [
         (1, SHIRT, "impression", "r1", 1, "home", "exploration=epsilon", 0.75),
@@ -269,6 +272,26 @@ def test_a_folder_that_is_not_there(home: Path) -> None:
     assert counts(load("served")) == (0, 0, 0)
 
 
+def test_an_event_waits_for_an_answer_that_is_written_behind_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, now = AnswerLog(Settings()), datetime.now(UTC)
+    log.happened([event("purchase", request_id="r1")])
+    report = load("served")
+    why = report.tables["interactions"].set_aside
+    assert (interactions(), list(why)) == ([], [served.ON_ITS_WAY])
+    answer(log, "r1", served_at=now)
+    at(monkeypatch, now + timedelta(minutes=15))
+    load("served")
+    bought = [row for row in interactions() if row[3] == "purchase"]
+    assert [(row[4], row[5]) for row in bought] == [("r1", 1)]
+    # One that never comes is not waited for.
+    log.happened([event("view", request_id="never")])
+    at(monkeypatch, datetime.now(UTC) + timedelta(minutes=2))
+    load("served")
+    assert [row[4] for row in interactions() if row[3] == "view"] == ["never"]
+
+
 def test_of_a_batch_only_what_is_reported_was_seen(home: Path) -> None:
     log = AnswerLog(Settings())
     answer(log, "r1", surface="batch")
@@ -291,7 +314,9 @@ def test_neither_answers_nor_events_push_out_what_is_the_others(home: Path) -> N
     assert [row[3] for row in interactions()] == ["view"]
 
 
-def test_what_was_deleted_to_make_room_changes_nothing_that_was_loaded(home: Path) -> None:
+def test_what_was_deleted_to_make_room_changes_nothing_that_was_loaded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = AnswerLog(Settings(1))
     served_at = datetime.now(UTC) - timedelta(minutes=30)
     for n in range(700):
@@ -304,6 +329,7 @@ def test_what_was_deleted_to_make_room_changes_nothing_that_was_loaded(home: Pat
     while served.forgotten(log.folder) is None:
         answer(log, "of a batch", served_at=served_at, surface="batch")
     log.happened([event("dismiss", request_id="r1")])
+    at(monkeypatch, datetime.now(UTC) + timedelta(minutes=2))
     report = load("served")
     again = interactions()
     assert set(loaded) < set(again)

@@ -20,6 +20,7 @@ import pytest
 from feature_repo import feature_sql, places
 from pipelines import demo, features, online
 from pipelines.model_registry import RegistryError, composing, release
+from pipelines.monitoring import answer_log
 from pipelines.online import materialize, online_moment
 from pipelines.recommender import customer_state
 from services.answers import Answers
@@ -173,10 +174,11 @@ def get(url: str) -> tuple[int, str]:
         return response.status, response.read().decode()
 
 
-def post(url: str, body: Any, raw: bytes | None = None) -> tuple[int, Any]:
-    request = urllib.request.Request(
-        url, raw or json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+def post(url: str, body: Any, raw: bytes | None = None, token: str = "") -> tuple[int, Any]:
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(url, raw or json.dumps(body).encode(), headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, json.load(response)
@@ -393,6 +395,28 @@ def test_the_demo_ends_when_its_port_is_taken(shop: Path) -> None:
             demo._served(port, lambda text: None),
         ):
             pass
+
+
+def test_a_batch_is_for_who_has_the_token_and_each_customers_own_answer(
+    address: str, built_shop: Path, shop: Path
+) -> None:
+    customers = [*(found.customer_id for found in Answers().sample_customers()[:3]), "nobody"]
+    asked = {"customer_ids": customers, "k": 5}
+    assert post(f"{address}/recommend_batch", asked)[0] == 401
+    token = (built_shop / "token").read_text().strip()
+    status, found = post(f"{address}/recommend_batch", asked, token=token)
+    assert status == 200
+    assert [one["customer_id"] for one in found] == customers
+    for one in found:
+        _, alone = post(f"{address}/recommend", {"customer_id": one["customer_id"], "k": 5})
+        assert one["recommendations"] == alone["recommendations"]
+    batch = {one["request_id"] for one in found}
+
+    def logged() -> set[str]:
+        kept = answer_log.answers(lambda *_: None, built_shop / "answers")
+        return {answer.request_id for answer in kept if answer.surface == "batch"}
+
+    until(lambda: batch <= logged())
 
 
 def test_with_a_wrong_setting_or_nothing_to_serve_it_ends_with_one_sentence(

@@ -1,11 +1,12 @@
 """What was answered and what came of it, for ever: what experiments are judged by and models learn from.
 
-Every answer and every event is a line of JSON below LOOKBOOK_HOME/answers/. A line is written at once, in one
-piece, at the end of a file that only this process writes: a process that is killed loses nothing that was written, and
+Every answer and every event is a line of JSON below LOOKBOOK_HOME/answers/. A line is written in one
+piece, an event at once and an answer right behind whoever gets it, at the end of a file that only this process writes: a process that is killed loses nothing that was written, and
 tears at most the line that it was writing, which readers leave out and count. `lookbook data load
 served` makes interactions of them (`pipelines.data.adapters.served`, which says what a folder holds).
 """
 
+import atexit
 import fcntl
 import json
 import logging
@@ -22,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
+from weakref import ref
 
 from prometheus_client import Counter
 
@@ -33,6 +35,7 @@ from pipelines.data.adapters.served import (
     EVENTS,
     FORGOTTEN,
     TIME,
+    WRITTEN_WITHIN,
     files,
     folder,
     forgotten,
@@ -143,10 +146,8 @@ class AnswerLog:
         # Where several processes share their metrics, a new one is a part of a file, for which there may be no room later.
         reasons = ("unwritten", "unfit", "behind")
         self._lost = {reason: NOT_REMEMBERED.labels(reason) for reason in reasons}
-        self._soon: queue.Queue[dict[str, Any] | None] = queue.Queue(MOST_WAITING)
-        self._writing: threading.Thread | None = None
-        self._written_by = 0
-        self._starting = threading.Lock()
+        self._soon = _Behind(self._write_soon)
+        atexit.register(_close, ref(self))
 
     def answered(
         self,
@@ -215,24 +216,14 @@ class AnswerLog:
             answer: as `answered` takes it.
         """
         answer.setdefault("served_at", datetime.now(UTC))
-        with self._starting:
-            if self._writing is None or self._written_by != os.getpid():
-                self._soon = queue.Queue(MOST_WAITING)
-                self._written_by = os.getpid()
-                self._writing = threading.Thread(
-                    target=self._write_soon,
-                    args=(self._soon,),
-                    name="lookbook-answers",
-                    daemon=True,
-                )
-                self._writing.start()
-        try:
-            self._soon.put_nowait(answer)
-        except queue.Full:
+        if not self._soon.put(answer):
             self._lost["behind"].inc()
 
-    def _write_soon(self, soon: "queue.Queue[dict[str, Any] | None]") -> None:
-        while (answer := soon.get()) is not None:
+    def _write_soon(self, answer: dict[str, Any]) -> None:
+        # Later no load would look for it.
+        if datetime.now(UTC) - answer["served_at"] > WRITTEN_WITHIN / 2:
+            self._lost["behind"].inc()
+        else:
             self.answered(**answer)
 
     def happened(self, events: Sequence[Event]) -> None:
@@ -260,13 +251,7 @@ class AnswerLog:
 
     def close(self) -> None:
         """Write what waits, and end the files; what comes afterwards begins new ones."""
-        with self._starting:
-            writing, self._writing = self._writing, None
-        if writing is not None and self._written_by == os.getpid():
-            # A disk that hangs holds up nobody's end for long.
-            with suppress(queue.Full):
-                self._soon.put(None, timeout=CLOSE_SECONDS)
-            writing.join(CLOSE_SECONDS)
+        self._soon.close()
         for file in self._files.values():
             file.close()
 
@@ -329,6 +314,52 @@ class AnswerLog:
         for old in self.folder.glob(f"*-{FORGOTTEN}"):
             if old.name < mark.name:
                 old.unlink(missing_ok=True)
+
+
+def _close(log: "ref[AnswerLog]") -> None:
+    """What waits is written when the process ends in good order."""
+    if (found := log()) is not None:
+        found.close()
+
+
+class _Behind:
+    """Work that a thread does one after the other, begun anew wherever there is none: after a fork, and after `close`."""
+
+    def __init__(self, work: Callable[[dict[str, Any]], None]) -> None:
+        self._work = work
+        self._lock = threading.Lock()
+        self._waiting: queue.Queue[dict[str, Any] | None] | None = None
+        self._thread: threading.Thread | None = None
+        self._process = 0
+
+    def put(self, one: dict[str, Any]) -> bool:
+        """Whether there was room for it."""
+        with self._lock:
+            if self._waiting is None or self._process != os.getpid():
+                self._waiting, self._process = queue.Queue(MOST_WAITING), os.getpid()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._waiting,), name="lookbook-answers", daemon=True
+                )
+                self._thread.start()
+            try:
+                self._waiting.put_nowait(one)
+            except queue.Full:
+                return False
+            return True
+
+    def close(self) -> None:
+        """Wait until all of it is done, though for a disk that hangs not long."""
+        with self._lock:
+            waiting, thread, self._waiting, self._thread = self._waiting, self._thread, None, None
+            own = self._process == os.getpid()
+        if waiting is not None and thread is not None and own:
+            with suppress(queue.Full):
+                waiting.put(None, timeout=CLOSE_SECONDS)
+            thread.join(CLOSE_SECONDS)
+
+    def _run(self, waiting: "queue.Queue[dict[str, Any] | None]") -> None:
+        while (one := waiting.get()) is not None:
+            self._work(one)
 
 
 class _File:

@@ -14,7 +14,8 @@ propensity of that position.
 
 So what is loaded of a line never depends on when it is loaded, and loading again adds nothing, also when files have
 grown. When the log makes room, a mark says up to when something was deleted: answers from before it are
-not counted as seen, for what was reported of them may be gone, and events are set aside whose answer may be.
+not counted as seen, for what was reported of them may be gone, and events are set aside whose answer may be. For a minute an
+event waits for an answer that is not there yet, as answers are written behind those who get them.
 """
 
 import hashlib
@@ -36,7 +37,7 @@ TIME = "%Y%m%dT%H%M%S.%f"
 
 REPORTED_WITHIN = timedelta(minutes=10)
 WRITTEN_WITHIN = timedelta(minutes=1)
-"""No event is written later after it was received."""
+"""No event is written later after it was received, and no answer after it was given."""
 JOINED_WITHIN = timedelta(days=7)
 """An event that comes later after an answer is not one of its events."""
 
@@ -77,6 +78,9 @@ FORGOTTEN_ANSWER = (
     "shown before what the log still remembers: it may have been reported what was seen"
 )
 TOO_LATE = "reported more than {} minutes after it was shown: all of that answer counts as seen"
+ON_ITS_WAY = (
+    "received just now, and its answer may still be on its way to the disk: a later load knows"
+)
 FORGOTTEN_EVENT = "its answer is not remembered any more"
 
 
@@ -148,7 +152,7 @@ def read(source: Source) -> dict[str, str]:
     source.con.execute(
         "CREATE TEMP TABLE served_fresh AS SELECT unnest(?::TEXT[]) AS _file", [fresh]
     )
-    _tell(source, mark)
+    _tell(source, mark, now)
     return {"interactions": "SELECT * FROM served_interactions"}
 
 
@@ -238,14 +242,17 @@ def _settle(source: Source, now: datetime) -> dict[str, int]:
                 SELECT _file FROM served_waiting
                 UNION ALL
                 SELECT e._file FROM served_known e ANTI JOIN served_reported r ON e."of" = r.number
-                WHERE e.kind = 'impression' AND e."of" IS NOT NULL AND e.clock + ? > ?)
+                WHERE e.kind = 'impression' AND e."of" IS NOT NULL AND e.clock + $written > $now
+                UNION ALL
+                SELECT _file FROM served_known
+                WHERE request_id IS NOT NULL AND named IS NULL AND clock + $written > $now)
             GROUP BY 1""",
-            [_microseconds(WRITTEN_WITHIN), _microseconds(now - EPOCH)],
+            {"written": _microseconds(WRITTEN_WITHIN), "now": _microseconds(now - EPOCH)},
         ).fetchall()
     )
 
 
-def _tell(source: Source, mark: datetime | None) -> None:
+def _tell(source: Source, mark: datetime | None, now: datetime) -> None:
     """Fill `served_interactions` with the rows of the lines in fresh files."""
     source.con.execute(
         """CREATE TEMP TABLE served_shown AS
@@ -272,7 +279,9 @@ def _tell(source: Source, mark: datetime | None) -> None:
                 r.variant,
                 CASE WHEN e.position IS NULL OR TRY_CAST(e.position AS INTEGER) = s.position
                     THEN s.propensity END AS propensity,
-                CASE WHEN e.kind = 'impression' AND e."of" IS NOT NULL AND seen.number IS NULL
+                CASE WHEN e.request_id IS NOT NULL AND e.named IS NULL AND e.clock + $written > $now
+                        THEN {literal(ON_ITS_WAY)}
+                    WHEN e.kind = 'impression' AND e."of" IS NOT NULL AND seen.number IS NULL
                         THEN {literal(TOO_LATE.format(minutes))}
                     WHEN e.request_id IS NOT NULL AND e.named IS NULL AND e.clock <= $mark + $joined
                         THEN {literal(FORGOTTEN_EVENT)} END AS _set_aside,
@@ -290,7 +299,7 @@ def _tell(source: Source, mark: datetime | None) -> None:
             FROM served_requests r JOIN served_shown s USING (number)
             ANTI JOIN served_reported USING (number)
             LEFT JOIN served_waiting w USING (number)
-            WHERE r.surface <> {literal(BATCH)}),
+            WHERE r.surface IS DISTINCT FROM {literal(BATCH)}),
         torn AS (
             SELECT {literal(NOT_WHOLE)} AS _set_aside, _file, _line FROM served_events WHERE NOT whole
             UNION ALL
@@ -300,6 +309,8 @@ def _tell(source: Source, mark: datetime | None) -> None:
         {
             "mark": None if mark is None else _microseconds(mark - EPOCH),
             "joined": _microseconds(JOINED_WITHIN),
+            "written": _microseconds(WRITTEN_WITHIN),
+            "now": _microseconds(now - EPOCH),
         },
     )
 
