@@ -5,22 +5,19 @@ id, a line in the log and a place in the metrics; every error is one JSON object
 """
 
 import asyncio
-import ipaddress
 import json
 import logging
 import math
 import os
 import re
 import secrets
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from hmac import compare_digest
 from http import HTTPStatus
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import Any
 
 from anyio import CancelScope
@@ -42,6 +39,7 @@ from feature_repo import environment
 from feature_repo.errors import InputError
 from services import logs
 from services.document import document
+from services.rates import Buckets, neighbourhood
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +53,6 @@ PICTURE_BYTES = 6 * 2**20
 DRAINED_BYTES = 16 * 2**20
 """How much of a body that is too large is still taken, unread, so that its sender hears the answer."""
 ANSWER_SECONDS = 30.0
-MOST_CLIENTS = 10_000
-"""Clients of which the rate is remembered; the one that has been quiet longest goes first."""
 LONGEST_PATH = 200
 GONE = 499
 """The status of a request whose sender has hung up, in log and metrics, as nginx has it."""
@@ -237,49 +233,6 @@ async def _metrics(request: Request) -> Response:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-
-class Buckets:
-    """A token bucket for each client: `per_second` requests, and twice as many at once.
-
-    It remembers the `most` clients that asked last; one that is forgotten starts with a full bucket.
-    """
-
-    def __init__(
-        self,
-        per_second: float,
-        most: int = MOST_CLIENTS,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
-        self._rate = per_second
-        self._full = max(1.0, 2 * per_second)
-        self._most = most
-        self._clock = clock
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._left)
-
-    def wait(self, client: str, requests: int = 1) -> float:
-        """0 if the client may ask now, which counts; else the seconds until it may.
-
-        Args:
-            requests: for how many it counts; as no more than a full bucket holds after the request itself.
-        """
-        cost = min(requests, max(1.0, self._full - 1))
-        if not self._rate:
-            return 0.0
-        # Endpoints charge from threads of their own.
-        with self._lock:
-            now = self._clock()
-            left, since = self._left.pop(client, (self._full, now))
-            left = min(self._full, left + (now - since) * self._rate)
-            allowed = left >= cost
-            self._left[client] = (left - cost * allowed, now)
-            if len(self._left) > self._most:
-                self._left.popitem(last=False)
-        return 0.0 if allowed else (cost - left) / self._rate
 
 
 _EXCHANGE: ContextVar["_Exchange | None"] = ContextVar("exchange", default=None)
@@ -623,7 +576,7 @@ class Access:
 
     def _take(self, buckets: Buckets, client: str, known: bool, requests: int = 1) -> None:
         # Who has the token is one client, from wherever they ask.
-        wait = buckets.wait(TOKEN_CLIENT if known else _neighbourhood(client), requests)
+        wait = buckets.wait(TOKEN_CLIENT if known else neighbourhood(client), requests)
         if wait:
             seconds = max(1, math.ceil(wait))
             raise _Refused(
@@ -635,16 +588,6 @@ class Access:
 
 
 TOKEN_CLIENT = "token"
-
-
-def _neighbourhood(client: str) -> str:
-    """Whose rate it is: an address, and of IPv6 the network, for every customer has one of them."""
-    if ":" not in client:
-        return client
-    try:
-        return str(ipaddress.ip_network(f"{client}/64", strict=False))
-    except ValueError:
-        return client
 
 
 def _header(scope: Scope, name: bytes) -> bytes:

@@ -29,7 +29,8 @@ from starlette.testclient import TestClient
 from feature_repo import environment
 from feature_repo.errors import InputError
 from services import access, logs
-from services.access import Access, Buckets, Route, Settings, problem
+from services.access import Access, Route, Settings, problem
+from services.rates import Buckets
 from tests.conftest import Serve, until
 
 TOKEN = "open-sesame-open-sesame"

@@ -215,11 +215,6 @@ class Asked:
             return np.where(np.asarray(pairs["customer_id"]) == self.customers[0], 0, -1)
         return pd.Index(self.customers).get_indexer(pd.Index(pairs["customer_id"]))
 
-    @cached_property
-    def purchases(self) -> pd.DataFrame:
-        """`recent_purchases` of the state."""
-        return recent_purchases(self.state)
-
     def history(self, assortment: Assortment) -> History:
         """What they bought of the assortment's articles."""
         key = ("history", assortment.digest)
