@@ -269,12 +269,7 @@ def too_many(what: str, seconds: int) -> BentoMLException:
     Args:
         seconds: after which to ask again.
     """
-    refused = _Refused(
-        429,
-        "rate",
-        f"Too many {what}: ask again in {seconds} s.",
-        {"Retry-After": str(seconds)},
-    )
+    refused = _too_many(what, seconds)
     exchange = _EXCHANGE.get()
     return BentoMLException(str(refused)) if exchange is None else _refusal(exchange, refused)
 
@@ -314,6 +309,11 @@ def _refusal(exchange: "_Exchange", refused: "_Refused") -> BentoMLException:
 
 def _no_token() -> "_Refused":
     return _Refused(401, "token", headers={"WWW-Authenticate": 'Bearer realm="lookbook"'})
+
+
+def _too_many(what: str, seconds: int) -> "_Refused":
+    said = f"Too many {what}: ask again in {seconds} s."
+    return _Refused(429, "rate", said, {"Retry-After": str(seconds)})
 
 
 class _Refused(Exception):
@@ -480,7 +480,6 @@ class Access:
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         client = scope["client"][0] if scope.get("client") else "unknown"
         exchange = _Exchange(request_id, client, self._route(scope["path"]), send)
-        scope["lookbook"] = exchange
         marks = logs.REQUEST_ID.set(request_id), _EXCHANGE.set(exchange)
         try:
             await self._inner(scope, receive, exchange.answer)
@@ -499,7 +498,8 @@ class Access:
 
     async def _checked(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The request, if it may pass, and else why not; within the time that an answer has."""
-        exchange: _Exchange = scope["lookbook"]
+        exchange = _EXCHANGE.get()
+        assert exchange is not None
         whole = False
         clock = asyncio.timeout(self._settings.answer_seconds)
         try:
@@ -578,13 +578,7 @@ class Access:
         # Who has the token is one client, from wherever they ask.
         wait = buckets.wait(TOKEN_CLIENT if known else neighbourhood(client), requests)
         if wait:
-            seconds = max(1, math.ceil(wait))
-            raise _Refused(
-                429,
-                "rate",
-                f"Too many requests: ask again in {seconds} s.",
-                {"Retry-After": str(seconds)},
-            )
+            raise _too_many("requests", max(1, math.ceil(wait)))
 
 
 TOKEN_CLIENT = "token"

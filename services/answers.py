@@ -36,7 +36,7 @@ from pipelines.retrievers.base import recent_purchases, session_lists
 from services.carousels import carousels, complements
 from services.deadlines import Attempt, Steps, Workers, deadlines, waited, waiting
 from services.experiments import CHANGES, Assigned, Experiments
-from services.filters import allowed_by, asks_for_nothing_known
+from services.filters import allowed_by, names_something_unknown
 from services.request_path import Found, Question, RequestPath
 from services.schemas import (
     Accepted,
@@ -230,7 +230,7 @@ class Answers:
         asked = self._asked(served, customer_id, objective, variants)
         question = asked.question(k, filters, context)
         objective = question.objective
-        if asks_for_nothing_known(filters, served):
+        if names_something_unknown(filters, served):
             asked.trouble.append("filters:unknown_value")
 
         def dress(found: Found) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ def _wishes(filters: Filters | None) -> dict[str, list[str]]:
     return {kind: values for kind, values in found.items() if values}
 
 
-def asks_for_nothing_known(filters: Filters | None, served: Served) -> bool:
+def names_something_unknown(filters: Filters | None, served: Served) -> bool:
     """Whether a filter names a value that no article of the shop has."""
     facts = served.recommender.facts
     return facts is not None and any(

@@ -157,8 +157,7 @@ class GradientBoosting(Ranker):
         if self._compiled is not None and len(rows) < FEW_ROWS:
             scores = self._compiled.predict(matrix, n_jobs=1)
         else:
-            few = {"num_threads": 1} if len(rows) < FEW_ROWS else {}
-            scores = self._fitted().predict(matrix, **few)
+            scores = self._fitted().predict(matrix, **_threads(rows))
         return {PURCHASE: np.asarray(scores, dtype="float64")}
 
     def explain(self, rows: Table) -> pd.DataFrame:
@@ -170,8 +169,7 @@ class GradientBoosting(Ranker):
     def quick_effects(self, rows: Table) -> pd.DataFrame:
         """What each split on a row's way through each tree changed (Saabas, 2014): exact in sum, and a thirtieth of
         the time of SHAP values, but of columns that act together it credits the one nearer the leaf with more."""
-        threads = {"num_threads": 1} if len(rows) < FEW_ROWS else {}
-        found = self._fitted().predict(self._matrix(rows), pred_leaf=True, **threads)
+        found = self._fitted().predict(self._matrix(rows), pred_leaf=True, **_threads(rows))
         # Of a single tree LightGBM gives no second dimension.
         leaves = np.asarray(found, "int64").reshape(len(rows), -1)
         parts, first = self._ways
@@ -197,6 +195,11 @@ class GradientBoosting(Ranker):
         self._use(lightgbm.Booster(model_file=folder / "trees.txt"))
         self.columns = said["columns"]
         self._take(said["categories"])
+
+
+def _threads(rows: Table) -> dict[str, int]:
+    """LightGBM's own number of threads for many rows; for few they would only wait for each other."""
+    return {"num_threads": 1} if len(rows) < FEW_ROWS else {}
 
 
 def _code(codes: dict[str, float], name: Any) -> float:

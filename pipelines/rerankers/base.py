@@ -347,9 +347,8 @@ def bought_by(state: Table, moment: datetime) -> dict[str, Bought]:
         own = slice(edges[number], edges[number + 1])
         if own.start < own.stop:
             found[name] = Bought(ids[own], age[own], times[own].astype("float64"))
-    if session is None or not (session["kind"] == PURCHASE).any():
+    if session is None or not (now := session["kind"] == PURCHASE).any():
         return found
-    now = session["kind"] == PURCHASE
     names = objects(state, "customer_id")
     seconds = moment.astimezone(UTC).timestamp()
     for number, article, at in zip(
